@@ -1,0 +1,68 @@
+// Makes the engine of either side as the settings ask.
+#include "haul_bench/engine_setup.h"
+
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <utility>
+#include <vector>
+
+#include "base/random.h"
+#include "haul/tcp.h"
+#include "measure/usage.h"
+
+namespace bench {
+
+namespace {
+
+haul::tcp::Io to_io(const std::string& name) {
+  if (name == "epoll") return haul::tcp::Io::epoll;
+  return name == "prefer" ? haul::tcp::Io::prefer_uring : haul::tcp::Io::uring;
+}
+
+haul::tcp::Options tcp_options(const Settings& settings, const haul::LogSink& log) {
+  haul::tcp::Options options;
+  options.io = to_io(settings.io);
+  options.log = log;
+  if (!settings.congestion.empty()) options.congestion_rack = options.congestion_wan = {settings.congestion};
+  return options;
+}
+
+void log_to_stderr(const haul::LogRecord& record) { fmt::print(stderr, "haul-bench: {}: {}\n", record.component, record.text); }
+
+}  // namespace
+
+haul::Result<std::unique_ptr<haul::Engine>> make_engine(const Settings& settings, haul::EngineOptions options) {
+  if (!settings.pin.empty() && !pin_to_processor(settings.pin.front())) {
+    return haul::Status::from_errno(haul::StatusCode::invalid, errno, fmt::format("--pin {}", settings.pin.front()));
+  }
+  options.name = fmt::format("haul-bench {}", to_string(settings.mode));
+  options.integrity = settings.integrity == "off" ? haul::Integrity::off : haul::Integrity::crc32c;
+  if (settings.insecure) options.security = haul::SecurityPolicy::insecure;
+  if (settings.poll == "spin") options.spin = haul::Duration::max();
+  options.log = log_to_stderr;
+  options.log_level = haul::LogLevel::warning;
+
+  std::vector<std::unique_ptr<haul::Transport>> transports;
+  auto tcp = haul::tcp::make_transport(tcp_options(settings, [](const haul::LogRecord& record) {
+    if (record.level >= haul::LogLevel::warning) log_to_stderr(record);
+  }));
+  if (!tcp) return tcp.status();
+  transports.push_back(std::move(tcp).value());
+  return haul::Engine::create(std::move(options), std::move(transports));
+}
+
+uint64_t retransmits(const haul::Peer& peer) {
+  uint64_t total = 0;
+  for (const haul::LaneStats& lane : peer.stats().lanes) total += lane.path.retransmits;
+  return total;
+}
+
+haul::Result<haul::Buffer> make_working_set(haul::Engine& engine, uint64_t bytes, uint64_t seed) {
+  auto memory = engine.allocate(bytes);
+  if (memory) haul::base::Random(seed).fill(memory->bytes());
+  return memory;
+}
+
+}  // namespace bench

@@ -1,0 +1,117 @@
+// haul-bench: measures haul between two processes, on one machine or on two. bench/README.md tells what each figure means.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <string>
+
+#include "haul/engine.h"
+#include "haul_bench/modes.h"
+#include "haul_bench/report.h"
+#include "haul_bench/server.h"
+#include "haul_bench/session.h"
+#include "haul_bench/settings.h"
+
+namespace {
+
+using bench::Mode;
+using bench::Settings;
+
+constexpr int exit_failed = 1;
+constexpr int exit_usage = 2;
+
+void add_shared_options(CLI::App& command, Settings& settings) {
+  command.add_option("--transport", settings.transport, "Backend")->check(CLI::IsMember({"tcp"}))->capture_default_str();
+  command.add_option("--io", settings.io, "How tcp asks the kernel: uring, epoll, or prefer (uring where it works)")
+      ->check(CLI::IsMember({"uring", "epoll", "prefer"}))
+      ->capture_default_str();
+  command.add_option("--congestion", settings.congestion, "Congestion control of tcp (default: the backend's choice)");
+  command.add_option("--poll", settings.poll, "spin: busy polling; event: poll briefly, then block")
+      ->check(CLI::IsMember({"spin", "event"}))
+      ->capture_default_str();
+  command.add_option("--integrity", settings.integrity, "Checksums of what this side sends")
+      ->check(CLI::IsMember({"on", "off"}))
+      ->capture_default_str();
+  command.add_option("--pin", settings.pin, "Processor for this side, and for the receiver it starts: A or A,B")
+      ->delimiter(',');
+  command.add_flag("--insecure", settings.insecure, "Speak to addresses other than loopback, without authentication");
+}
+
+void add_measuring_options(CLI::App& command, Settings& settings) {
+  const CLI::AsSizeValue size(false);
+  add_shared_options(command, settings);
+  command.add_option("--peer", settings.peer, "HOST:PORT of a haul-bench server (default: start one on loopback)");
+  command.add_option("--op", settings.op, "put or get")->check(CLI::IsMember({"put", "get"}))->capture_default_str();
+  command.add_option("--size", settings.size_bytes, "Bytes to move in all (K, M, G), instead of --duration")->transform(size);
+  command.add_option("--duration", settings.duration_s, "Seconds to measure (default 5, without --size)")
+      ->check(CLI::Range(0.01, 86400.0));
+  command.add_option("--warmup", settings.warmup_s, "Seconds before, not measured")
+      ->check(CLI::Range(0.0, 3600.0))
+      ->capture_default_str();
+  command.add_option("--block", settings.block_bytes, "Bytes of a transfer, or of a descriptor (K, M, G)")
+      ->transform(size)
+      ->check(CLI::PositiveNumber);
+  command
+      .add_option("--working-set", settings.working_set_bytes, "Memory on each side that the run walks through (default 64M)")
+      ->transform(size)
+      ->check(CLI::PositiveNumber);
+  command.add_option("--lanes", settings.lanes, "Connections")->check(CLI::Range(1, 64))->capture_default_str();
+  command.add_option("--inflight", settings.inflight, "Transfers outstanding (default: by block size)")
+      ->check(CLI::Range(1, 4096));
+  command.add_option("--count", settings.count, "Descriptors in a batch")->check(CLI::Range(1, 65536))->capture_default_str();
+  command.add_flag("--json", settings.json, "Print JSON");
+}
+
+void add_server_options(CLI::App& command, Settings& settings) {
+  add_shared_options(command, settings);
+  command.add_option("--listen", settings.listen, "HOST:PORT; port 0: the system's choice")->capture_default_str();
+  command.add_option("--lifetime", settings.lifetime_s, "End after so many seconds (0: on a signal)")->capture_default_str();
+  command.add_flag("--once", settings.once, "End with the first client, or with the process that started this one");
+}
+
+int run_client(const Settings& settings) {
+  const auto session = bench::Session::open(settings);
+  if (!session) {
+    fmt::print(stderr, "haul-bench: {}\n", session.status().to_string());
+    return exit_failed;
+  }
+  if (!(*session)->difference().empty()) {
+    fmt::print(stderr, "haul-bench: the sides have different settings: {}\n", (*session)->difference());
+  }
+  const auto report = bench::measure(**session, settings);
+  if (!report) {
+    fmt::print(stderr, "haul-bench: {}\n", report.status().to_string());
+    return exit_failed;
+  }
+  fmt::print("{}", settings.json ? bench::to_json(settings, *report) : bench::to_text(settings, *report));
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Settings settings;
+  CLI::App app{"Measures haul between two processes"};
+  app.set_version_flag("--version", std::string(haul::version()));
+  app.require_subcommand(1);
+  const auto add = [&](Mode mode, const char* what) {
+    CLI::App* command = app.add_subcommand(bench::to_string(mode), what);
+    command->callback([&settings, mode] { settings.mode = mode; });
+    return command;
+  };
+  add_measuring_options(*add(Mode::throughput, "Large transfers, several outstanding"), settings);
+  add_measuring_options(*add(Mode::latency, "Half of a put answered by a put (or single gets)"), settings);
+  add_measuring_options(*add(Mode::descriptors, "Batches of small scattered descriptors"), settings);
+  add_measuring_options(*add(Mode::idle, "Processor time of a connected pair that does nothing"), settings);
+  add_server_options(*add(Mode::server, "The other side, on this or another host"), settings);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : exit_usage;
+  }
+  if (const std::string wrong = bench::complete(settings); !wrong.empty()) {
+    fmt::print(stderr, "haul-bench: {}\n", wrong);
+    return exit_usage;
+  }
+  return settings.mode == Mode::server ? bench::run_server(settings) : run_client(settings);
+}

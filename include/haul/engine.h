@@ -1,0 +1,127 @@
+// The engine: one event loop with its transports, clock and credentials. Used by one thread; nothing is shared.
+// For several threads see haul/runtime.h; for Asio see haul/asio.h.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "haul/address.h"
+#include "haul/buffer.h"
+#include "haul/credentials.h"
+#include "haul/export.h"
+#include "haul/peer.h"
+#include "haul/status.h"
+#include "haul/telemetry.h"
+#include "haul/time.h"
+#include "haul/transfer.h"
+#include "haul/transport.h"
+
+namespace haul {
+
+/// The library's version, "MAJOR.MINOR.PATCH".
+HAUL_API std::string_view version() noexcept;
+
+enum class Integrity : uint8_t {
+  crc32c,  ///< The default: CRC32C per operation, verified by the receiver before it acknowledges.
+  off,     ///< Trust the transport. Both sides say so in explain().
+};
+
+/// A message from a peer, alone or as the notification of a finished transfer.
+struct Message {
+  std::span<const std::byte> payload;  ///< valid during the callback
+  bool notification = false;           ///< true: all of the sender's transfer is placed, verified and visible to this thread
+};
+
+struct EngineOptions {
+  std::string name = "haul";                ///< shown to peers and in logs; at most 64 bytes
+  Integrity integrity = Integrity::crc32c;  ///< of the transfers that this engine starts
+  SecurityPolicy security = SecurityPolicy::loopback_only;
+  Credentials credentials;
+
+  Duration peer_timeout = std::chrono::seconds(10);      ///< a peer that shows no progress for this long is lost
+  Duration keepalive = std::chrono::seconds(3);          ///< an idle peer is asked this often; less than peer_timeout / 2
+  Duration handshake_timeout = std::chrono::seconds(5);  ///< an accepted connection must introduce itself within this
+
+  /// How long wait() polls before it blocks, when the last waits were short. Zero: never. Max: always (busy polling).
+  Duration spin = std::chrono::microseconds(50);
+
+  uint32_t max_peers = 1024;
+  uint32_t max_unidentified = 64;  ///< accepted connections that have not introduced themselves yet
+  uint32_t max_lanes_per_peer = 64;
+  uint32_t max_grants_per_peer = 65536;
+  uint32_t max_transfers = 65536;  ///< running at one time; more answer `busy`
+  uint32_t max_message_bytes = 8192;
+  uint32_t max_queued_messages = 1024;  ///< per peer, waiting for the transport
+  uint32_t max_attempts = 4;            ///< of one operation whose checksum failed or whose lane died
+
+  /// A peer connected to us and is ready. On the engine's thread, from poll(), as are all callbacks.
+  std::function<void(Peer)> on_peer;
+  std::function<void(Peer, const Message&)> on_message;
+  /// A ready peer is gone: ok after a close by either side, else why. Every transfer with it has ended before this call, and no
+  /// byte of its grants can land or leave any more.
+  std::function<void(Peer, const Status&)> on_peer_closed;
+
+  LogSink log;
+  LogLevel log_level = LogLevel::info;
+
+  const Clock* clock = nullptr;  ///< not owned; null: system_clock()
+  uint64_t seed = 0;             ///< of the incarnation and other random numbers; 0: from the operating system
+};
+
+/// One event loop. Not thread-safe; every call from one thread (which may change if calls are ordered by the caller).
+/// The order of destruction: peers are aborted, transfers end as peer_lost without callbacks, then memory and transports go.
+class HAUL_API Engine {
+ public:
+  /// Errors: invalid (options that contradict each other), unsupported (credentials, for now).
+  static Result<std::unique_ptr<Engine>> create(EngineOptions options, std::vector<std::unique_ptr<Transport>> transports);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  /// Page-aligned zeroed memory, registered with every transport. Errors: exhausted, invalid (0 bytes).
+  Result<Buffer> allocate(uint64_t bytes);
+  /// The caller's memory, registered with every transport; see Buffer for how long it must live.
+  Result<Buffer> register_memory(std::span<std::byte> memory, MemoryKind kind = MemoryKind::host);
+
+  /// Accepts peers. Returns the bound address (port 0: the system's choice).
+  /// Errors: refused (not loopback, without credentials or the insecure policy), unavailable (in use), invalid.
+  Result<Address> listen(const Address& address);
+
+  /// Starts connecting and returns at once; PeerOptions::on_ready tells the outcome.
+  /// Errors: refused (policy), invalid, exhausted (max_peers).
+  Result<Peer> connect(const Address& address, PeerOptions options = {});
+
+  /// Does what can be done now without blocking; returns the number of events handled. Callbacks run inside.
+  /// Must not be called from a callback.
+  size_t poll();
+
+  /// poll(), blocking until something happens or `limit` passed. Returns the number of events handled.
+  size_t wait(Duration limit);
+
+  /// For foreign loops: readable when poll() should be called, until it returns 0 (arrivals, deadlines, wake()). Transfers and
+  /// messages started outside of callbacks need a poll() too, or wake(). Owned by the engine.
+  int wakeup_fd() const noexcept;
+
+  /// Makes wait() return and wakeup_fd() readable. The one call that is safe from any thread.
+  void wake() noexcept;
+
+  /// When poll() next has timed work, for loops that step virtual time; absent: none.
+  std::optional<TimePoint> next_deadline() const;
+
+  uint64_t incarnation() const noexcept;
+  std::vector<Peer> peers() const;
+  EngineStats stats() const;
+  /// Transports, policy, options and where they are in force; plain lines.
+  std::string explain() const;
+
+ private:
+  explicit Engine(std::unique_ptr<detail::EngineCore> core) noexcept;
+  std::unique_ptr<detail::EngineCore> core_;
+};
+
+}  // namespace haul

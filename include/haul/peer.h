@@ -1,0 +1,117 @@
+// An established (or establishing) connection to another engine, over one or more lanes.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "haul/buffer.h"
+#include "haul/export.h"
+#include "haul/status.h"
+#include "haul/telemetry.h"
+#include "haul/transfer.h"
+
+namespace haul {
+
+namespace detail {
+class EngineCore;
+}  // namespace detail
+
+class Peer;
+
+enum class PeerState : uint8_t { connecting, ready, closed };
+
+/// Which transports a peer may be reached over, by Capabilities::name. Never a silent downgrade: explain() says what was
+/// chosen and why.
+struct TransportPolicy {
+  std::vector<std::string> require;  ///< Only these. If none of them works, connecting fails.
+  std::vector<std::string> prefer;   ///< These first, in this order; others if they do not work, and it is logged.
+  std::vector<std::string> forbid;   ///< Never these.
+};
+
+struct PeerOptions {
+  TransportPolicy policy;
+  /// Connections to the peer, all together; 0: one. The first one also carries control messages.
+  uint32_t lanes = 0;
+  Duration connect_timeout = std::chrono::seconds(10);
+  /// Called once when the peer is ready (ok) or could not be reached (why). On the engine's thread, from poll().
+  std::function<void(Peer, const Status&)> on_ready;
+};
+
+struct GrantOptions {
+  std::optional<Duration> expires_after;  ///< Enforced by this side, the owner. Absent: until revoked.
+};
+
+/// A small copyable handle. After the peer is gone every call answers peer_lost.
+/// Threading: the engine's thread only. Must not be used after the engine is destroyed.
+class HAUL_API Peer {
+ public:
+  Peer() noexcept = default;
+
+  PeerState state() const noexcept;
+  uint64_t id() const noexcept { return id_; }
+  /// Why it closed; ok while it lives.
+  Status status() const;
+  std::string name() const;
+
+  /// Writes `local` into the peer's memory. Done means: every byte is there and its checksum matched, as told by the peer.
+  /// Errors in the call itself (ranges, rights, lengths that differ) end the transfer at once as `invalid` or `refused`, and
+  /// never touch memory. A full engine answers `busy`. The callback of such a transfer comes from the next poll().
+  Transfer put(Slice local, RemoteSlice remote, TransferOptions options = {});
+
+  /// Reads the peer's memory into `local`.
+  Transfer get(Slice local, RemoteSlice remote, TransferOptions options = {});
+
+  /// Many pieces in one call, done when all are. `pieces` is copied; the buffers are not. Order among pieces is not promised,
+  /// and overlapping destinations have no defined winner.
+  Transfer put_batch(std::span<const Piece> pieces, TransferOptions options = {});
+  Transfer get_batch(std::span<const Piece> pieces, TransferOptions options = {});
+
+  /// A message by itself (copied): ordered among messages of this peer, at most once. At most EngineOptions::max_message_bytes.
+  /// Errors: busy (the send queue is full: try after poll()), peer_lost, invalid (size).
+  Status send(std::span<const std::byte> message);
+
+  /// Lets this peer use a range of our memory. The result is sent to the peer by any way you like (a message, your own
+  /// control plane); it is usable by this peer only.
+  Result<RemoteBuffer> grant(Slice slice, Rights rights, GrantOptions options = {});
+
+  /// Takes a grant back at once. `on_revoked` comes from poll() when no byte can land or leave through it any more: the memory
+  /// is ours alone again. Errors: invalid (no such grant of this peer).
+  Status revoke(const RemoteBuffer& granted, std::function<void()> on_revoked = {});
+
+  /// Ends the connection. `graceful` lets running transfers end first (bounded by EngineOptions::peer_timeout); otherwise they
+  /// end as peer_lost. on_peer_closed follows.
+  void close(bool graceful = true);
+
+  /// Which transport was chosen, on which addresses and device, and why each other one was not; plain lines.
+  std::string explain() const;
+  PeerStats stats() const;
+
+  /// Engine::wake() of this peer's engine.
+  void wake() const noexcept;
+
+  /// Completion-token forms, `void(haul::Status)`. Defined in haul/asio.h: include it to use them.
+  template <typename CompletionToken>
+  auto async_put(Slice local, RemoteSlice remote, TransferOptions options, CompletionToken&& token);
+  template <typename CompletionToken>
+  auto async_put(Slice local, RemoteSlice remote, CompletionToken&& token);
+  template <typename CompletionToken>
+  auto async_get(Slice local, RemoteSlice remote, TransferOptions options, CompletionToken&& token);
+  template <typename CompletionToken>
+  auto async_get(Slice local, RemoteSlice remote, CompletionToken&& token);
+  template <typename CompletionToken>
+  auto async_put_batch(std::span<const Piece> pieces, TransferOptions options, CompletionToken&& token);
+
+  bool operator==(const Peer&) const = default;
+
+ private:
+  friend class detail::EngineCore;
+  Peer(detail::EngineCore* core, uint64_t id) noexcept : core_(core), id_(id) {}
+  detail::EngineCore* core_ = nullptr;
+  uint64_t id_ = 0;
+};
+
+}  // namespace haul

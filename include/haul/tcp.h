@@ -1,0 +1,74 @@
+// The TCP backend: sockets over io_uring, or over a plain epoll loop where io_uring is missing or forbidden.
+// docs/operating.md tells how to choose; transports/tcp/README.md how it works.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "haul/export.h"
+#include "haul/status.h"
+#include "haul/telemetry.h"
+#include "haul/transport.h"
+
+namespace haul::tcp {
+
+/// How the kernel is asked for I/O. There is no silent change from one to another.
+enum class Io : uint8_t {
+  uring,         ///< The default: io_uring, or an error that says why it cannot be had and what to do.
+  epoll,         ///< A plain epoll loop.
+  prefer_uring,  ///< io_uring where it works, else epoll; logged as a warning and named by describe().
+};
+
+enum class ZeroCopy : uint8_t {
+  automatic,  ///< For large payloads, until the kernel says that it copied anyway. Off on loopback.
+  off,
+  always,  ///< Even when the kernel copies; for tests and measurements.
+};
+
+class Acceptor;
+
+struct Options {
+  Io io = Io::uring;
+  ZeroCopy zero_copy = ZeroCopy::automatic;
+
+  /// Writes of at least this size are received straight into the destination; smaller ones share frames and are copied once.
+  /// At most 32 KiB, which is what a frame of small ones may carry.
+  uint32_t direct_threshold_bytes = 16U << 10;
+
+  /// Congestion controls by preference for paths within a rack (round trip under 2 ms, or loopback) and beyond. The first that
+  /// the kernel has and permits is set; empty: the kernel's default. describe() names the one in force.
+  std::vector<std::string> congestion_rack = {"reno", "cubic"};
+  std::vector<std::string> congestion_wan = {"bbr", "cubic"};
+
+  /// Zero: the kernel's autotuning, which is best unless its limits are too low.
+  uint32_t send_buffer_bytes = 0;
+  uint32_t receive_buffer_bytes = 0;
+
+  /// A dead path is noticed by the kernel within about this time (TCP_USER_TIMEOUT, keep-alive).
+  Duration dead_after = std::chrono::seconds(10);
+
+  /// Accepted sockets that have not sent their preface yet: how many, and for how long.
+  uint32_t max_unidentified = 128;
+  Duration preface_timeout = std::chrono::seconds(5);
+
+  /// Shared by the transports of several engines in one process: whichever listens hands sockets to the engine that owns the
+  /// peer. Null: this transport's own.
+  std::shared_ptr<Acceptor> acceptor;
+
+  LogSink log;
+};
+
+/// Hands accepted sockets to the engine that owns the peer. One a process, shared by Options::acceptor; thread-safe inside.
+HAUL_API std::shared_ptr<Acceptor> make_acceptor();
+
+/// Errors: unsupported (no io_uring; the message has the reason and the remedy), exhausted (file descriptors, locked
+/// memory), invalid.
+HAUL_API Result<std::unique_ptr<Transport>> make_transport(Options options = {});
+
+/// Whether io_uring works here, with everything this backend needs; else why not and what to do. Cheap enough to call at
+/// start-up.
+HAUL_API Status uring_works();
+
+}  // namespace haul::tcp

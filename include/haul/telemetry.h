@@ -1,0 +1,77 @@
+// What an engine tells about itself: path samples, a statistics snapshot, log records.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "haul/time.h"
+
+namespace haul {
+
+enum class LogLevel : uint8_t { debug, info, warning, error };
+
+/// One line of log. `text` is valid during the call only.
+struct LogRecord {
+  LogLevel level = LogLevel::info;
+  std::string_view component;  ///< "engine", "tcp", …
+  std::string_view text;
+};
+
+/// Supplied by the caller; called on the engine's thread, must not call back into the engine. Empty: nothing is logged.
+using LogSink = std::function<void(const LogRecord&)>;
+
+/// What a backend knows of one connection's path. Absent means the backend cannot tell.
+struct PathSample {
+  std::optional<Duration> rtt_smoothed;
+  std::optional<Duration> rtt_min;
+  std::optional<uint64_t> delivery_rate_bytes_s;
+  std::optional<uint64_t> congestion_window_bytes;
+  uint64_t bytes_sent = 0;  ///< on the wire, headers of the backend's own framing included
+  uint64_t bytes_received = 0;
+  uint64_t bytes_unsent = 0;    ///< accepted by post()/send(), not yet acknowledged as received by the peer's side of the path
+  uint64_t retransmits = 0;     ///< segments or packets sent again, as the backend counts them
+  uint64_t progress_bytes = 0;  ///< grows whenever the peer acknowledged or delivered anything: a liveness signal
+};
+
+struct LaneStats {
+  uint32_t lane = 0;
+  std::string transport;    ///< "tcp", "sim", …
+  std::string description;  ///< addresses, device, offloads in force
+  uint64_t operations_outstanding = 0;
+  uint64_t bytes_outstanding = 0;
+  PathSample path;
+};
+
+struct PeerStats {
+  uint64_t id = 0;
+  std::string name;  ///< as the peer calls itself
+  std::string address;
+  std::string state;  ///< "connecting", "ready", "closing", "closed"
+  uint64_t incarnation = 0;
+  uint64_t transfers_active = 0;
+  uint64_t grants_made = 0;
+  uint64_t grants_held = 0;
+  std::vector<LaneStats> lanes;
+};
+
+/// A copy of the engine's counters at one moment; it does not follow later changes.
+struct EngineStats {
+  uint64_t transfers_started = 0;
+  uint64_t transfers_completed = 0;
+  uint64_t transfers_failed = 0;  ///< every end but ok, cancelled included
+  uint64_t bytes_put = 0;         ///< acknowledged as placed and verified
+  uint64_t bytes_got = 0;
+  uint64_t bytes_landed = 0;       ///< written into this engine's memory by peers
+  uint64_t checksum_failures = 0;  ///< noticed on this side
+  uint64_t operations_retried = 0;
+  uint64_t messages_sent = 0;
+  uint64_t messages_received = 0;
+  uint64_t registered_bytes = 0;
+  std::vector<PeerStats> peers;
+};
+
+}  // namespace haul

@@ -1,0 +1,122 @@
+// The engine's own messages, as they travel in Transport::send. docs/wire-format.md, "Engine messages".
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "haul/transport.h"
+
+namespace haul::engine {
+
+constexpr uint16_t protocol_version_min = 1;
+constexpr uint16_t protocol_version_max = 1;
+constexpr uint32_t hello_magic = 0x4c554148;  // "HAUL"
+constexpr size_t max_name_bytes = 64;
+constexpr size_t max_text_bytes = 512;
+constexpr size_t max_endpoint_bytes = 512;
+
+/// Features a side offers; the connection uses what both have. None is defined yet.
+constexpr uint64_t features_offered = 0;
+
+/// Both sides introduce themselves with this; the acceptor answers with its own, or with Goodbye.
+struct Hello {
+  uint16_t version_min = protocol_version_min;
+  uint16_t version_max = protocol_version_max;
+  uint64_t features = features_offered;
+  uint64_t incarnation = 0;
+  uint32_t max_message_bytes = 0;
+  uint32_t max_lanes = 0;
+  bool integrity = true;
+  std::string name;
+  std::string library_version;
+};
+
+struct LaneOpen {
+  uint32_t lane = 0;
+  std::string transport;
+  std::vector<std::byte> endpoint;
+};
+struct LaneAccept {
+  uint32_t lane = 0;
+  std::vector<std::byte> endpoint;
+};
+struct LaneRefuse {
+  uint32_t lane = 0;
+  std::string reason;
+};
+/// The sender's end of the lane is gone: nothing that was posted on it can land at the sender any more.
+struct LaneClosed {
+  uint32_t lane = 0;
+};
+
+struct GrantRegion {
+  uint32_t lane = 0;
+  RemoteRegion region;
+};
+struct GrantMade {
+  uint64_t id = 0;
+  uint64_t length = 0;
+  Rights rights = Rights::none;
+  std::vector<GrantRegion> regions;
+};
+/// A grant made earlier is usable on one more lane.
+struct GrantExtended {
+  uint64_t id = 0;
+  GrantRegion region;
+};
+struct GrantRevoked {
+  uint64_t id = 0;
+};
+
+/// A view into the received bytes.
+struct UserMessage {
+  std::span<const std::byte> payload;
+};
+struct Notify {
+  uint64_t serial = 0;
+  uint32_t count = 0;
+  std::span<const std::byte> payload;
+};
+struct Abandon {
+  uint64_t serial = 0;
+};
+
+/// Asks the owner of granted memory for the checksum of a range: for transports that carry none.
+struct Verify {
+  uint64_t check = 0;
+  uint64_t grant = 0;
+  uint64_t offset = 0;
+  uint32_t length = 0;
+};
+struct Verified {
+  uint64_t check = 0;
+  bool ok = false;
+  uint32_t crc32c = 0;
+};
+
+struct Ping {
+  uint64_t number = 0;
+};
+struct Pong {
+  uint64_t number = 0;
+};
+struct Goodbye {
+  StatusCode code = StatusCode::ok;
+  std::string reason;
+};
+
+using Control = std::variant<Hello, LaneOpen, LaneAccept, LaneRefuse, LaneClosed, GrantMade, GrantExtended, GrantRevoked,
+                             UserMessage, Notify, Abandon, Verify, Verified, Ping, Pong, Goodbye>;
+
+/// The message's bytes. Texts longer than their limits are cut; everything else is the caller's to keep within limits.
+std::vector<std::byte> encode(const Control& message);
+
+/// Errors: protocol, naming the message and what is wrong with it. Never reads outside `bytes`.
+Result<Control> decode(std::span<const std::byte> bytes);
+
+}  // namespace haul::engine

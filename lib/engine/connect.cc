@@ -1,0 +1,250 @@
+// Peers come: connecting, accepting, introductions.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "engine/core.h"
+
+namespace haul::detail {
+
+using engine::PeerPhase;
+
+namespace {
+
+bool contains(const std::vector<std::string>& names, std::string_view name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+// The transports to try, in order; `choices` gets a line for each that is not among them.
+std::vector<uint32_t> candidates(const TransportPolicy& policy, std::span<const std::unique_ptr<Transport>> transports,
+                                 std::vector<std::string>& choices) {
+  std::vector<uint32_t> order;
+  const auto consider = [&](uint32_t index) {
+    if (std::find(order.begin(), order.end(), index) == order.end()) order.push_back(index);
+  };
+  for (const std::string& name : policy.prefer) {
+    for (uint32_t i = 0; i < transports.size(); ++i) {
+      if (transports[i]->capabilities().name == name) consider(i);
+    }
+  }
+  for (uint32_t i = 0; i < transports.size(); ++i) consider(i);
+  const auto unfit = [&](uint32_t index) {
+    const Capabilities& capabilities = transports[index]->capabilities();
+    const std::string name(capabilities.name);
+    if (contains(policy.forbid, name)) {
+      choices.push_back(fmt::format("{}: forbidden by policy", name));
+    } else if (!policy.require.empty() && !contains(policy.require, name)) {
+      choices.push_back(fmt::format("{}: not among those that the policy requires", name));
+    } else if (!capabilities.bootstraps) {
+      choices.push_back(fmt::format("{}: cannot connect by address alone", name));
+    } else {
+      return false;
+    }
+    return true;
+  };
+  std::erase_if(order, unfit);
+  const auto report_absent = [&](const std::vector<std::string>& names, std::string_view verb) {
+    for (const std::string& name : names) {
+      const bool present = std::any_of(transports.begin(), transports.end(),
+                                       [&](const auto& transport) { return transport->capabilities().name == name; });
+      if (!present) choices.push_back(fmt::format("{}: {} by policy, but this engine was made without it", name, verb));
+    }
+  };
+  report_absent(policy.require, "required");
+  report_absent(policy.prefer, "preferred");
+  return order;
+}
+
+}  // namespace
+
+Status EngineCore::check_security(const Address& address, std::string_view what) const {
+  if (options_.security == SecurityPolicy::insecure || address.is_loopback()) return {};
+  return Status(
+      StatusCode::refused,
+      fmt::format("{} {} is not a loopback address: without credentials peers cannot be authenticated. Use 127.0.0.1 or "
+                  "[::1], or choose the insecure policy (command: --insecure) if you accept that anyone who reaches the "
+                  "port may connect",
+                  what, address.to_string()));
+}
+
+Result<Address> EngineCore::listen(const Address& address) {
+  if (address.host.empty() && options_.security != SecurityPolicy::insecure) {
+    return check_security(Address{"0.0.0.0", address.port}, "listening on");
+  }
+  if (Status status = check_security(address, "listening on"); !status.ok()) return status;
+  for (const auto& transport : transports_) {
+    if (!transport->capabilities().bootstraps) continue;
+    auto bound = transport->listen(address);
+    if (bound) listening_.push_back(fmt::format("{} {}", transport->capabilities().name, bound->to_string()));
+    return bound;
+  }
+  return Status(StatusCode::unsupported, "none of this engine's transports can listen");
+}
+
+PeerEntry& EngineCore::add_peer() {
+  auto peer = std::make_unique<PeerEntry>();
+  peer->id = next_peer_++;
+  peer->progress_at = now_;
+  PeerEntry& entry = *peer;
+  peers_.emplace(entry.id, std::move(peer));
+  if (!check_pending_) {
+    check_pending_ = true;
+    set_timer(now_ + options_.keepalive / 4, Timer{TimerKind::check});
+  }
+  return entry;
+}
+
+Result<Peer> EngineCore::connect(const Address& address, PeerOptions options) {
+  now_ = clock_->now();
+  if (Status status = check_security(address, "connecting to"); !status.ok()) return status;
+  if (address.host.empty() || address.port == 0) {
+    return Status(StatusCode::invalid, fmt::format("address \"{}\" names no host and port to connect to", address.to_string()));
+  }
+  if (peers_.size() >= options_.max_peers) {
+    return Status(StatusCode::exhausted,
+                  fmt::format("this engine already has {} peers (EngineOptions::max_peers)", peers_.size()));
+  }
+  if (options.lanes > options_.max_lanes_per_peer) {
+    return Status(StatusCode::invalid,
+                  fmt::format("{} lanes were asked for, {} are allowed (EngineOptions::max_lanes_per_peer)", options.lanes,
+                              options_.max_lanes_per_peer));
+  }
+  std::vector<std::string> choices;
+  auto order = candidates(options.policy, transports_, choices);
+  if (order.empty()) {
+    return Status(StatusCode::refused,
+                  fmt::format("no transport may be used for {}: {}", address.to_string(), fmt::join(choices, "; ")));
+  }
+  for (const std::string& choice : choices) log(LogLevel::warning, fmt::format("{}: {}", address.to_string(), choice));
+  PeerEntry& peer = add_peer();
+  peer.initiator = true;
+  peer.address = address;
+  peer.options = std::move(options);
+  peer.candidates = std::move(order);
+  peer.choices = std::move(choices);
+  peer.connect_deadline = now_ + peer.options.connect_timeout;
+  set_timer(peer.connect_deadline, Timer{TimerKind::connecting, peer.id});
+  try_next_transport(peer);
+  return Peer(this, peer.id);
+}
+
+// Precondition: candidates are left.
+void EngineCore::try_next_transport(PeerEntry& peer) {
+  Status why(StatusCode::unavailable, "no transport is left to try");
+  while (!peer.candidates.empty()) {
+    const uint32_t index = peer.candidates.front();
+    peer.candidates.erase(peer.candidates.begin());
+    Transport& transport = *transports_[index];
+    ConnectOptions options;
+    options.address = peer.address;
+    options.timeout = peer.connect_deadline - now_;
+    auto endpoint = transport.open(options, now_);
+    if (endpoint) {
+      why = transport.join(endpoint->connection, {}, now_);
+      if (why.ok()) {
+        peer.phase = PeerPhase::connecting;
+        add_lane(peer, 0, index, endpoint->connection);
+        return;
+      }
+      transport.close(endpoint->connection, CloseMode::abort, now_);
+    } else {
+      why = endpoint.status();
+    }
+    peer.choices.push_back(fmt::format("{}: {}", transport.capabilities().name, why.message()));
+    log(LogLevel::warning, fmt::format("{}: {}", peer.address.to_string(), peer.choices.back()));
+  }
+  lose(peer, why);
+}
+
+void EngineCore::on_accepted(uint32_t transport, const Event& event) {
+  links_[transport].emplace(event.connection, Link{nullptr, nullptr, now_ + options_.handshake_timeout});
+  ++unidentified_;
+  if (shutting_down_) return transports_[transport]->close(event.connection, CloseMode::abort, now_);
+  if (unidentified_ > options_.max_unidentified || peers_.size() >= options_.max_peers) {
+    return refuse(transport, event.connection, StatusCode::exhausted, "this engine has all the peers it may have: try later");
+  }
+  set_timer(now_ + options_.handshake_timeout, Timer{TimerKind::introduction, transport, event.connection});
+}
+
+// The connection stays known until `closed`.
+void EngineCore::refuse(uint32_t transport, ConnectionId connection, StatusCode code, const std::string& reason) {
+  log(LogLevel::warning, fmt::format("refused {}: {}", transports_[transport]->describe(connection), reason));
+  transports_[transport]->send(connection, engine::encode(engine::Goodbye{code, reason}), now_);
+  transports_[transport]->close(connection, CloseMode::drain, now_);
+}
+
+void EngineCore::on_unidentified_message(uint32_t transport, ConnectionId connection, std::span<const std::byte> payload) {
+  auto message = engine::decode(payload);
+  if (!message) return refuse(transport, connection, StatusCode::protocol, std::string(message.status().message()));
+  auto* hello = std::get_if<engine::Hello>(&*message);
+  if (hello == nullptr) return refuse(transport, connection, StatusCode::protocol, "the first message is not a hello");
+  links_[transport].erase(connection);
+  --unidentified_;
+  PeerEntry& peer = add_peer();
+  add_lane(peer, 0, transport, connection);
+  on_connected(peer, *peer.lanes.front());
+  on_hello(peer, std::move(*hello));
+}
+
+engine::Hello EngineCore::our_hello() const {
+  engine::Hello hello;
+  hello.incarnation = incarnation_;
+  hello.max_message_bytes = options_.max_message_bytes;
+  hello.max_lanes = options_.max_lanes_per_peer;
+  hello.integrity = options_.integrity == Integrity::crc32c;
+  hello.name = options_.name;
+  hello.library_version = version();
+  return hello;
+}
+
+void EngineCore::greet(PeerEntry& peer) {
+  peer.phase = PeerPhase::greeting;
+  send_control(peer, our_hello());
+}
+
+void EngineCore::on_hello(PeerEntry& peer, engine::Hello hello) {
+  if (hello.version_min > engine::protocol_version_max || hello.version_max < engine::protocol_version_min) {
+    Status why(StatusCode::protocol,
+               fmt::format("the peer speaks protocol versions {} to {}, this side ({}) speaks {} to {}: upgrade the older one",
+                           hello.version_min, hello.version_max, version(), engine::protocol_version_min,
+                           engine::protocol_version_max));
+    send_control(peer, engine::Goodbye{StatusCode::protocol, std::string(why.message())});
+    return lose(peer, why, CloseMode::drain);
+  }
+  peer.theirs = std::move(hello);
+  if (!peer.initiator) send_control(peer, our_hello());
+  become_ready(peer);
+}
+
+void EngineCore::become_ready(PeerEntry& peer) {
+  peer.progress_at = now_;
+  peer.choices.push_back(fmt::format("{}: chosen", transport_of(*peer.lanes.front()).capabilities().name));
+  for (const uint32_t left : peer.candidates) {
+    peer.choices.push_back(fmt::format("{}: not tried, an earlier choice worked", transports_[left]->capabilities().name));
+  }
+  peer.candidates.clear();
+  refresh_data_lanes(peer);
+  peer.phase = PeerPhase::widening;
+  if (peer.initiator) widen(peer);
+  if (peer.lanes.size() == 1) announce_ready(peer);
+}
+
+void EngineCore::announce_ready(PeerEntry& peer) {
+  if (peer.phase != PeerPhase::widening) return;
+  peer.phase = PeerPhase::ready;
+  peer.announced = true;
+  log(LogLevel::info, fmt::format("peer {} ({}) is ready over {} lane(s)", peer.id, peer.theirs.name, peer.data_lanes.size()));
+  // Through the queue, so that the application may do anything in it, and hears of the peer before it hears from it.
+  const Peer handle(this, peer.id);
+  if (peer.initiator) {
+    if (peer.options.on_ready)
+      deferred_.emplace_back([handle, call = std::move(peer.options.on_ready)] { call(handle, Status()); });
+    peer.options.on_ready = nullptr;
+  } else if (options_.on_peer) {
+    in_callback_ = true;
+    options_.on_peer(handle);
+    in_callback_ = false;
+  }
+}
+
+}  // namespace haul::detail

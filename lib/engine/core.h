@@ -1,0 +1,224 @@
+// The engine's inside. One class, a file a topic: core.cc (loop), connect.cc (peers come), lanes.cc, grants.cc, transfers.cc,
+// operations.cc (completions), messages.cc, loss.cc (peers go), explain.cc.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <unordered_map>
+#include <variant>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "engine/codec.h"
+#include "engine/peer_entry.h"
+#include "haul/engine.h"
+#include "memory/registration.h"
+#include "transfer/state.h"
+
+namespace haul::detail {
+
+using engine::LaneState;
+using engine::PeerEntry;
+
+class EngineCore {
+ public:
+  static Result<std::unique_ptr<EngineCore>> create(EngineOptions options, std::vector<std::unique_ptr<Transport>> transports);
+  ~EngineCore();
+
+  // The public face forwards to these; see haul/engine.h, haul/peer.h and haul/transfer.h for their meaning.
+  Result<Buffer> allocate(uint64_t bytes);
+  Result<Buffer> register_memory(std::span<std::byte> memory, MemoryKind kind);
+  Result<Address> listen(const Address& address);
+  Result<Peer> connect(const Address& address, PeerOptions options);
+  size_t poll();
+  size_t wait(Duration limit);
+  int wakeup_fd() const noexcept { return epoll_fd_.get(); }
+  void wake() noexcept;
+  std::optional<TimePoint> next_deadline() const;
+  uint64_t incarnation() const noexcept { return incarnation_; }
+  std::vector<Peer> peers();
+  EngineStats stats() const;
+  std::string explain() const;
+
+  PeerState peer_state(uint64_t peer) const noexcept;
+  Status peer_status(uint64_t peer) const;
+  std::string peer_name(uint64_t peer) const;
+  Transfer start(uint64_t peer, Op op, std::span<const Piece> pieces, TransferOptions options);
+  Status send_message(uint64_t peer, std::span<const std::byte> message);
+  Result<RemoteBuffer> grant(uint64_t peer, Slice slice, Rights rights, const GrantOptions& options);
+  Status revoke(uint64_t peer, const RemoteBuffer& granted, std::function<void()> on_revoked);
+  void close_peer(uint64_t peer, bool graceful);
+  std::string explain_peer(uint64_t peer) const;
+  PeerStats peer_stats(uint64_t peer) const;
+  void cancel(TransferState& transfer);
+  std::string waiting_for(const TransferState& transfer) const;
+
+ private:
+  /// Where an event's connection belongs.
+  struct Link {
+    PeerEntry* peer = nullptr;  // null: accepted, not introduced yet
+    LaneState* lane = nullptr;
+    TimePoint deadline;  // of an introduction
+  };
+  using Links = std::unordered_map<ConnectionId, Link>;
+
+  enum class TimerKind : uint8_t { introduction, connecting, grant_expiry, revocation, lane, leaving, draining, check };
+  struct Timer {
+    TimerKind kind;
+    uint64_t first = 0;   // transport or peer
+    uint64_t second = 0;  // connection, grant or lane
+  };
+  /// A completion to tell the application, at a moment when it may call anything.
+  using Deferred = std::variant<std::shared_ptr<TransferState>, std::function<void()>>;
+
+  EngineCore(EngineOptions options, std::vector<std::unique_ptr<Transport>> transports);
+  Status open_descriptors();
+
+  // core.cc: the loop.
+  bool round(TimePoint now, size_t& handled);
+  size_t poll_transport(uint32_t transport, TimePoint now);
+  void dispatch(uint32_t transport, const Event& event);
+  size_t run_schedulers();
+  size_t run_deferred();
+  size_t run_timers();
+  void fire(const Timer& timer);
+  void set_timer(TimePoint when, Timer timer) { timers_.emplace(when, timer); }
+  void arm_timer_fd();
+  void block(Duration limit);
+  void take_wake();
+  void log(LogLevel level, std::string_view text) const;
+
+  // connect.cc: peers come.
+  void try_next_transport(PeerEntry& peer);
+  void on_accepted(uint32_t transport, const Event& event);
+  void on_unidentified_message(uint32_t transport, ConnectionId connection, std::span<const std::byte> payload);
+  void refuse(uint32_t transport, ConnectionId connection, StatusCode code, const std::string& reason);
+  void greet(PeerEntry& peer);
+  void on_hello(PeerEntry& peer, engine::Hello hello);
+  void become_ready(PeerEntry& peer);
+  void announce_ready(PeerEntry& peer);
+  engine::Hello our_hello() const;
+  PeerEntry& add_peer();
+  Status check_security(const Address& address, std::string_view what) const;
+
+  // lanes.cc: more connections to a peer.
+  void open_lane(PeerEntry& peer);
+  void on_lane_open(PeerEntry& peer, const engine::LaneOpen& message);
+  void on_lane_accept(PeerEntry& peer, const engine::LaneAccept& message);
+  void on_lane_refuse(PeerEntry& peer, const engine::LaneRefuse& message);
+  void on_lane_closed_by_peer(PeerEntry& peer, uint32_t number);
+  void on_connected(PeerEntry& peer, LaneState& lane);
+  void on_closed(PeerEntry& peer, LaneState& lane, const Status& status);
+  LaneState& add_lane(PeerEntry& peer, uint32_t number, uint32_t transport, ConnectionId connection);
+  void close_lane(LaneState& lane, CloseMode mode);
+  void settle_lane(PeerEntry& peer, LaneState& lane);
+  void refresh_data_lanes(PeerEntry& peer);
+  void widen(PeerEntry& peer);
+
+  // grants.cc
+  void on_grant_made(PeerEntry& peer, const engine::GrantMade& message);
+  void on_grant_extended(PeerEntry& peer, const engine::GrantExtended& message);
+  void on_grant_revoked(PeerEntry& peer, uint64_t id);
+  void on_revoked(PeerEntry& peer, LaneState& lane, uint64_t transport_grant);
+  void start_revoking(PeerEntry& peer, memory::MadeGrant& grant);
+  void finish_revoking_if_quiet(PeerEntry& peer, uint64_t id);
+  void extend_grants(PeerEntry& peer, LaneState& lane);
+  void lane_ends_grants(PeerEntry& peer, LaneState& lane);
+  Status grant_on_lane(PeerEntry& peer, LaneState& lane, memory::MadeGrant& grant, RemoteRegion& region);
+
+  // transfers.cc
+  Status plan(PeerEntry& peer, TransferState& transfer, std::span<const Piece> pieces) const;
+  Status plan_piece(PeerEntry& peer, TransferState& transfer, const Piece& piece) const;
+  Status resolve(PeerEntry& peer, TransferState& transfer);
+  Status admit(const PeerEntry& peer, const TransferOptions& options) const;
+  void activate(PeerEntry& peer, TransferState& transfer);
+  void end_early(PeerEntry& peer, TransferState& transfer, Status status);
+  void finish_if_over(PeerEntry& peer, TransferState& transfer);
+  void finish(PeerEntry* peer, TransferState& transfer, Status status);
+  void on_all_posted(PeerEntry& peer, TransferState& transfer);
+  void send_notification(PeerEntry& peer, TransferState& transfer, uint32_t count);
+  void set_transfer_timer(TransferState& transfer, TimePoint when);
+  void clear_transfer_timer(TransferState& transfer);
+  void on_transfer_timer(TransferState& transfer);
+  std::vector<std::shared_ptr<TransferState>> transfers_of(const PeerEntry& peer) const;
+
+  // operations.cc
+  void on_landed(PeerEntry& peer, LaneState& lane, const Event& event);
+  void on_completed(PeerEntry& peer, LaneState& lane, const Event& event);
+  void conclude(PeerEntry& peer, transfer::OperationRecord& record, const Status& status);
+  void repeat_or_fail(PeerEntry& peer, transfer::OperationRecord& record, const Status& status);
+  void drop_operation(transfer::OperationRecord& record);
+  void drop_unposted(TransferState& transfer);
+  void park_posted(PeerEntry& peer, LaneState& lane);
+  void release_parked(PeerEntry& peer, LaneState& lane);
+  void on_verify(PeerEntry& peer, const engine::Verify& message);
+  void on_verified(PeerEntry& peer, const engine::Verified& message);
+
+  // messages.cc
+  void send_control(PeerEntry& peer, const engine::Control& message);
+  void flush_control(PeerEntry& peer);
+  void on_message(PeerEntry& peer, std::span<const std::byte> payload);
+  void handle(PeerEntry& peer, const engine::Control& message);
+  void deliver(PeerEntry& peer, std::span<const std::byte> payload, bool notification);
+
+  // loss.cc: peers go.
+  void lose(PeerEntry& peer, Status why, CloseMode mode = CloseMode::abort);
+  void finish_loss_if_quiet(PeerEntry& peer);
+  void leave_if_idle(PeerEntry& peer);
+  void check_peers();
+  void check_life(PeerEntry& peer);
+  void check_lanes(PeerEntry& peer);
+
+  PeerEntry* find_peer(uint64_t peer) const;
+  Transport& transport_of(const LaneState& lane) const { return *transports_[lane.transport_index]; }
+
+  EngineOptions options_;
+  const Clock* clock_;
+  uint64_t incarnation_ = 0;
+  TimePoint now_;  // of the current poll(), or of the current call
+
+  base::UniqueFd epoll_fd_;
+  base::UniqueFd wake_fd_;
+  base::UniqueFd timer_fd_;
+  std::optional<TimePoint> timer_armed_;
+  std::atomic<bool> woken_ = false;
+  bool was_woken_ = false;
+  TimePoint last_busy_;
+  Duration last_gap_ = Duration::max();
+
+  // Destroyed in reverse: memory registrations end before their transports.
+  std::vector<std::unique_ptr<Transport>> transports_;
+  memory::MemoryTable memory_;
+
+  std::vector<Links> links_;  // by transport
+  size_t unidentified_ = 0;
+  std::unordered_map<uint64_t, std::unique_ptr<PeerEntry>> peers_;
+  std::vector<uint64_t> dead_peers_;  // to be erased at the end of the poll
+  std::deque<std::pair<uint64_t, Status>> obituaries_;
+  uint64_t next_peer_ = 1;
+
+  transfer::OperationPool operations_;
+  std::unordered_map<uint64_t, std::shared_ptr<TransferState>> transfers_;
+  uint64_t next_transfer_ = 1;
+  uint64_t next_grant_ = 1;
+  std::unordered_map<uint64_t, uint64_t> checks_;  // Verify::check -> operation
+  uint64_t next_check_ = 1;
+
+  std::multimap<TimePoint, Timer> timers_;
+  std::set<std::pair<TimePoint, uint64_t>> transfer_timers_;
+  std::deque<Deferred> deferred_;
+  std::vector<TransferState*> all_posted_;
+  bool check_pending_ = false;
+  bool in_callback_ = false;
+  bool shutting_down_ = false;
+  std::vector<std::string> listening_;
+  EngineStats stats_;
+};
+
+}  // namespace haul::detail

@@ -1,0 +1,196 @@
+// More connections to a peer: opening, losing and replacing lanes.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "engine/core.h"
+
+namespace haul::detail {
+
+using engine::LanePhase;
+using engine::PeerPhase;
+
+namespace {
+
+constexpr Duration first_reopen_delay = std::chrono::milliseconds(200);
+constexpr uint32_t max_reopen_doublings = 7;
+
+}  // namespace
+
+LaneState& EngineCore::add_lane(PeerEntry& peer, uint32_t number, uint32_t transport, ConnectionId connection) {
+  auto lane = std::make_unique<LaneState>();
+  lane->number = number;
+  lane->transport = transports_[transport].get();
+  lane->transport_index = transport;
+  lane->connection = connection;
+  LaneState& entry = *lane;
+  peer.lanes.push_back(std::move(lane));
+  entry.open_deadline = now_ + peer.options.connect_timeout;
+  links_[transport].insert_or_assign(connection, Link{&peer, &entry, {}});
+  return entry;
+}
+
+// Opens as many lanes as the application asked for and the peer allows.
+void EngineCore::widen(PeerEntry& peer) {
+  const uint32_t wanted = std::min(std::max(peer.options.lanes, 1U), peer.theirs.max_lanes);
+  while (peer.lanes.size() < wanted && peer.usable()) {
+    const size_t before = peer.lanes.size();
+    open_lane(peer);
+    if (peer.lanes.size() == before) return;
+  }
+}
+
+void EngineCore::open_lane(PeerEntry& peer) {
+  const LaneState& control = *peer.lanes.front();
+  ConnectOptions options;
+  options.address = peer.address;
+  options.timeout = peer.options.connect_timeout;
+  options.beside = control.connection;
+  auto endpoint = transport_of(control).open(options, now_);
+  if (!endpoint) {
+    ++peer.lane_failures;
+    return log(LogLevel::warning, fmt::format("peer {}: no further lane: {}", peer.id, endpoint.status().message()));
+  }
+  const uint32_t number = peer.next_lane++;
+  add_lane(peer, number, control.transport_index, endpoint->connection);
+  set_timer(now_ + peer.options.connect_timeout, Timer{TimerKind::lane, peer.id, number});
+  send_control(peer, engine::LaneOpen{number, std::string(control.transport->capabilities().name), endpoint->bytes});
+}
+
+void EngineCore::on_lane_open(PeerEntry& peer, const engine::LaneOpen& message) {
+  const auto refuse_lane = [&](std::string reason) { send_control(peer, engine::LaneRefuse{message.lane, std::move(reason)}); };
+  if (peer.initiator || message.lane == 0 || peer.lane(message.lane) != nullptr) {
+    return lose(peer, Status(StatusCode::protocol, "the peer opened a lane that it may not open"));
+  }
+  if (!peer.usable()) return refuse_lane("the peer is being closed");
+  if (peer.lanes.size() >= options_.max_lanes_per_peer) return refuse_lane("all lanes that this engine allows are open");
+  const auto found = std::find_if(transports_.begin(), transports_.end(),
+                                  [&](const auto& transport) { return transport->capabilities().name == message.transport; });
+  if (found == transports_.end()) return refuse_lane(fmt::format("this engine has no transport {}", message.transport));
+  ConnectOptions options;
+  options.beside = peer.lanes.front()->connection;
+  options.timeout = peer.options.connect_timeout;
+  auto endpoint = (*found)->open(options, now_);
+  if (!endpoint) return refuse_lane(std::string(endpoint.status().message()));
+  if (Status status = (*found)->join(endpoint->connection, message.endpoint, now_); !status.ok()) {
+    (*found)->close(endpoint->connection, CloseMode::abort, now_);
+    return refuse_lane(std::string(status.message()));
+  }
+  add_lane(peer, message.lane, static_cast<uint32_t>(found - transports_.begin()), endpoint->connection);
+  set_timer(now_ + peer.options.connect_timeout, Timer{TimerKind::lane, peer.id, message.lane});
+  send_control(peer, engine::LaneAccept{message.lane, endpoint->bytes});
+}
+
+void EngineCore::on_lane_accept(PeerEntry& peer, const engine::LaneAccept& message) {
+  LaneState* lane = peer.lane(message.lane);
+  if (lane == nullptr || !peer.initiator) return;  // given up in the meantime
+  if (lane->phase != LanePhase::opening || lane->number == 0) return;
+  const Status status = transport_of(*lane).join(lane->connection, message.endpoint, now_);
+  if (status.ok()) return;
+  log(LogLevel::warning, fmt::format("peer {}: lane {}: {}", peer.id, lane->number, status.message()));
+  close_lane(*lane, CloseMode::abort);
+}
+
+void EngineCore::on_lane_refuse(PeerEntry& peer, const engine::LaneRefuse& message) {
+  LaneState* lane = peer.lane(message.lane);
+  if (lane == nullptr || !peer.initiator || lane->number == 0) return;
+  log(LogLevel::warning, fmt::format("peer {}: lane {} was refused: {}", peer.id, message.lane, message.reason));
+  lane->closed_by_peer = true;
+  ++peer.lane_failures;
+  close_lane(*lane, CloseMode::abort);
+}
+
+void EngineCore::on_connected(PeerEntry& peer, LaneState& lane) {
+  lane.phase = LanePhase::ready;
+  lane.ready = true;
+  if (lane.number == 0) {
+    if (peer.initiator) greet(peer);
+    return;
+  }
+  peer.lane_failures = 0;
+  refresh_data_lanes(peer);
+  extend_grants(peer, lane);
+  settle_lane(peer, lane);
+}
+
+// Called when a lane's opening is decided: on_ready waits for all of the first ones.
+void EngineCore::settle_lane(PeerEntry& peer, LaneState&) {
+  if (peer.phase != PeerPhase::widening) return;
+  const bool undecided =
+      std::any_of(peer.lanes.begin(), peer.lanes.end(), [](const auto& lane) { return lane->phase == LanePhase::opening; });
+  if (!undecided) announce_ready(peer);
+}
+
+void EngineCore::close_lane(LaneState& lane, CloseMode mode) {
+  if (lane.phase == LanePhase::closing || lane.phase == LanePhase::closed) return;
+  lane.phase = LanePhase::closing;
+  lane.ready = false;
+  lane.transport->close(lane.connection, mode, now_);
+}
+
+void EngineCore::on_closed(PeerEntry& peer, LaneState& lane, const Status& status) {
+  const bool was_opening = lane.phase == LanePhase::opening;
+  lane.phase = LanePhase::closed;
+  lane.ready = false;
+  refresh_data_lanes(peer);
+  lane_ends_grants(peer, lane);
+  if (peer.phase == PeerPhase::losing) return finish_loss_if_quiet(peer);
+  park_posted(peer, lane);
+  if (lane.number == 0) {
+    if (was_opening && peer.phase == PeerPhase::connecting && !peer.candidates.empty()) {
+      peer.choices.push_back(fmt::format("{}: {}", transport_of(lane).capabilities().name, status.message()));
+      log(LogLevel::warning, fmt::format("{}: {}", peer.address.to_string(), peer.choices.back()));
+      peer.lanes.clear();
+      return try_next_transport(peer);
+    }
+    return lose(peer, status.ok() ? Status(StatusCode::peer_lost, "the peer closed its connection") : status);
+  }
+  if (!status.ok()) log(LogLevel::warning, fmt::format("peer {}: lane {} is lost: {}", peer.id, lane.number, status.message()));
+  send_control(peer, engine::LaneClosed{lane.number});
+  lane.confirm_deadline = now_ + options_.peer_timeout;
+  set_timer(*lane.confirm_deadline, Timer{TimerKind::lane, peer.id, lane.number});
+  settle_lane(peer, lane);
+  if (peer.initiator) {
+    peer.next_lane_open = now_ + first_reopen_delay * (int64_t{1} << std::min(peer.lane_failures, max_reopen_doublings));
+    set_timer(*peer.next_lane_open, Timer{TimerKind::lane, peer.id});
+  }
+  if (lane.over()) release_parked(peer, lane);
+}
+
+void EngineCore::on_lane_closed_by_peer(PeerEntry& peer, uint32_t number) {
+  LaneState* lane = peer.lane(number);
+  if (lane == nullptr) return;
+  if (number == 0) return lose(peer, Status(StatusCode::protocol, "the peer closed its control lane while using it"));
+  lane->closed_by_peer = true;
+  close_lane(*lane, CloseMode::abort);
+  if (lane->over()) release_parked(peer, *lane);
+}
+
+void EngineCore::refresh_data_lanes(PeerEntry& peer) {
+  peer.data_lanes.clear();
+  for (const auto& lane : peer.lanes) {
+    if (lane->ready) peer.data_lanes.push_back(lane.get());
+  }
+}
+
+// Timed work on lanes: those that never opened, those whose end the peer never confirmed, those to be replaced.
+void EngineCore::check_lanes(PeerEntry& peer) {
+  if (!peer.usable()) return;
+  for (const auto& lane : peer.lanes) {
+    if (lane->phase == LanePhase::closed && lane->confirm_deadline && *lane->confirm_deadline <= now_ &&
+        !lane->closed_by_peer) {
+      return lose(peer,
+                  Status(StatusCode::peer_lost, fmt::format("the peer did not confirm the end of lane {}", lane->number)));
+    }
+  }
+  for (const auto& lane : peer.lanes) {
+    if (lane->number != 0 && lane->phase == LanePhase::opening && lane->open_deadline <= now_)
+      close_lane(*lane, CloseMode::abort);
+  }
+  if (peer.next_lane_open && *peer.next_lane_open <= now_) {
+    peer.next_lane_open.reset();
+    widen(peer);
+  }
+}
+
+}  // namespace haul::detail

@@ -1,0 +1,116 @@
+// Messages: the engine's own and the application's, in order on the control lane.
+#include <fmt/format.h>
+
+#include "engine/core.h"
+
+namespace haul::detail {
+
+using engine::PeerPhase;
+
+namespace {
+
+// The engine's own messages may exceed the application's share of the queue, but not without bound: a peer that makes us answer
+// and does not read is dropped.
+constexpr size_t max_control_backlog = 1U << 18;
+
+}  // namespace
+
+void EngineCore::send_control(PeerEntry& peer, const engine::Control& message) {
+  LaneState& lane = *peer.lanes.front();
+  auto bytes = engine::encode(message);
+  if (peer.control_queue.empty() && lane.ready && lane.transport->send(lane.connection, bytes, now_)) return;
+  if (lane.phase == engine::LanePhase::closed || lane.phase == engine::LanePhase::closing) return;
+  peer.control_queue.push_back(std::move(bytes));
+  if (peer.control_queue.size() == max_control_backlog) {
+    const uint64_t id = peer.id;
+    deferred_.emplace_back([this, id] {
+      if (PeerEntry* stuck = find_peer(id)) lose(*stuck, Status(StatusCode::exhausted, "the peer does not read its messages"));
+    });
+  }
+}
+
+void EngineCore::flush_control(PeerEntry& peer) {
+  LaneState& lane = *peer.lanes.front();
+  while (lane.ready && !peer.control_queue.empty()) {
+    if (!lane.transport->send(lane.connection, peer.control_queue.front(), now_)) return;
+    peer.control_queue.pop_front();
+  }
+}
+
+Status EngineCore::send_message(uint64_t peer_id, std::span<const std::byte> message) {
+  now_ = clock_->now();
+  PeerEntry* peer = find_peer(peer_id);
+  if (peer == nullptr) return peer_status(peer_id);
+  if (!peer->usable()) return Status(StatusCode::peer_lost, "the peer is not connected");
+  const uint32_t max_bytes = std::min(options_.max_message_bytes, peer->theirs.max_message_bytes);
+  if (message.size() > max_bytes) {
+    return Status(StatusCode::invalid, fmt::format("a message of {} bytes: at most {} are allowed", message.size(), max_bytes));
+  }
+  if (peer->control_queue.size() >= options_.max_queued_messages) {
+    return Status(StatusCode::busy,
+                  fmt::format("{} messages wait already (EngineOptions::max_queued_messages): try after poll()",
+                              peer->control_queue.size()));
+  }
+  send_control(*peer, engine::UserMessage{message});
+  ++stats_.messages_sent;
+  return {};
+}
+
+void EngineCore::on_message(PeerEntry& peer, std::span<const std::byte> payload) {
+  if (peer.phase == PeerPhase::losing) return;
+  auto message = engine::decode(payload);
+  if (!message) return lose(peer, message.status());
+  handle(peer, *message);
+}
+
+void EngineCore::handle(PeerEntry& peer, const engine::Control& message) {
+  if (const auto* hello = std::get_if<engine::Hello>(&message)) {
+    if (peer.phase == PeerPhase::greeting && peer.initiator) return on_hello(peer, *hello);
+    return lose(peer, Status(StatusCode::protocol, "the peer introduced itself twice"));
+  }
+  if (const auto* goodbye = std::get_if<engine::Goodbye>(&message)) {
+    if (goodbye->code == StatusCode::ok) return lose(peer, Status(), CloseMode::drain);
+    return lose(peer, Status(goodbye->code, fmt::format("the peer says: {}", goodbye->reason)), CloseMode::drain);
+  }
+  if (!peer.usable() && peer.phase != PeerPhase::leaving) {
+    return lose(peer, Status(StatusCode::protocol, "the peer sent something else before its hello"));
+  }
+  struct Visitor {
+    EngineCore& core;
+    PeerEntry& peer;
+    void operator()(const engine::Hello&) const {}
+    void operator()(const engine::Goodbye&) const {}
+    void operator()(const engine::LaneOpen& m) const { core.on_lane_open(peer, m); }
+    void operator()(const engine::LaneAccept& m) const { core.on_lane_accept(peer, m); }
+    void operator()(const engine::LaneRefuse& m) const { core.on_lane_refuse(peer, m); }
+    void operator()(const engine::LaneClosed& m) const { core.on_lane_closed_by_peer(peer, m.lane); }
+    void operator()(const engine::GrantMade& m) const { core.on_grant_made(peer, m); }
+    void operator()(const engine::GrantExtended& m) const { core.on_grant_extended(peer, m); }
+    void operator()(const engine::GrantRevoked& m) const { core.on_grant_revoked(peer, m.id); }
+    void operator()(const engine::UserMessage& m) const { core.deliver(peer, m.payload, false); }
+    void operator()(const engine::Notify& m) const {
+      const auto ready = peer.landings.announced(m.serial, m.count, m.payload);
+      if (ready) core.deliver(peer, *ready, true);
+    }
+    void operator()(const engine::Abandon& m) const { peer.landings.abandoned(m.serial); }
+    void operator()(const engine::Verify& m) const { core.on_verify(peer, m); }
+    void operator()(const engine::Verified& m) const { core.on_verified(peer, m); }
+    void operator()(const engine::Ping& m) const { core.send_control(peer, engine::Pong{m.number}); }
+    void operator()(const engine::Pong& m) const {
+      if (peer.ping_outstanding == m.number) peer.ping_outstanding.reset();
+    }
+  };
+  std::visit(Visitor{*this, peer}, message);
+}
+
+void EngineCore::deliver(PeerEntry& peer, std::span<const std::byte> payload, bool notification) {
+  if (peer.phase == PeerPhase::losing) return;
+  ++stats_.messages_received;
+  announce_ready(peer);  // the application hears of a peer before it hears from it
+  if (!options_.on_message) return;
+  in_callback_ = true;
+  options_.on_message(Peer(this, peer.id), Message{payload, notification});
+  in_callback_ = false;
+}
+
+}  // namespace haul::detail

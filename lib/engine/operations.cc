@@ -1,0 +1,182 @@
+// Operations: what landed here, what completed there.
+#include <fmt/format.h>
+
+#include "base/crc32c.h"
+#include "engine/core.h"
+#include "transfer/tag.h"
+
+namespace haul::detail {
+
+using transfer::OperationRecord;
+using transfer::OperationState;
+using transfer::Phase;
+
+void EngineCore::on_landed(PeerEntry& peer, LaneState& lane, const Event& event) {
+  if (event.crc32c && base::crc32c(event.payload) != *event.crc32c) {
+    ++stats_.checksum_failures;
+    lane.transport->answer(lane.connection, event.id, Status(StatusCode::corrupt, "the checksum does not match"), now_);
+    return;
+  }
+  stats_.bytes_landed += event.payload.size();
+  lane.transport->answer(lane.connection, event.id, Status(), now_);
+  if (event.tag == transfer::untracked_tag) return;
+  const auto ready = peer.landings.landed(transfer::tag_serial(event.tag), transfer::tag_index(event.tag));
+  if (peer.landings.overflowed()) {
+    return lose(peer, Status(StatusCode::protocol, "the peer has more unfinished notified transfers than it may have"));
+  }
+  if (ready) deliver(peer, *ready, true);
+}
+
+void EngineCore::on_completed(PeerEntry& peer, LaneState& lane, const Event& event) {
+  lane.blocked = false;
+  OperationRecord* record = operations_.find(event.id);
+  if (record == nullptr || record->state != OperationState::posted) return;
+  --lane.operations_outstanding;
+  lane.bytes_outstanding -= record->length;
+  Status status = event.status;
+  const TransferState& transfer = *record->transfer;
+  if (status.ok() && transfer.checked) {
+    if (!lane.transport->capabilities().carries_checksums) {
+      // The owner's memory is compared with ours by a question.
+      record->state = OperationState::verifying;
+      const transfer::PlannedPiece& piece = transfer.pieces[record->piece];
+      const uint64_t check = next_check_++;
+      checks_.emplace(check, record->id);
+      return send_control(
+          peer, engine::Verify{check, piece.remote_grant, piece.remote_offset + record->piece_offset, record->length});
+    }
+    if (transfer.op == Op::read && event.crc32c && base::crc32c(transfer::local_memory(*record)) != *event.crc32c) {
+      ++stats_.checksum_failures;
+      status = Status(StatusCode::corrupt, "the checksum does not match");
+    }
+  }
+  conclude(peer, *record, status);
+}
+
+// An operation has its outcome: count it, send it again, or let its transfer fail.
+void EngineCore::conclude(PeerEntry& peer, OperationRecord& record, const Status& status) {
+  TransferState& transfer = *record.transfer;
+  switch (status.code()) {
+    case StatusCode::ok:
+      transfer.bytes_done += record.length;
+      (transfer.op == Op::write ? stats_.bytes_put : stats_.bytes_got) += record.length;
+      drop_operation(record);
+      // A checksum that failed may now be tried again, alone.
+      if (transfer.has_work()) peer.scheduler.enter(transfer);
+      break;
+    case StatusCode::corrupt:
+      record.alone = true;
+      repeat_or_fail(peer, record,
+                     Status(StatusCode::corrupt, fmt::format("a checksum failed {} times: memory, network card or driver "
+                                                             "damage the data; the destination must not be used",
+                                                             record.attempts)));
+      break;
+    case StatusCode::peer_lost:
+    case StatusCode::unavailable:
+      // The lane is gone. Until the peer says that its end is gone too, bytes of this operation may still land.
+      record.state = OperationState::parked;
+      return;
+    case StatusCode::cancelled:
+      drop_operation(record);
+      if (transfer.phase == Phase::running) end_early(peer, transfer, status);
+      break;
+    default:
+      drop_operation(record);
+      end_early(peer, transfer, status);
+      break;
+  }
+  finish_if_over(peer, transfer);
+}
+
+void EngineCore::repeat_or_fail(PeerEntry& peer, OperationRecord& record, const Status& status) {
+  TransferState& transfer = *record.transfer;
+  if (transfer.phase != Phase::running || record.attempts >= options_.max_attempts) {
+    drop_operation(record);
+    return end_early(peer, transfer, status);
+  }
+  ++stats_.operations_retried;
+  transfer.outstanding.remove(record);
+  record.state = OperationState::again;
+  record.crc32c.reset();
+  transfer.again.push_back(record);
+  peer.scheduler.enter(transfer);
+}
+
+// The record leaves whichever list it is in.
+void EngineCore::drop_operation(OperationRecord& record) {
+  if (record.state == OperationState::again) {
+    record.transfer->again.remove(record);
+  } else {
+    record.transfer->outstanding.remove(record);
+  }
+  operations_.give_back(record);
+}
+
+void EngineCore::drop_unposted(TransferState& transfer) {
+  while (OperationRecord* record = transfer.again.front()) drop_operation(*record);
+}
+
+// What was posted while the lane's end was on its way to us got no completion of its own.
+void EngineCore::park_posted(PeerEntry& peer, LaneState& lane) {
+  for (auto* transfer = peer.transfers.front(); transfer != nullptr; transfer = peer.transfers.next(*transfer)) {
+    for (auto* record = transfer->outstanding.front(); record != nullptr; record = transfer->outstanding.next(*record)) {
+      if (record->lane == lane.number && record->state == OperationState::posted) record->state = OperationState::parked;
+    }
+  }
+}
+
+// Both ends of a lane are gone: what it held can't land any more, and goes over another one.
+void EngineCore::release_parked(PeerEntry& peer, LaneState& lane) {
+  const memory::LaneNumber number = lane.number;
+  for (const auto& transfer : transfers_of(peer)) {
+    OperationRecord* next = nullptr;
+    for (OperationRecord* record = transfer->outstanding.front(); record != nullptr; record = next) {
+      next = transfer->outstanding.next(*record);
+      if (record->lane != number || record->state != OperationState::parked) continue;
+      if (transfer->phase == Phase::running) {
+        repeat_or_fail(peer, *record,
+                       Status(StatusCode::unavailable, fmt::format("its lane was lost {} times", record->attempts)));
+        if (transfer->phase != Phase::running) break;
+      } else {
+        drop_operation(*record);
+      }
+    }
+    // A failure above leaves the rest of this lane's operations parked.
+    if (transfer->phase == Phase::ending) {
+      for (OperationRecord* record = transfer->outstanding.front(); record != nullptr; record = next) {
+        next = transfer->outstanding.next(*record);
+        if (record->lane == number && record->state == OperationState::parked) drop_operation(*record);
+      }
+    }
+    finish_if_over(peer, *transfer);
+  }
+  std::erase_if(peer.lanes, [number](const auto& entry) { return entry->number == number && number != 0; });
+}
+
+void EngineCore::on_verify(PeerEntry& peer, const engine::Verify& message) {
+  engine::Verified answer{message.check, false, 0};
+  const auto grant = peer.grants.made.find(message.grant);
+  if (grant != peer.grants.made.end() && !grant->second.revoking) {
+    const auto memory = grant->second.memory();
+    if (message.offset <= memory.size() && message.length <= memory.size() - message.offset) {
+      answer.ok = true;
+      answer.crc32c = base::crc32c(memory.subspan(static_cast<size_t>(message.offset), message.length));
+    }
+  }
+  send_control(peer, answer);
+}
+
+void EngineCore::on_verified(PeerEntry& peer, const engine::Verified& message) {
+  const auto check = checks_.find(message.check);
+  if (check == checks_.end()) return;
+  OperationRecord* record = operations_.find(check->second);
+  checks_.erase(check);
+  if (record == nullptr || record->state != OperationState::verifying || record->transfer->peer != peer.id) return;
+  if (!message.ok)
+    return conclude(peer, *record, Status(StatusCode::refused, "the grant was revoked before its bytes were verified"));
+  if (base::crc32c(transfer::local_memory(*record)) == message.crc32c) return conclude(peer, *record, Status());
+  ++stats_.checksum_failures;
+  conclude(peer, *record, Status(StatusCode::corrupt, "the checksum does not match"));
+}
+
+}  // namespace haul::detail

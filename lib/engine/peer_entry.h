@@ -1,0 +1,92 @@
+// One peer, as its engine sees it.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "engine/codec.h"
+#include "haul/peer.h"
+#include "memory/grants.h"
+#include "schedule/scheduler.h"
+#include "transfer/landing.h"
+#include "transfer/state.h"
+
+namespace haul::engine {
+
+enum class LanePhase : uint8_t {
+  opening,  ///< until the transport says `connected`
+  ready,
+  closing,  ///< we closed it and wait for `closed`
+  closed,   ///< our end is gone
+};
+
+struct LaneState : schedule::Lane {
+  LanePhase phase = LanePhase::opening;
+  TimePoint open_deadline;                        // phase opening
+  bool closed_by_peer = false;                    // LaneClosed came: nothing of ours can land there any more
+  std::optional<TimePoint> confirm_deadline;      // phase closed: by then the peer must have said so
+  std::unordered_map<uint64_t, uint64_t> grants;  // the transport's grant id -> ours
+
+  bool over() const noexcept { return phase == LanePhase::closed && closed_by_peer; }
+};
+
+enum class PeerPhase : uint8_t {
+  connecting,  ///< the first lane
+  greeting,    ///< hello sent
+  widening,    ///< ready, but the lanes asked for are not all decided: on_ready waits
+  ready,
+  leaving,  ///< close(): running transfers end first
+  losing,   ///< all lanes are being closed; nothing new
+};
+
+struct PeerEntry {
+  uint64_t id = 0;
+  bool initiator = false;
+  PeerPhase phase = PeerPhase::connecting;
+  Address address;
+  PeerOptions options;
+  std::vector<uint32_t> candidates;  // transports left to try, while connecting
+  std::vector<std::string> choices;  // for explain(): why each transport was or was not chosen
+  TimePoint connect_deadline;
+
+  Hello theirs;
+  std::vector<std::unique_ptr<LaneState>> lanes;  // [0] carries control messages
+  std::vector<schedule::Lane*> data_lanes;        // those that the scheduler may use
+  uint32_t next_lane = 1;
+  uint32_t lane_failures = 0;
+  std::optional<TimePoint> next_lane_open;
+
+  std::deque<std::vector<std::byte>> control_queue;  // waiting for the transport to take them
+
+  memory::GrantBook grants;
+  schedule::Scheduler scheduler;
+  transfer::LandingTracker landings;
+  base::IntrusiveList<detail::TransferState, transfer::InPeer> transfers;
+  uint64_t next_notify_serial = 1;
+  uint64_t open_notifications = 0;
+
+  uint64_t progress = 0;  // last seen sign of life
+  TimePoint progress_at;
+  bool heard = false;  // an event came since the last check
+  std::optional<uint64_t> ping_outstanding;
+  uint64_t next_ping = 1;
+
+  std::optional<TimePoint> leave_deadline;
+  Status why_lost;         // phase losing
+  bool announced = false;  // on_ready or on_peer was called with success: on_peer_closed is owed
+
+  bool usable() const noexcept { return phase == PeerPhase::ready || phase == PeerPhase::widening; }
+  LaneState* lane(memory::LaneNumber number) const {
+    for (const auto& lane : lanes) {
+      if (lane->number == number) return lane.get();
+    }
+    return nullptr;
+  }
+};
+
+}  // namespace haul::engine

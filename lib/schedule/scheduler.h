@@ -1,0 +1,51 @@
+// Which operation goes next, on which lane. The only place that stripes over lanes.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <span>
+#include <vector>
+
+#include "haul/time.h"
+#include "haul/transport.h"
+#include "transfer/state.h"
+
+namespace haul::schedule {
+
+/// One connection to a peer, as the scheduler sees it.
+struct Lane {
+  memory::LaneNumber number = 0;
+  Transport* transport = nullptr;
+  uint32_t transport_index = 0;
+  ConnectionId connection = 0;
+  bool ready = false;
+  bool blocked = false;  ///< post() refused; cleared by `writable` or `completed`
+  uint32_t operations_outstanding = 0;
+  uint64_t bytes_outstanding = 0;
+};
+
+/// One peer's transfers that have something to post. Higher priorities first; equals take turns.
+class Scheduler {
+ public:
+  void enter(detail::TransferState& transfer);
+  void leave(detail::TransferState& transfer);
+  bool empty() const noexcept { return ready_.empty(); }
+
+  /// Posts what the lanes take. Transfers of which everything is posted now are appended to `posted`.
+  /// Returns the number of operations posted.
+  size_t run(std::span<Lane* const> lanes, transfer::OperationPool& pool, TimePoint now,
+             std::vector<detail::TransferState*>& posted);
+
+ private:
+  using Queue = base::IntrusiveList<detail::TransferState, transfer::InReady>;
+  struct Batch;
+
+  size_t fill(Lane& lane, transfer::OperationPool& pool, Batch& batch);
+  bool take_from(detail::TransferState& transfer, Lane& lane, transfer::OperationPool& pool, Batch& batch);
+  size_t post(Lane& lane, Batch& batch, TimePoint now);
+
+  std::map<uint8_t, Queue, std::greater<>> ready_;
+};
+
+}  // namespace haul::schedule

@@ -1,0 +1,71 @@
+#!/usr/bin/env python3
+"""Counts test cases in ctest's JUnit reports and prints "N passed, N failed, N skipped": count_tests.py [--failed N] REPORT...
+
+A program of Catch2 or of Python's unittest is one test of ctest: its own summary tells how many test cases it had. A Catch2
+test case that can't run here prints a line "SKIPPED: why". Any other program counts as one. --failed adds failures that have no
+report.
+"""
+import argparse
+import re
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+ALL_PASSED = re.compile(r"^All tests passed \(.* in (\d+) test cases?\)", re.M)
+SOME_FAILED = re.compile(r"^test cases: +(\d+) *\|(.*)$", re.M)
+UNITTEST = re.compile(r"^Ran (\d+) tests? in .*\n\n(?:OK|FAILED)(.*)$", re.M)
+SKIPPED = re.compile(r"^\s*SKIPPED: ", re.M)
+
+
+def count_output(output, ok):
+    """(passed, failed, skipped) of one program."""
+    skipped = len(SKIPPED.findall(output))
+    if match := ALL_PASSED.search(output):
+        cases, failed = int(match[1]), 0
+    elif match := SOME_FAILED.search(output):
+        found = re.search(r"(\d+) failed(?! as expected)", match[2])
+        cases, failed = int(match[1]), int(found[1]) if found else 0
+    elif match := UNITTEST.search(output):
+        found = {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", match[2])}
+        cases, failed = int(match[1]), found.get("failures", 0) + found.get("errors", 0)
+        skipped += found.get("skipped", 0)
+    else:
+        cases, failed = 1, 0 if ok else 1
+    if not ok and failed == 0:
+        failed = 1  # a sanitizer's finding or a crash after the last test case
+    skipped = min(skipped, max(cases - failed, 0))
+    return max(cases - failed - skipped, 0), failed, skipped
+
+
+def count_report(path):
+    totals = [0, 0, 0]
+    for case in ElementTree.parse(path).getroot().iter("testcase"):
+        status = case.get("status")
+        if status in ("notrun", "disabled"):
+            missing = status == "notrun" and "SKIP_RETURN_CODE" not in (case.find("skipped").get("message") or "")
+            counted = (0, 1, 0) if missing else (0, 0, 1)
+        else:
+            counted = count_output(case.findtext("system-out") or "", status == "run")
+        if counted[1]:
+            print(f"failed: {case.get('name')} ({Path(path).stem})")
+        totals = [a + b for a, b in zip(totals, counted)]
+    return totals
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--failed", type=int, default=0)
+    parser.add_argument("reports", nargs="*")
+    arguments = parser.parse_args()
+    passed, failed, skipped = 0, arguments.failed, 0
+    for report in arguments.reports:
+        if not Path(report).exists():  # the shell's pattern when there is none
+            continue
+        counted = count_report(report)
+        passed, failed, skipped = passed + counted[0], failed + counted[1], skipped + counted[2]
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    return 1 if failed or passed == 0 else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

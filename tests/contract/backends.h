@@ -1,0 +1,91 @@
+// The harness of each backend, and the list that every contract test case is run over.
+#pragma once
+
+#include <chrono>
+
+#include "contract/harness.h"
+#include "contract/onesided/fabric.h"
+#include "haul/sim.h"
+#include "haul/tcp.h"
+
+namespace haul::contract {
+
+class SimHarness final : public Harness {
+ public:
+  explicit SimHarness(uint64_t seed = 1);
+  ~SimHarness() override { stop_all(); }
+  Abilities abilities() const override { return {"sim", true, true, true, true}; }
+  const Clock& clock() const override { return world_.clock(); }
+  std::unique_ptr<Transport> make_transport(const std::string& node) override;
+  Address listen_address(const std::string& node) const override { return {node, 1}; }
+  void silence(const std::string& a, const std::string& b) override { world_.partition(a, b); }
+  void heal(const std::string& a, const std::string& b) override { world_.heal(a, b); }
+  void crash(const std::string& node) override { world_.crash(node); }
+  void corrupt_wire(double probability) override;
+  bool run_world(std::span<Engine* const> engines, const std::function<bool()>& until, Duration limit) override;
+  bool run_transports(std::span<Transport* const> transports, const std::function<bool()>& until, Duration limit) override;
+
+  sim::World& world() { return world_; }
+  /// Of every link, also of those to nodes that start later.
+  void set_links(const sim::LinkOptions& options);
+
+ private:
+  sim::World world_;
+  sim::LinkOptions links_;
+  std::vector<std::string> known_;
+};
+
+/// Real sockets over loopback, in real time.
+class TcpHarnessBase : public Harness {
+ public:
+  explicit TcpHarnessBase(tcp::Io io) : io_(io) {}
+  Abilities abilities() const override { return {"tcp", false, false, false, false}; }
+  const Clock& clock() const override { return system_clock(); }
+  std::unique_ptr<Transport> make_transport(const std::string& node) override;
+  Address listen_address(const std::string&) const override { return {"127.0.0.1", 0}; }
+  bool run_world(std::span<Engine* const> engines, const std::function<bool()>& until, Duration limit) override;
+  bool run_transports(std::span<Transport* const> transports, const std::function<bool()>& until, Duration limit) override;
+
+ private:
+  tcp::Io io_;
+};
+
+class TcpHarness final : public TcpHarnessBase {
+ public:
+  TcpHarness() : TcpHarnessBase(tcp::Io::uring) {}
+  ~TcpHarness() override { stop_all(); }
+};
+
+class TcpEpollHarness final : public TcpHarnessBase {
+ public:
+  TcpEpollHarness() : TcpHarnessBase(tcp::Io::epoll) {}
+  ~TcpEpollHarness() override { stop_all(); }
+};
+
+class OneSidedHarness final : public Harness {
+ public:
+  explicit OneSidedHarness(uint64_t seed = 1) : fabric_(seed) {}
+  ~OneSidedHarness() override { stop_all(); }
+  Abilities abilities() const override { return {"onesided", true, true, true, true}; }
+  const Clock& clock() const override { return fabric_.clock(); }
+  std::unique_ptr<Transport> make_transport(const std::string& node) override { return fabric_.make_transport(node); }
+  Address listen_address(const std::string& node) const override { return {node, 0}; }
+  void silence(const std::string& a, const std::string& b) override { fabric_.partition(a, b); }
+  void heal(const std::string& a, const std::string& b) override { fabric_.heal(a, b); }
+  void crash(const std::string& node) override { fabric_.crash(node); }
+  void corrupt_wire(double probability) override { fabric_.corrupt_operations(probability > 0 ? UINT32_MAX : 0); }
+  bool run_world(std::span<Engine* const> engines, const std::function<bool()>& until, Duration limit) override;
+  bool run_transports(std::span<Transport* const> transports, const std::function<bool()>& until, Duration limit) override;
+  std::vector<std::string> defects() const override;
+
+  onesided::Fabric& fabric() { return fabric_; }
+
+ private:
+  onesided::Fabric fabric_;
+};
+
+}  // namespace haul::contract
+
+#define HAUL_EVERY_BACKEND                                                                       \
+  ::haul::contract::SimHarness, ::haul::contract::TcpHarness, ::haul::contract::TcpEpollHarness, \
+      ::haul::contract::OneSidedHarness

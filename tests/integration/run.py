@@ -1,0 +1,24 @@
+#!/usr/bin/env python3
+"""Runs the tests of the haul command. run.py --haul PROGRAM [SUITE...]; a suite is the part of test_SUITE.py."""
+import argparse
+import sys
+import unittest
+from pathlib import Path
+
+import harness
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--haul", required=True)
+    parser.add_argument("--only", help="a part of the names of the tests to run")
+    parser.add_argument("suites", nargs="*")
+    arguments = parser.parse_args()
+    harness.Haul.program = str(Path(arguments.haul).resolve())
+    here = Path(__file__).parent
+    names = [f"test_{suite}" for suite in arguments.suites] or sorted(path.stem for path in here.glob("test_*.py"))
+    loader = unittest.TestLoader()
+    if arguments.only:
+        loader.testNamePatterns = [f"*{arguments.only}*"]
+    suite = loader.loadTestsFromNames(names)
+    result = unittest.TextTestRunner(verbosity=2).run(suite)
+    sys.exit(0 if result.wasSuccessful() and result.testsRun > 0 else 1)

@@ -1,0 +1,57 @@
+// The engine that a command runs on.
+#include "host.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <utility>
+#include <vector>
+
+#include "object/failure.h"
+
+namespace haul::tool {
+
+namespace {
+
+/// `least`: unless everything is wanted. The engine's warnings repeat what the outcome of a command says; the transport's do
+/// not.
+LogSink make_log(bool verbose, LogLevel least) {
+  return [verbose, least](const LogRecord& record) {
+    if (!verbose && record.level < least) return;
+    fmt::print(stderr, "haul: {}: {}\n", record.component, object::printable(record.text));
+  };
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Engine>> make_engine(const CommonOptions& options, EngineCallbacks callbacks) {
+  const Duration timeout = options.timeout();
+  tcp::Options tcp_options;
+  tcp_options.io = options.io;
+  tcp_options.dead_after = timeout;
+  tcp_options.log = make_log(options.verbose, LogLevel::warning);
+  auto transport = tcp::make_transport(std::move(tcp_options));
+  if (!transport) return transport.status();
+
+  EngineOptions engine_options;
+  engine_options.integrity = options.integrity ? Integrity::crc32c : Integrity::off;
+  engine_options.security = options.insecure ? SecurityPolicy::insecure : SecurityPolicy::loopback_only;
+  engine_options.peer_timeout = timeout;
+  engine_options.keepalive = std::min<Duration>(std::chrono::seconds(3), timeout / 4);
+  engine_options.handshake_timeout = std::min<Duration>(std::chrono::seconds(5), timeout);
+  engine_options.on_peer = std::move(callbacks.on_peer);
+  engine_options.on_message = std::move(callbacks.on_message);
+  engine_options.on_peer_closed = std::move(callbacks.on_peer_closed);
+  engine_options.log = make_log(options.verbose, LogLevel::error);
+  engine_options.log_level = options.verbose ? LogLevel::debug : LogLevel::error;
+  std::vector<std::unique_ptr<Transport>> transports;
+  transports.push_back(std::move(*transport));
+  return Engine::create(std::move(engine_options), std::move(transports));
+}
+
+std::string_view insecure_hint() {
+  return "until credentials exist, addresses other than loopback need --insecure on both sides: no authentication, plain text";
+}
+
+}  // namespace haul::tool

@@ -1,0 +1,169 @@
+// The haul command: reads the command line and calls the command.
+#include <fmt/format.h>
+#include <sys/resource.h>
+
+#include <CLI/CLI.hpp>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "commands.h"
+#include "object/url.h"
+#include "outcome.h"
+#include "signals.h"
+
+namespace haul::tool {
+namespace {
+
+constexpr const char* footer = R"(
+Examples:
+  haul serve --listen 127.0.0.1:7440 --root /srv/models
+  haul push model.safetensors haul://127.0.0.1:7440/models/
+  haul push ./llama haul://127.0.0.1:7440/models/llama-2
+  haul pull haul://127.0.0.1:7440/models/llama-2 ./here
+
+Exit codes:
+  0 done                    4 refused by policy or by the server
+  1 failed under way        5 a file or folder on this machine
+  2 wrong command line      6 a checksum failed for good
+  3 server not reachable    7 a file or folder on the other machine
+  128 + N: ended by signal N (130: Ctrl-C, 143: terminated)
+)";
+
+struct CommandLine {
+  CommonOptions common;
+  ServeOptions serve;
+  MoveOptions push;
+  MoveOptions pull;
+  ProbeOptions probe;
+  std::string explain_address;
+};
+
+void add_common(CLI::App& command, CommonOptions& common, bool connects) {
+  static const std::map<std::string, tcp::Io> io_names{
+      {"uring", tcp::Io::uring}, {"epoll", tcp::Io::epoll}, {"prefer", tcp::Io::prefer_uring}};
+  static const std::map<std::string, bool> switch_names{{"on", true}, {"off", false}};
+  command.add_flag("--json", common.json, "Write the outcome to stdout as one JSON object");
+  command.add_flag("-v,--verbose", common.verbose, "Log to stderr what the engine does");
+  command.add_flag("--insecure", common.insecure, "Allow addresses other than loopback: no authentication, plain text");
+  command.add_option("--io", common.io, "How the kernel is asked: uring, epoll, or prefer (uring, else epoll with a warning)")
+      ->transform(CLI::CheckedTransformer(io_names).description(""))
+      ->option_text("uring|epoll|prefer [uring]");
+  command.add_option("--integrity", common.integrity, "CRC32C of every block this side sends, checked where it lands")
+      ->transform(CLI::CheckedTransformer(switch_names).description(""))
+      ->option_text("on|off [on]");
+  command.add_option("--timeout", common.timeout_s, "Give up connecting, or on a silent peer, after so many seconds")
+      ->check(CLI::Range(0.1, 86400.0).description(""))
+      ->option_text("SECONDS [10]");
+  if (!connects) return;
+  command.add_option("--lanes", common.lanes, "Connections side by side")
+      ->check(CLI::Range(1, 64).description(""))
+      ->option_text("N [1]");
+}
+
+void add_serve(CLI::App& app, CommandLine& line) {
+  auto* command = app.add_subcommand("serve", "Serve a folder: clients push files into it and pull files from it");
+  add_common(*command, line.common, false);
+  command->add_option("--listen", line.serve.listen, "Where to listen; port 0 lets the system choose (it is printed)")
+      ->required()
+      ->option_text("HOST:PORT");
+  command->add_option("--root", line.serve.root, "The folder; nothing outside of it is touched")
+      ->required()
+      ->option_text("DIR");
+  command->add_option("--max-sessions", line.serve.max_sessions, "Clients at a time")
+      ->check(CLI::Range(1, 1000).description(""))
+      ->option_text("N [16]");
+  command->add_option("--slots", line.serve.slots, "Blocks of staging memory a client")
+      ->check(CLI::Range(1, 256).description(""))
+      ->option_text("N [8]");
+  command->add_option("--slot-mib", line.serve.slot_mib, "Size of a block")
+      ->check(CLI::Range(1, 64).description(""))
+      ->option_text("MIB [4]");
+  command->add_flag("--once", line.serve.once, "Stop when the first job is over and its client has left");
+}
+
+void add_move(CLI::App& app, CommandLine& line) {
+  auto* push =
+      app.add_subcommand("push",
+                         "Send files and folders to a server.\n"
+                         "DEST is the name that PATH gets. It is the folder that PATHs go into if it ends in a slash, if there "
+                         "are several PATHs, or if it is a folder and PATH a file.");
+  add_common(*push, line.common, true);
+  push->add_option("PATH", line.push.paths, "Files and folders, then haul://HOST:PORT/DEST")
+      ->required()
+      ->expected(2, 1 << 20)
+      ->option_text("... haul://HOST:PORT/DEST");
+  push->add_flag("--overwrite,--force", line.push.overwrite,
+                 "Replace files that exist, each at once when its successor is complete");
+  push->add_flag("-q,--quiet", line.push.quiet, "No progress");
+
+  auto* pull = app.add_subcommand("pull", "Fetch a file or folder from a server into a folder");
+  add_common(*pull, line.common, true);
+  pull->add_option("URL", line.pull.url, "What to fetch; a path of / is everything")
+      ->required()
+      ->option_text("haul://HOST:PORT/PATH");
+  pull->add_option("DIR", line.pull.folder, "The folder it goes into; made if it is missing")->required()->option_text(" ");
+  pull->add_flag("--overwrite,--force", line.pull.overwrite,
+                 "Replace files that exist, each at once when its successor is complete");
+  pull->add_flag("-q,--quiet", line.pull.quiet, "No progress");
+}
+
+void add_look(CLI::App& app, CommandLine& line) {
+  auto* probe = app.add_subcommand("probe", "Connect to a server; tell its versions, the round trip and the throughput");
+  add_common(*probe, line.common, true);
+  probe->add_option("ADDRESS", line.probe.address, "The server")->required()->option_text("HOST:PORT");
+  probe->add_option("--seconds", line.probe.seconds, "How long to measure throughput")
+      ->check(CLI::Range(0.0, 60.0).description(""))
+      ->option_text("S [1]");
+
+  auto* explain =
+      app.add_subcommand("explain", "Tell what the engine chose here and why; with a server, also for the way to it");
+  add_common(*explain, line.common, true);
+  explain->add_option("ADDRESS", line.explain_address, "A server")->option_text("HOST:PORT");
+}
+
+int run(const CLI::App& app, CommandLine& line) {
+  if (app.got_subcommand("serve")) return serve(line.common, line.serve);
+  if (app.got_subcommand("push")) {
+    line.push.url = line.push.paths.back();
+    line.push.paths.pop_back();
+    return push(line.common, line.push);
+  }
+  if (app.got_subcommand("pull")) return pull(line.common, line.pull);
+  if (app.got_subcommand("probe")) return probe(line.common, line.probe);
+  return explain(line.common, line.explain_address);
+}
+
+/// Sessions and files need descriptors; the soft limit is often far below the hard one.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+int main_checked(int argc, char** argv) {
+  CLI::App app("haul moves model weights and other bulk data between machines.");
+  app.set_version_flag("--version", fmt::format("haul {}", version()));
+  app.footer(footer);
+  app.require_subcommand(1);
+  CommandLine line;
+  add_serve(app, line);
+  add_move(app, line);
+  add_look(app, line);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? exit_ok : exit_usage;
+  }
+  raise_descriptor_limit();
+  return run(app, line);
+}
+
+}  // namespace
+}  // namespace haul::tool
+
+int main(int argc, char** argv) {
+  haul::tool::prepare_signals();
+  return haul::tool::main_checked(argc, argv);
+}

@@ -1,0 +1,47 @@
+// What the command line of haul says, as values.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "haul/engine.h"
+#include "haul/tcp.h"
+
+namespace haul::tool {
+
+struct CommonOptions {
+  bool json = false;
+  bool verbose = false;
+  bool insecure = false;
+  bool integrity = true;
+  tcp::Io io = tcp::Io::uring;
+  uint32_t lanes = 0;
+  double timeout_s = 10;
+
+  Duration timeout() const { return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(timeout_s)); }
+};
+
+struct ServeOptions {
+  std::string listen;
+  std::string root;
+  uint32_t max_sessions = 16;
+  uint32_t slots = 8;
+  uint32_t slot_mib = 4;
+  bool once = false;
+};
+
+struct MoveOptions {
+  std::vector<std::string> paths;  ///< push: the sources; pull: none
+  std::string url;
+  std::string folder;  ///< pull: where to
+  bool overwrite = false;
+  bool quiet = false;
+};
+
+struct ProbeOptions {
+  std::string address;
+  double seconds = 1;
+};
+
+}  // namespace haul::tool

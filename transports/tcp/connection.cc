@@ -1,0 +1,262 @@
+// A connection's life: set-up, the calls of the core, and the end.
+#include "tcp/connection.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+
+namespace haul::tcp {
+
+Connection::Connection(Context& context, ConnectionId id)
+    : context_(context), id_(id), dialer_(context, *this), outbound_(context, id), inbound_(context, id), receiver_(*this) {
+  send_.handler = this;
+  send_.kind = IoKind::send;
+  receive_.handler = this;
+  receive_.kind = IoKind::receive;
+}
+
+Connection::~Connection() = default;
+
+void Context::make_hot(Connection* connection) {
+  if (hot == connection) return;
+  Connection* before = std::exchange(hot, connection);
+  if (before != nullptr) before->mark_dirty();  // it waits by other means from now on
+}
+
+void Connection::mark_dirty() {
+  if (dirty_) return;
+  dirty_ = true;
+  context_.dirty.push_back(this);
+}
+
+void Connection::begin_dialing(std::string target, const wire::Preface& own, Duration timeout) {
+  state_ = State::dialing;
+  target_ = std::move(target);
+  own_preface_ = own;
+  deadline_ = context_.now + timeout;
+  context_.arm_timer(*deadline_);
+}
+
+void Connection::dial(std::vector<Endpoint> endpoints) {
+  if (state_ == State::dialing) dialer_.start(std::move(endpoints), target_);
+}
+
+void Connection::expect(Duration timeout) {
+  state_ = State::expecting;
+  target_ = "the peer's lane";
+  deadline_ = context_.now + timeout;
+  context_.arm_timer(*deadline_);
+}
+
+void Connection::use_socket(base::UniqueFd socket) {
+  socket_ = std::move(socket);
+  set_nonblocking(socket_.get(), context_.io->wants_nonblocking_sockets());
+  congestion_ = tune_socket(socket_.get(), *context_.options);
+  target_ = remote_endpoint(socket_.get()).to_string();
+  send_.fd = socket_.get();
+  receive_.fd = socket_.get();
+  const bool loopback = remote_endpoint(socket_.get()).is_loopback();
+  const ZeroCopy wanted = context_.options->zero_copy;
+  if (!context_.io->has_zero_copy()) {
+    zero_copy_off_ = wanted == ZeroCopy::off ? "off" : "not available";
+  } else if (wanted == ZeroCopy::automatic && loopback) {
+    zero_copy_off_ = "off on loopback";
+  }
+  apply_rate();
+  mark_dirty();
+}
+
+void Connection::on_dialed(base::UniqueFd socket) {
+  state_ = State::greeting;
+  use_socket(std::move(socket));
+}
+
+void Connection::adopt(base::UniqueFd socket, const wire::Preface& peer, Event::Kind event) {
+  own_preface_ = {.kind = peer.kind, .token = peer.token};
+  use_socket(std::move(socket));
+  become_ready(peer, event);
+}
+
+void Connection::become_ready(const wire::Preface& peer, Event::Kind event) {
+  state_ = State::ready;
+  deadline_.reset();
+  outbound_.set_peer(peer);
+  context_.emit(event, id_);
+  mark_dirty();
+}
+
+wire::Preface Connection::own_preface() const {
+  wire::Preface preface = own_preface_;
+  preface.max_payload_bytes = context_.capabilities->max_operation_bytes;
+  preface.max_message_bytes = context_.capabilities->max_message_bytes;
+  preface.credits = context_.capabilities->max_operations;
+  return preface;
+}
+
+void Connection::on_timer() {
+  if (state_ == State::dialing) dialer_.on_timer();
+  if (!deadline_) return;
+  if (context_.now < *deadline_) {
+    context_.arm_timer(*deadline_);
+    return;
+  }
+  deadline_.reset();
+  switch (state_) {
+    case State::dialing:
+      fail(Status(StatusCode::timed_out, fmt::format("connecting to {}: no answer in time", target_)));
+      break;
+    case State::expecting: fail(Status(StatusCode::timed_out, "the peer did not connect the lane in time")); break;
+    case State::greeting:
+      fail(Status(StatusCode::timed_out,
+                  fmt::format("{} accepted the connection but did not introduce itself in time: it may speak something else",
+                              target_)));
+      break;
+    case State::ready: tear_down({}, true); break;  // a drain whose peer does not close its side
+    default: break;
+  }
+}
+
+void Connection::service() {
+  dirty_ = false;
+  if (state_ != State::ready && state_ != State::greeting) return;
+  send_more();
+  receive_more();
+  outbound_.announce_room();
+}
+
+void Connection::close(CloseMode mode) {
+  if (mode == CloseMode::drain && state_ == State::ready) {
+    draining_ = true;
+    mark_dirty();
+  } else {
+    tear_down({}, mode == CloseMode::abort);
+  }
+}
+
+size_t Connection::post(std::span<const Operation> operations) {
+  if (state_ == State::over) return 0;  // `closed` was raised: nothing comes after it
+  if (draining_ || state_ >= State::ending) {
+    for (const Operation& operation : operations) {
+      context_.emit(Event::Kind::completed, id_, operation.id).status = lost();
+    }
+    return operations.size();
+  }
+  const size_t taken = outbound_.post(operations);
+  mark_dirty();
+  return taken;
+}
+
+bool Connection::send(std::span<const std::byte> message) {
+  if (draining_ || state_ >= State::ending) return true;  // nobody is there to read it; `closed` tells
+  if (message.empty() || message.size() > context_.capabilities->max_message_bytes) return false;
+  const bool taken = outbound_.send(message);
+  mark_dirty();
+  return taken;
+}
+
+void Connection::answer(uint64_t id, StatusCode code) {
+  if (state_ >= State::ending) return;
+  inbound_.answer(id, code);
+  mark_dirty();
+}
+
+void Connection::cancel(uint64_t id) {
+  if (state_ < State::ending) outbound_.cancel(id);
+}
+
+Result<LocalGrant> Connection::grant(std::span<std::byte> memory, Rights rights) {
+  if (state_ >= State::ending) return lost();
+  return inbound_.grant(memory, rights);
+}
+
+void Connection::revoke(uint64_t grant_id) {
+  if (state_ >= State::ending) return;
+  inbound_.revoke(grant_id);
+  if (inbound_.landing_revoked()) {
+    if (receive_.busy()) {
+      context_.io->cancel(receive_);
+    } else {
+      receiver_.discard_payload();
+      inbound_.detach_landing();
+    }
+  }
+  mark_dirty();
+}
+
+void Connection::tear_down(Status status, bool reset) {
+  if (state_ >= State::ending) return;
+  state_ = State::ending;
+  end_status_ = std::move(status);
+  deadline_.reset();
+  if (context_.hot == this) context_.hot = nullptr;
+  dialer_.stop();
+  const bool sends_wait =
+      std::any_of(zero_copy_sends_.begin(), zero_copy_sends_.end(), [](const auto& send) { return send->taken; });
+  if (socket_) {
+    if (reset || sends_wait) {
+      reset_socket(socket_.get());
+    } else {
+      shutdown(socket_.get(), SHUT_RDWR);
+    }
+  }
+  context_.io->cancel(send_);
+  context_.io->cancel(receive_);
+  for (const auto& send : zero_copy_sends_) context_.io->cancel(send->operation);
+  finish_if_quiet();
+}
+
+// Only when the kernel refers to no memory of operations or grants any more.
+void Connection::finish_if_quiet() {
+  if (state_ != State::ending || send_.busy() || receive_.busy() || dialer_.busy()) return;
+  for (const auto& send : zero_copy_sends_) {
+    if (send->operation.busy()) return;
+  }
+  if (socket_) {
+    context_.io->forget(socket_.get());
+    socket_.reset();
+  }
+  outbound_.end_all(lost());
+  state_ = State::over;
+  over_in_poll_ = context_.poll_number;
+  context_.ended.push_back(id_);
+  context_.emit(Event::Kind::closed, id_).status = end_status_;
+}
+
+// What an operation ends with that the connection's end cut off.
+Status Connection::lost() const {
+  if (end_status_.ok()) return Status(StatusCode::peer_lost, "the connection was closed");
+  if (end_status_.code() == StatusCode::peer_lost) return end_status_;
+  return Status(StatusCode::peer_lost, std::string(end_status_.message()), end_status_.system_error());
+}
+
+void Connection::set_limits(const Limits& limits) {
+  outbound_.set_window(limits.window_bytes);
+  const bool changed = rate_bytes_s_ != limits.rate_bytes_s;
+  rate_bytes_s_ = limits.rate_bytes_s;
+  if (changed && socket_) apply_rate();
+  mark_dirty();
+}
+
+void Connection::apply_rate() {
+  const uint64_t rate = rate_bytes_s_.value_or(~uint64_t{0});
+  setsockopt(socket_.get(), SOL_SOCKET, SO_MAX_PACING_RATE, &rate, sizeof(rate));
+}
+
+PathSample Connection::sample() const {
+  PathSample sample;
+  if (socket_) sample_socket(socket_.get(), sample);
+  sample.bytes_unsent = outbound_.unsent_bytes();
+  return sample;
+}
+
+std::string Connection::describe() const {
+  if (!socket_) return state_ < State::greeting ? fmt::format("tcp, connecting to {}", target_) : "tcp, closed";
+  return fmt::format("tcp {} to {}, {}, congestion control {}, zero copy {}", local_endpoint(socket_.get()).to_string(),
+                     remote_endpoint(socket_.get()).to_string(), context_.io->name(), congestion_,
+                     zero_copy_off_ != nullptr ? zero_copy_off_ : "on");
+}
+
+}  // namespace haul::tcp

@@ -1,0 +1,193 @@
+// Socket options, addresses and path samples.
+#include "tcp/socket.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/tcp.h>
+#include <net/if.h>
+#include <sys/ioctl.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+namespace haul::tcp {
+
+namespace {
+
+constexpr int tcp_protocol = IPPROTO_TCP;
+constexpr uint32_t rack_rtt_us = 2000;
+
+template <typename T>
+bool set_option(int fd, int level, int name, const T& value) noexcept {
+  return setsockopt(fd, level, name, &value, sizeof(value)) == 0;
+}
+
+tcp_info info_of(int fd) noexcept {
+  tcp_info info{};
+  socklen_t bytes = sizeof(info);
+  if (getsockopt(fd, tcp_protocol, TCP_INFO, &info, &bytes) != 0) info = {};
+  return info;
+}
+
+const sockaddr_in& as_v4(const Endpoint& endpoint) { return reinterpret_cast<const sockaddr_in&>(endpoint.storage); }
+const sockaddr_in6& as_v6(const Endpoint& endpoint) { return reinterpret_cast<const sockaddr_in6&>(endpoint.storage); }
+
+void keep_alive(int fd, Duration dead_after) noexcept {
+  const auto milliseconds = std::chrono::duration_cast<std::chrono::milliseconds>(dead_after).count();
+  const auto seconds = std::clamp<int64_t>(milliseconds / 1000, 1, 32767);
+  constexpr int probes = 3;
+  const int idle_s = static_cast<int>(std::max<int64_t>(1, seconds / 2));
+  const int interval_s = static_cast<int>(std::max<int64_t>(1, seconds / (2 * probes)));
+  set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+  set_option(fd, tcp_protocol, TCP_KEEPIDLE, idle_s);
+  set_option(fd, tcp_protocol, TCP_KEEPINTVL, interval_s);
+  set_option(fd, tcp_protocol, TCP_KEEPCNT, probes);
+  set_option(fd, tcp_protocol, TCP_USER_TIMEOUT, static_cast<unsigned>(std::max<int64_t>(1, milliseconds)));
+}
+
+// The first that the kernel has and permits.
+void choose_congestion(int fd, const std::vector<std::string>& preferred) noexcept {
+  for (const std::string& name : preferred) {
+    if (setsockopt(fd, tcp_protocol, TCP_CONGESTION, name.data(), static_cast<socklen_t>(name.size())) == 0) return;
+  }
+}
+
+}  // namespace
+
+uint16_t Endpoint::port() const noexcept {
+  return ntohs(family() == AF_INET6 ? as_v6(*this).sin6_port : as_v4(*this).sin_port);
+}
+
+void Endpoint::set_port(uint16_t port) noexcept {
+  if (family() == AF_INET6) {
+    reinterpret_cast<sockaddr_in6&>(storage).sin6_port = htons(port);
+  } else {
+    reinterpret_cast<sockaddr_in&>(storage).sin_port = htons(port);
+  }
+}
+
+bool Endpoint::is_loopback() const noexcept {
+  if (family() == AF_INET) return (ntohl(as_v4(*this).sin_addr.s_addr) >> 24) == 127;
+  if (family() != AF_INET6) return false;
+  const in6_addr& v6 = as_v6(*this).sin6_addr;
+  return IN6_IS_ADDR_LOOPBACK(&v6) || (IN6_IS_ADDR_V4MAPPED(&v6) && v6.s6_addr[12] == 127);
+}
+
+Address Endpoint::address() const {
+  std::array<char, INET6_ADDRSTRLEN> text{};
+  if (family() == AF_INET) {
+    inet_ntop(AF_INET, &as_v4(*this).sin_addr, text.data(), text.size());
+    return {text.data(), port()};
+  }
+  if (family() != AF_INET6) return {};
+  const sockaddr_in6& v6 = as_v6(*this);
+  if (IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr)) {
+    inet_ntop(AF_INET, &v6.sin6_addr.s6_addr[12], text.data(), text.size());
+    return {text.data(), port()};
+  }
+  inet_ntop(AF_INET6, &v6.sin6_addr, text.data(), text.size());
+  std::string host = text.data();
+  std::array<char, IF_NAMESIZE> interface {};
+  if (v6.sin6_scope_id != 0 && if_indextoname(v6.sin6_scope_id, interface.data()) != nullptr) {
+    host += '%';
+    host += interface.data();
+  }
+  return {host, port()};
+}
+
+Endpoint local_endpoint(int fd) {
+  Endpoint endpoint;
+  endpoint.bytes = sizeof(endpoint.storage);
+  if (getsockname(fd, reinterpret_cast<sockaddr*>(&endpoint.storage), &endpoint.bytes) != 0) return {};
+  return endpoint;
+}
+
+Endpoint remote_endpoint(int fd) {
+  Endpoint endpoint;
+  endpoint.bytes = sizeof(endpoint.storage);
+  if (getpeername(fd, reinterpret_cast<sockaddr*>(&endpoint.storage), &endpoint.bytes) != 0) return {};
+  return endpoint;
+}
+
+Result<base::UniqueFd> make_socket(int family, const Options& options) {
+  base::UniqueFd fd(socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!fd) {
+    if (errno == EAFNOSUPPORT) return Status::from_errno(StatusCode::unavailable, errno, "a socket of this address family");
+    return Status::from_errno(StatusCode::exhausted, errno, "no socket could be made (`ulimit -n`)");
+  }
+  // Asked for before the connection, since the window scale is fixed by the first packet.
+  if (options.send_buffer_bytes > 0) set_option(fd.get(), SOL_SOCKET, SO_SNDBUF, options.send_buffer_bytes);
+  if (options.receive_buffer_bytes > 0) set_option(fd.get(), SOL_SOCKET, SO_RCVBUF, options.receive_buffer_bytes);
+  return fd;
+}
+
+std::string tune_socket(int fd, const Options& options) {
+  set_option(fd, tcp_protocol, TCP_NODELAY, 1);
+  keep_alive(fd, options.dead_after);
+  const bool rack = remote_endpoint(fd).is_loopback() || info_of(fd).tcpi_rtt < rack_rtt_us;
+  choose_congestion(fd, rack ? options.congestion_rack : options.congestion_wan);
+  constexpr size_t name_bytes = 16;  // TCP_CA_NAME_MAX
+  std::array<char, name_bytes> name{};
+  socklen_t bytes = name.size() - 1;
+  if (getsockopt(fd, tcp_protocol, TCP_CONGESTION, name.data(), &bytes) != 0) return "unknown";
+  return name.data();
+}
+
+void set_nonblocking(int fd, bool on) noexcept {
+  int value = on ? 1 : 0;
+  ioctl(fd, FIONBIO, &value);
+}
+
+void reset_socket(int fd) noexcept {
+  set_option(fd, SOL_SOCKET, SO_LINGER, linger{1, 0});
+  shutdown(fd, SHUT_RDWR);
+  // Disconnecting drops the queue of what was not acknowledged; close() would too, but only after the operations are over.
+  sockaddr none{};
+  none.sa_family = AF_UNSPEC;
+  connect(fd, &none, sizeof(none));
+}
+
+void sample_socket(int fd, PathSample& sample) noexcept {
+  const tcp_info info = info_of(fd);
+  if (info.tcpi_rtt > 0) sample.rtt_smoothed = std::chrono::microseconds(info.tcpi_rtt);
+  if (info.tcpi_min_rtt > 0 && info.tcpi_min_rtt != ~0U) sample.rtt_min = std::chrono::microseconds(info.tcpi_min_rtt);
+  if (info.tcpi_delivery_rate > 0) sample.delivery_rate_bytes_s = info.tcpi_delivery_rate;
+  sample.congestion_window_bytes = uint64_t{info.tcpi_snd_cwnd} * info.tcpi_snd_mss;
+  sample.bytes_sent = info.tcpi_bytes_sent;
+  sample.bytes_received = info.tcpi_bytes_received;
+  sample.retransmits = info.tcpi_total_retrans;
+  sample.progress_bytes = info.tcpi_bytes_acked + info.tcpi_bytes_received;
+}
+
+Result<base::UniqueFd> listen_on(const Endpoint& endpoint, bool both_families, const Options& options) {
+  const auto failed = [&endpoint](int error) {
+    const StatusCode code = error == EACCES ? StatusCode::refused : StatusCode::unavailable;
+    return Status::from_errno(code, error, fmt::format("cannot listen on {}", endpoint.to_string()));
+  };
+  auto made = make_socket(endpoint.family(), options);
+  if (!made.ok()) return made;
+  const int fd = made->get();
+  set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+  if (endpoint.family() == AF_INET6) set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, both_families ? 0 : 1);
+  if (bind(fd, reinterpret_cast<const sockaddr*>(&endpoint.storage), endpoint.bytes) != 0) return failed(errno);
+  if (listen(fd, SOMAXCONN) != 0) return failed(errno);
+  return made;
+}
+
+StatusCode code_of(int error) noexcept {
+  switch (error) {
+    case EMFILE:
+    case ENFILE:
+    case ENOBUFS:
+    case ENOMEM: return StatusCode::exhausted;
+    case ETIMEDOUT: return StatusCode::timed_out;
+    case EACCES:
+    case EPERM: return StatusCode::refused;
+    default: return StatusCode::unavailable;
+  }
+}
+
+}  // namespace haul::tcp

@@ -1,0 +1,54 @@
+// Small helpers around sockets and their addresses.
+#pragma once
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <string>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "haul/address.h"
+#include "haul/status.h"
+#include "haul/tcp.h"
+#include "haul/telemetry.h"
+
+namespace haul::tcp {
+
+/// An IPv4 or IPv6 address with its port.
+struct Endpoint {
+  sockaddr_storage storage{};
+  socklen_t bytes = 0;
+
+  int family() const noexcept { return storage.ss_family; }
+  uint16_t port() const noexcept;
+  void set_port(uint16_t port) noexcept;
+  bool is_loopback() const noexcept;
+  Address address() const;
+  std::string to_string() const { return address().to_string(); }
+};
+
+Endpoint local_endpoint(int fd);
+Endpoint remote_endpoint(int fd);
+
+/// A TCP socket with what must be set before connect() or listen(). Errors: exhausted, unavailable (no such family here).
+Result<base::UniqueFd> make_socket(int family, const Options& options);
+
+/// Sets what a connected socket needs and returns the name of the congestion control in force.
+std::string tune_socket(int fd, const Options& options);
+
+void set_nonblocking(int fd, bool on) noexcept;
+
+/// Ends both directions at once. What was not acknowledged is dropped, so that zero-copy sends let go of their memory.
+void reset_socket(int fd) noexcept;
+
+/// What the kernel knows of the path, into the fields it can fill.
+void sample_socket(int fd, PathSample& sample) noexcept;
+
+/// A bound, listening socket. Errors: unavailable, refused, exhausted.
+Result<base::UniqueFd> listen_on(const Endpoint& endpoint, bool both_families, const Options& options);
+
+/// The reaction that an errno of a connection calls for.
+StatusCode code_of(int error) noexcept;
+
+}  // namespace haul::tcp
