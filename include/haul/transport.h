@@ -144,6 +144,12 @@ struct Limits {
   std::optional<uint64_t> rate_bytes_s;  ///< pacing
 };
 
+/// What the caller of poll() does next.
+enum class NextPoll : uint8_t {
+  at_once,     ///< It polls again without blocking: what arrives need not make wakeup_fd() readable until then.
+  when_woken,  ///< It may block until wakeup_fd() is readable or next_deadline() passed.
+};
+
 class HAUL_API Transport {
  public:
   virtual ~Transport();
@@ -202,13 +208,13 @@ class HAUL_API Transport {
 
   /// Moves bytes, then fills `events` from the front and returns how many. A full span means: call again.
   /// Payload spans of earlier events end here.
-  virtual size_t poll(TimePoint now, std::span<Event> events) = 0;
+  virtual size_t poll(TimePoint now, NextPoll next, std::span<Event> events) = 0;
 
   /// When poll() wants to be called again even though nothing arrived.
   virtual std::optional<TimePoint> next_deadline() const = 0;
 
-  /// Readable (poll(2), epoll) when poll() has work. Owned by the transport. Simulated transports return -1: their world steps
-  /// them.
+  /// Readable (poll(2), epoll) when poll() has work; see NextPoll. Owned by the transport. Simulated transports return -1:
+  /// their world steps them.
   virtual int wakeup_fd() const noexcept = 0;
 };
 

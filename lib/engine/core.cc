@@ -42,6 +42,8 @@ Status check_options(const EngineOptions& options, size_t transports) {
   return {};
 }
 
+TimePoint later(TimePoint now, Duration by) { return by < TimePoint::max() - now ? now + by : TimePoint::max(); }
+
 // Shutting down must not hang on a transport that never reports `closed`.
 constexpr int shutdown_polls = 2000;
 
@@ -63,7 +65,7 @@ EngineCore::EngineCore(EngineOptions options, std::vector<std::unique_ptr<Transp
       clock_(options_.clock != nullptr ? options_.clock : &system_clock()),
       incarnation_(options_.seed != 0 ? base::Random(options_.seed).next() : base::system_random_u64()),
       now_(clock_->now()),
-      last_busy_(now_),
+      spin_(options_.spin),
       transports_(std::move(transports)),
       links_(transports_.size()) {}
 
@@ -80,7 +82,7 @@ EngineCore::~EngineCore() {
     return std::any_of(links_.begin(), links_.end(), [](const Links& links) { return !links.empty(); });
   };
   for (int i = 0; i < shutdown_polls && open(); ++i) {
-    for (uint32_t transport = 0; transport < transports_.size(); ++transport) poll_transport(transport, now_);
+    for (uint32_t transport = 0; transport < transports_.size(); ++transport) poll_transport(transport, NextPoll::when_woken);
     if (i > 2 && open()) {
       epoll_event ignored{};
       epoll_wait(epoll_fd_.get(), &ignored, 1, 1);
@@ -144,29 +146,34 @@ Result<Buffer> EngineCore::register_memory(std::span<std::byte> memory, MemoryKi
 }
 
 size_t EngineCore::poll() {
+  const size_t handled = run(NextPoll::when_woken);
+  if (handled == 0) arm_timer_fd();
+  return handled;
+}
+
+size_t EngineCore::run(NextPoll next) {
   base::check(!in_callback_, "Engine::poll() was called from a callback");
   now_ = clock_->now();
   if (woken_.load(std::memory_order_acquire)) take_wake();
   size_t handled = 0;
-  for (int i = 0; i < max_rounds && round(now_, handled); ++i) continue;
+  for (int i = 0; i < max_rounds && round(next, handled); ++i) continue;
   for (const uint64_t peer : dead_peers_) peers_.erase(peer);
   dead_peers_.clear();
-  arm_timer_fd();
   return handled;
 }
 
-bool EngineCore::round(TimePoint now, size_t& handled) {
+bool EngineCore::round(NextPoll next, size_t& handled) {
   const size_t before = handled;
   run_schedulers();
-  for (uint32_t i = 0; i < transports_.size(); ++i) handled += poll_transport(i, now);
+  for (uint32_t i = 0; i < transports_.size(); ++i) handled += poll_transport(i, next);
   handled += run_timers();
   handled += run_deferred();
   return handled > before;
 }
 
-size_t EngineCore::poll_transport(uint32_t transport, TimePoint now) {
+size_t EngineCore::poll_transport(uint32_t transport, NextPoll next) {
   std::array<Event, event_batch> events;
-  const size_t count = transports_[transport]->poll(now, events);
+  const size_t count = transports_[transport]->poll(now_, next, events);
   for (size_t i = 0; i < count; ++i) dispatch(transport, events[i]);
   return count;
 }
@@ -325,25 +332,22 @@ void EngineCore::arm_timer_fd() {
 }
 
 size_t EngineCore::wait(Duration limit) {
-  const TimePoint start = clock_->now();
-  const TimePoint end = limit < Duration::max() / 2 ? start + limit : TimePoint::max();
-  // Spinning pays while answers come quickly; after a long silence the next one will hardly come within the spin.
-  const bool always = options_.spin == Duration::max();
-  const bool promising = always || last_gap_ <= options_.spin;
   was_woken_ = false;
-  const TimePoint spin_end = always ? end : start + std::min(options_.spin, Duration(std::chrono::seconds(1)));
-  while (true) {
-    const size_t handled = poll();
-    if (handled > 0) {
-      last_gap_ = now_ - last_busy_;
-      last_busy_ = now_;
-      return handled;
-    }
-    if (now_ >= end) return 0;
-    if (promising && now_ < spin_end) continue;
-    if (was_woken_) return 0;
+  size_t handled = run(NextPoll::at_once);
+  if (handled > 0 || was_woken_ || limit <= Duration::zero()) return handled;
+  const TimePoint start = now_;
+  const TimePoint end = later(start, limit);
+  const TimePoint spin_end = std::min(later(start, spin_.begin()), end);
+  if (start < spin_end) {
+    while (handled == 0 && now_ < spin_end && !was_woken_) handled = run(NextPoll::at_once);
+    handled > 0 ? spin_.caught() : spin_.missed();
+  }
+  while (handled == 0) {
+    handled = poll();
+    if (handled > 0 || was_woken_ || now_ >= end) break;
     block(end == TimePoint::max() ? Duration::max() : end - now_);
   }
+  return handled;
 }
 
 void EngineCore::block(Duration limit) {

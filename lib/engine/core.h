@@ -17,6 +17,7 @@
 #include "base/unique_fd.h"
 #include "engine/codec.h"
 #include "engine/peer_entry.h"
+#include "engine/spin.h"
 #include "haul/engine.h"
 #include "memory/registration.h"
 #include "transfer/state.h"
@@ -81,8 +82,9 @@ class EngineCore {
   Status open_descriptors();
 
   // core.cc: the loop.
-  bool round(TimePoint now, size_t& handled);
-  size_t poll_transport(uint32_t transport, TimePoint now);
+  size_t run(NextPoll next);
+  bool round(NextPoll next, size_t& handled);
+  size_t poll_transport(uint32_t transport, NextPoll next);
   void dispatch(uint32_t transport, const Event& event);
   size_t run_schedulers();
   size_t run_deferred();
@@ -189,8 +191,7 @@ class EngineCore {
   std::optional<TimePoint> timer_armed_;
   std::atomic<bool> woken_ = false;
   bool was_woken_ = false;
-  TimePoint last_busy_;
-  Duration last_gap_ = Duration::max();
+  engine::AdaptiveSpin spin_;
 
   // Destroyed in reverse: memory registrations end before their transports.
   std::vector<std::unique_ptr<Transport>> transports_;

@@ -95,12 +95,12 @@ std::optional<TimePoint> CheckedTransport::next_deadline() const {
   return inner_->next_deadline();
 }
 
-size_t CheckedTransport::poll(TimePoint now, std::span<Event> events) {
+size_t CheckedTransport::poll(TimePoint now, NextPoll next, std::span<Event> events) {
   for (const ConnectionId id : std::exchange(record_->to_kill, {})) {
     connections_[id].killed = true;
     inner_->close(id, CloseMode::abort, now);
   }
-  const size_t count = inner_->poll(now, events);
+  const size_t count = inner_->poll(now, next, events);
   if (count > events.size()) defect(0, "poll() filled more than the span");
   for (Event& event : events.first(std::min(count, events.size()))) see(event);
   return count;

@@ -41,7 +41,9 @@ void End::poll(TimePoint now) {
   std::vector<Event> events(events_a_poll);
   size_t count = events.size();
   while (transport && count == events.size()) {
-    count = transport->poll(now, events);
+    // Callers spin for a while, then block, then spin.
+    const NextPoll next = ++polls % 8 < 4 ? NextPoll::at_once : NextPoll::when_woken;
+    count = transport->poll(now, next, events);
     for (Event& event : std::span(events).first(count)) {
       if (on_event) on_event(event);
       if (event.kind == Event::Kind::landed && answers) transport->answer(event.connection, event.id, answer, now);

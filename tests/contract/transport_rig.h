@@ -20,6 +20,7 @@ struct End {
   std::unique_ptr<Transport> transport;
   std::vector<Seen> seen;
   size_t events_a_poll = 64;
+  uint64_t polls = 0;
   bool answers = true;  ///< landings are answered at once, as `answer`
   Status answer;
   std::function<void(const Event&)> on_event;  ///< in addition

@@ -23,7 +23,7 @@ End::End(World& world, std::string_view node, const TransportOptions& options)
 
 bool End::poll() {
   std::vector<Event> batch(span_size);
-  const size_t filled = transport_->poll(now(), batch);
+  const size_t filled = transport_->poll(now(), NextPoll::when_woken, batch);
   for (size_t i = 0; i < filled; ++i) take(batch[i]);
   return filled > 0;
 }

@@ -46,7 +46,7 @@ class RecordingTransport final : public Transport {
   PathSample sample(ConnectionId) const override { return {}; }
   std::string describe(ConnectionId) const override { return {}; }
   void set_limits(ConnectionId, const Limits&) override {}
-  size_t poll(TimePoint, std::span<Event>) override { return 0; }
+  size_t poll(TimePoint, NextPoll, std::span<Event>) override { return 0; }
   std::optional<TimePoint> next_deadline() const override { return {}; }
   int wakeup_fd() const noexcept override { return -1; }
 

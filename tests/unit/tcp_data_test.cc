@@ -152,15 +152,15 @@ TEST_CASE("tcp: a span of one event delivers all of them, messages unharmed", "[
     random.fill(sent.emplace_back(16384));
     while (!pair.a.transport->send(pair.at_a, sent.back(), Side::now())) {
       Event event;
-      pair.a.transport->poll(Side::now(), {&event, 1});
-      if (pair.b.transport->poll(Side::now(), {&event, 1}) == 1 && event.kind == Event::Kind::message) {
+      pair.a.transport->poll(Side::now(), NextPoll::when_woken, {&event, 1});
+      if (pair.b.transport->poll(Side::now(), NextPoll::when_woken, {&event, 1}) == 1 && event.kind == Event::Kind::message) {
         pair.b.seen.push_back({event.kind, 0, 0, 0, {event.payload.begin(), event.payload.end()}, nullptr, {}, {}});
       }
     }
   }
   REQUIRE(run({&pair.a}, [&] {
     Event event;
-    if (pair.b.transport->poll(Side::now(), {&event, 1}) == 1 && event.kind == Event::Kind::message) {
+    if (pair.b.transport->poll(Side::now(), NextPoll::when_woken, {&event, 1}) == 1 && event.kind == Event::Kind::message) {
       pair.b.seen.push_back({event.kind, 0, 0, 0, {event.payload.begin(), event.payload.end()}, nullptr, {}, {}});
     }
     return pair.b.count(Event::Kind::message) == sent.size();

@@ -47,7 +47,7 @@ class Side {
 
   void step() {
     std::array<Event, 64> events;
-    const size_t count = transport->poll(now(), events);
+    const size_t count = transport->poll(now(), NextPoll::when_woken, events);
     for (size_t i = 0; i < count; ++i) {
       const Event& event = events[i];
       seen.push_back({event.kind,

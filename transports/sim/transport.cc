@@ -151,7 +151,7 @@ void SimTransport::set_limits(ConnectionId id, const Limits& limits) {
   if (Connection* connection = find(id)) connection->set_limits(limits);
 }
 
-size_t SimTransport::poll(TimePoint /*now*/, std::span<Event> events) {
+size_t SimTransport::poll(TimePoint /*now*/, NextPoll /*next*/, std::span<Event> events) {
   lent_.clear();
   while (!inbox_.empty() && ready_.size() < max_ready_events) {
     const Packet packet = std::move(inbox_.front());

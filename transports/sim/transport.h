@@ -39,7 +39,7 @@ class SimTransport final : public Transport, private Outlet {
   PathSample sample(ConnectionId id) const override;
   std::string describe(ConnectionId id) const override;
   void set_limits(ConnectionId id, const Limits& limits) override;
-  size_t poll(TimePoint now, std::span<Event> events) override;
+  size_t poll(TimePoint now, NextPoll next, std::span<Event> events) override;
   std::optional<TimePoint> next_deadline() const override;
   int wakeup_fd() const noexcept override { return -1; }
 

@@ -78,10 +78,7 @@ void Connection::on_received(int result) {
   }
   finish_if_quiet();
   if (state_ >= State::ending) return;
-  if (result > 0) {
-    context_.spinning.on_arrival();
-    if (context_.spinning.worthwhile()) context_.make_hot(this);
-  }
+  if (result > 0 && context_.spinning) context_.make_hot(this);
   if (inbound_.landing_revoked()) {
     receiver_.discard_payload();
     inbound_.detach_landing();

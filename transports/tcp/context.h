@@ -18,32 +18,6 @@ namespace haul::tcp {
 
 class Connection;
 
-/// Learns whether the caller polls without pause. A spinning caller gets the next frame soonest by a plain receive in every
-/// poll; one that blocks between polls needs the kernel to watch the socket, which costs two more system calls a frame.
-class Spinning {
- public:
-  /// At the begin of every poll.
-  void on_poll(TimePoint now) noexcept {
-    blocked_ = idle_polls_ > 0 && now - last_poll_ > longest_turn;
-    if (blocked_) budget_ = 0;
-    last_poll_ = now;
-  }
-  /// At its end: something happened in it, or not.
-  void after_poll(bool busy) noexcept { idle_polls_ = busy ? 0 : idle_polls_ + 1; }
-  /// Bytes came, after so many idle polls in a row: twice as many are worth waiting the next time.
-  void on_arrival() noexcept { budget_ = blocked_ ? 0 : std::min(most_polls, 2 * idle_polls_ + spare_polls); }
-  bool worthwhile() const noexcept { return idle_polls_ < budget_; }
-
- private:
-  static constexpr Duration longest_turn = std::chrono::microseconds(10);  // of a loop that does nothing but poll
-  static constexpr uint32_t spare_polls = 16;
-  static constexpr uint32_t most_polls = 1024;
-  TimePoint last_poll_{};
-  uint32_t idle_polls_ = 0;
-  uint32_t budget_ = 0;
-  bool blocked_ = false;
-};
-
 /// Owned by the transport; its parts hold references.
 struct Context {
   Context(const Options& set, const Capabilities& can, IoLoop& loop) : options(&set), capabilities(&can), io(&loop) {}
@@ -60,8 +34,9 @@ struct Context {
   std::vector<Connection*> dirty;  ///< with something to send or to receive into; each at most once
   bool streaming = false;          ///< the last receive got all that it asked for
   uint64_t received_bytes = 0;     ///< in this poll
-  Spinning spinning;
-  Connection* hot = nullptr;  ///< asked directly for its next frame in every poll, instead of waiting for the kernel to tell
+  bool spinning = false;           ///< the caller polls again at once
+  /// While the caller spins: asked directly for its next frame in every poll, which is sooner than to have the kernel watch it.
+  Connection* hot = nullptr;
 
   std::vector<ConnectionId> ended;  ///< whose `closed` was emitted, to be removed
   std::optional<TimePoint> next_timer;

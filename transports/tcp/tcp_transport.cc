@@ -141,15 +141,16 @@ void TcpTransport::set_limits(ConnectionId connection, const Limits& limits) {
   if (Connection* found = find(connection)) found->set_limits(limits);
 }
 
-size_t TcpTransport::poll(TimePoint now, std::span<Event> events) {
+size_t TcpTransport::poll(TimePoint now, NextPoll next, std::span<Event> events) {
   context_.now = now;
+  context_.spinning = next == NextPoll::at_once;
+  if (!context_.spinning) context_.make_hot(nullptr);
   ++context_.poll_number;
   // Events that did not fit the last time go first, and alone: receiving could overwrite the messages that they view.
   if (!context_.has_events()) {
     context_.events.clear();
     context_.next_event = 0;
-    context_.spinning.on_poll(now);
-    context_.spinning.after_poll(run());
+    run();
   }
   const size_t count = std::min(events.size(), context_.events.size() - context_.next_event);
   std::move(context_.events.begin() + static_cast<ptrdiff_t>(context_.next_event),
@@ -158,9 +159,7 @@ size_t TcpTransport::poll(TimePoint now, std::span<Event> events) {
   return count;
 }
 
-// Whether anything happened.
-bool TcpTransport::run() {
-  bool busy = false;
+void TcpTransport::run() {
   context_.received_bytes = 0;
   run_timers();
   for (int turn = 0; turn < max_turns; ++turn) {
@@ -169,18 +168,10 @@ bool TcpTransport::run() {
     for (Connection* connection : working_) connection->service();
     working_.clear();
     context_.streaming = false;
-    const size_t reports = io_->poll() + poll_hot();
-    busy = busy || reports > 0;
+    const size_t reports = io_->poll() + (context_.hot != nullptr ? context_.hot->receive_now() : 0);
     if (reports == 0 || !context_.worth_receiving()) break;
   }
   if (!context_.ended.empty()) remove_ended();
-  return busy || context_.has_events();
-}
-
-size_t TcpTransport::poll_hot() {
-  if (context_.hot == nullptr) return 0;
-  if (!context_.spinning.worthwhile()) context_.make_hot(nullptr);
-  return context_.hot != nullptr ? context_.hot->receive_now() : 0;
 }
 
 void TcpTransport::run_timers() {
@@ -205,8 +196,7 @@ void TcpTransport::remove_ended() {
 }
 
 std::optional<TimePoint> TcpTransport::next_deadline() const {
-  const bool work =
-      context_.has_events() || !context_.dirty.empty() || context_.hot != nullptr || io_->has_queued() || inbox_ready_;
+  const bool work = context_.has_events() || !context_.dirty.empty() || io_->has_queued() || inbox_ready_;
   return work ? std::optional(context_.now) : context_.next_timer;
 }
 

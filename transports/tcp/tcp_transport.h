@@ -42,7 +42,7 @@ class TcpTransport final : public Transport, private IoHandler, private ArrivalS
   PathSample sample(ConnectionId connection) const override;
   std::string describe(ConnectionId connection) const override;
   void set_limits(ConnectionId connection, const Limits& limits) override;
-  size_t poll(TimePoint now, std::span<Event> events) override;
+  size_t poll(TimePoint now, NextPoll next, std::span<Event> events) override;
   std::optional<TimePoint> next_deadline() const override;
   int wakeup_fd() const noexcept override { return io_->wakeup_fd(); }
 
@@ -70,8 +70,7 @@ class TcpTransport final : public Transport, private IoHandler, private ArrivalS
   void take_inbox();
   void on_resolved(Resolution resolution);
 
-  bool run();
-  size_t poll_hot();
+  void run();
   void run_timers();
   void remove_ended();
   void watch_inbox();

@@ -245,7 +245,7 @@ void OneSidedTransport::fail(QueuePair& pair, const Status& status) {
     peer->owner->end(*peer, Status(StatusCode::peer_lost, "the peer's end failed"));
 }
 
-size_t OneSidedTransport::poll(TimePoint now, std::span<Event> events) {
+size_t OneSidedTransport::poll(TimePoint now, NextPoll /*next*/, std::span<Event> events) {
   delivered_.clear();
   if (fabric_.dead_.contains(node_)) return 0;
   // Accepting a connection adds a pair, so the ones to move are listed first.

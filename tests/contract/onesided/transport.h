@@ -76,7 +76,7 @@ class OneSidedTransport final : public Transport {
   PathSample sample(ConnectionId connection) const override;
   std::string describe(ConnectionId connection) const override;
   void set_limits(ConnectionId connection, const Limits& limits) override;
-  size_t poll(TimePoint now, std::span<Event> events) override;
+  size_t poll(TimePoint now, NextPoll next, std::span<Event> events) override;
   std::optional<TimePoint> next_deadline() const override;
   int wakeup_fd() const noexcept override { return -1; }
 
