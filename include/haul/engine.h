@@ -47,8 +47,8 @@ struct EngineOptions {
   Duration keepalive = std::chrono::seconds(3);          ///< an idle peer is asked this often; less than peer_timeout / 2
   Duration handshake_timeout = std::chrono::seconds(5);  ///< an accepted connection must introduce itself within this
 
-  /// How long wait() polls before it blocks. It learns whether that pays: after polls in vain it blocks at once, and tries again
-  /// rarely. Zero: never. Max: always (busy polling).
+  /// How long wait() polls before it blocks. It learns whether that pays: after polls in vain it blocks at once, and tries
+  /// again rarely. Zero: never. Max: always (busy polling).
   Duration spin = std::chrono::microseconds(50);
 
   uint32_t max_peers = 1024;
@@ -101,8 +101,8 @@ class HAUL_API Engine {
   /// Must not be called from a callback.
   size_t poll();
 
-  /// poll(), blocking until something happens or `limit` passed. Returns the number of events handled. The quickest way to wait:
-  /// poll() in a loop of your own costs more system calls, since it prepares for wakeup_fd() each time.
+  /// poll(), blocking until something happens or `limit` passed. Returns the number of events handled. The quickest way to
+  /// wait: poll() in a loop of your own costs more system calls, since it prepares for wakeup_fd() each time.
   size_t wait(Duration limit);
 
   /// For foreign loops: readable when poll() should be called, until it returns 0 (arrivals, deadlines, wake()). Transfers and

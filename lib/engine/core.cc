@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <ctime>
 
@@ -67,7 +66,8 @@ EngineCore::EngineCore(EngineOptions options, std::vector<std::unique_ptr<Transp
       now_(clock_->now()),
       spin_(options_.spin),
       transports_(std::move(transports)),
-      links_(transports_.size()) {}
+      links_(transports_.size()),
+      events_(event_batch) {}
 
 EngineCore::~EngineCore() {
   now_ = clock_->now();
@@ -172,9 +172,8 @@ bool EngineCore::round(NextPoll next, size_t& handled) {
 }
 
 size_t EngineCore::poll_transport(uint32_t transport, NextPoll next) {
-  std::array<Event, event_batch> events;
-  const size_t count = transports_[transport]->poll(now_, next, events);
-  for (size_t i = 0; i < count; ++i) dispatch(transport, events[i]);
+  const size_t count = transports_[transport]->poll(now_, next, events_);
+  for (size_t i = 0; i < count; ++i) dispatch(transport, events_[i]);
   return count;
 }
 
