@@ -25,7 +25,8 @@ uint64_t RangeSet::add(uint64_t begin, uint64_t end) {
   return fresh;
 }
 
-bool RangeSet::contains(uint64_t value) const { return contains(value, value + 1); }
+// The largest value has no successor, and no range that ends beyond it.
+bool RangeSet::contains(uint64_t value) const { return value != UINT64_MAX && contains(value, value + 1); }
 
 bool RangeSet::contains(uint64_t begin, uint64_t end) const {
   if (begin >= end) return true;

@@ -62,6 +62,9 @@ TEST_CASE("large values do not wrap", "[base][range_set]") {
   CHECK_FALSE(set.contains(top - 11));
   CHECK(set.add(0, top) == top - 10);
   CHECK(set.count() == top);
+  // No half-open range ends beyond the largest value, so no set has it.
+  CHECK_FALSE(set.contains(top));
+  CHECK_FALSE(RangeSet().contains(top));
 }
 
 size_t runs_in(const std::vector<bool>& model) {
