@@ -168,6 +168,13 @@ auto Peer::async_put_batch(std::span<const Piece> pieces, TransferOptions option
                                                              start);
 }
 
+template <typename CompletionToken>
+auto Peer::async_get_batch(std::span<const Piece> pieces, TransferOptions options, CompletionToken&& token) {
+  auto start = [peer = *this, pieces](TransferOptions all) mutable { return peer.get_batch(pieces, std::move(all)); };
+  return asio::async_initiate<CompletionToken, void(Status)>(detail::AsioStartTransfer{}, token, *this, std::move(options),
+                                                             start);
+}
+
 /// Calls Engine::poll() from an io_context whenever the engine has work. A movable handle: destroying it stops the loop.
 /// The engine must outlive the loop. While it runs it counts as work of the io_context: stop() lets run() return.
 /// Threading: the executor's thread or strand only; before run() starts, any one thread.

@@ -104,6 +104,8 @@ class HAUL_API Peer {
   auto async_get(Slice local, RemoteSlice remote, CompletionToken&& token);
   template <typename CompletionToken>
   auto async_put_batch(std::span<const Piece> pieces, TransferOptions options, CompletionToken&& token);
+  template <typename CompletionToken>
+  auto async_get_batch(std::span<const Piece> pieces, TransferOptions options, CompletionToken&& token);
 
   bool operator==(const Peer&) const = default;
 

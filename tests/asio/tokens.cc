@@ -146,6 +146,30 @@ TEST_CASE("a batch with a notification", "[asio]") {
   CHECK(pair.target_is_source());
 }
 
+TEST_CASE("a batch that reads", "[asio]") {
+  EnginePair pair(256 << 10);
+  pair.connect();
+  EnginePair::fill(pair.target, 99);
+  const std::vector<Piece> halves{{pair.source.slice(0, 128 << 10), pair.remote.slice(0, 128 << 10)},
+                                  {pair.source.slice(128 << 10, 128 << 10), pair.remote.slice(128 << 10, 128 << 10)}};
+  std::optional<uint64_t> bytes;
+  std::optional<Status> got;
+  TransferOptions options;
+  options.on_done = [&](const TransferResult& result) { bytes = result.bytes; };
+  pair.peer.async_get_batch(halves, options, [&](Status status) { got = status; });
+  CHECK_FALSE(got);
+  REQUIRE(pair.run_until([&] { return got.has_value(); }));
+  CHECK(got->to_string() == "ok");
+  CHECK(bytes == pair.source.size());
+  CHECK(pair.target_is_source());
+
+  got.reset();
+  const std::vector<Piece> too_far{halves[0], {pair.source.slice(), pair.remote.slice(1, pair.source.size())}};
+  pair.peer.async_get_batch(too_far, {}, [&](Status status) { got = status; });
+  REQUIRE(pair.run_until([&] { return got.has_value(); }));
+  CHECK(got->code() == StatusCode::invalid);
+}
+
 TEST_CASE("an engine that ends destroys its handlers without calling them", "[asio]") {
   EnginePair pair(8 << 20);
   pair.connect();
