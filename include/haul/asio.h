@@ -8,7 +8,8 @@
 // Completion. The handler is called exactly once, never from inside the call that starts the operation, with the memory quiet.
 // It is posted to its associated executor. A handler without one (a plain callback, asio::use_future) is called from inside
 // Engine::poll(), as a TransferCallback is: it must not throw, call poll() or destroy the engine. When the engine is destroyed
-// with operations running, their handlers are destroyed without a call.
+// with operations running, their handlers are destroyed without a call. Operations of an empty Peer complete with `invalid`; as
+// no engine is polled for them, there a handler without an executor is called from inside the call, the one exception.
 //
 // Cancellation. `terminal` and `partial` signals in the associated slot cancel the transfer: the handler comes once both sides
 // are quiet, with `cancelled`. `total` is ignored, because bytes may have moved already.
@@ -129,7 +130,8 @@ struct AsioStartTransfer {
       operation->complete(result.status);
     };
     Transfer transfer = start(std::move(options));
-    if (slot.is_connected()) slot.assign(AsioCancelTransfer{std::move(transfer), peer});
+    // Of a transfer that is over already the handler may be, too, and the slot's owner with it.
+    if (!transfer.done() && slot.is_connected()) slot.assign(AsioCancelTransfer{std::move(transfer), peer});
     // The engine submits in poll(): have its loop call it.
     peer.wake();
   }

@@ -45,7 +45,8 @@ struct GrantOptions {
   std::optional<Duration> expires_after;  ///< Enforced by this side, the owner. Absent: until revoked.
 };
 
-/// A small copyable handle. After the peer is gone every call answers peer_lost.
+/// A small copyable handle. After the peer is gone every call answers peer_lost. So do the calls on an empty
+/// (default-constructed) one, except transfers, which end as `invalid`.
 /// Threading: the engine's thread only. Must not be used after the engine is destroyed.
 class HAUL_API Peer {
  public:
@@ -59,7 +60,8 @@ class HAUL_API Peer {
 
   /// Writes `local` into the peer's memory. Done means: every byte is there and its checksum matched, as told by the peer.
   /// Errors in the call itself (ranges, rights, lengths that differ) end the transfer at once as `invalid` or `refused`, and
-  /// never touch memory. A full engine answers `busy`. The callback of such a transfer comes from the next poll().
+  /// never touch memory. A full engine answers `busy`. The callback of such a transfer comes from the next poll(); but an empty
+  /// Peer has no engine that is polled: its transfers end as `invalid`, and their callback comes from inside the call.
   Transfer put(Slice local, RemoteSlice remote, TransferOptions options = {});
 
   /// Reads the peer's memory into `local`.

@@ -51,6 +51,8 @@ class EngineCore {
   Status peer_status(uint64_t peer) const;
   std::string peer_name(uint64_t peer) const;
   Transfer start(uint64_t peer, Op op, std::span<const Piece> pieces, TransferOptions options);
+  /// A transfer that no engine can run: over, and told so within the call.
+  static Transfer start_nowhere(Op op, const TransferOptions& options);
   Status send_message(uint64_t peer, std::span<const std::byte> message);
   Result<RemoteBuffer> grant(uint64_t peer, Slice slice, Rights rights, const GrantOptions& options);
   Status revoke(uint64_t peer, const RemoteBuffer& granted, std::function<void()> on_revoked);

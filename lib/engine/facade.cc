@@ -54,11 +54,13 @@ Transfer Peer::get(Slice local, RemoteSlice remote, TransferOptions options) {
 }
 
 Transfer Peer::put_batch(std::span<const Piece> pieces, TransferOptions options) {
-  return core_ != nullptr ? core_->start(id_, Op::write, pieces, std::move(options)) : Transfer();
+  if (core_ == nullptr) return detail::EngineCore::start_nowhere(Op::write, options);
+  return core_->start(id_, Op::write, pieces, std::move(options));
 }
 
 Transfer Peer::get_batch(std::span<const Piece> pieces, TransferOptions options) {
-  return core_ != nullptr ? core_->start(id_, Op::read, pieces, std::move(options)) : Transfer();
+  if (core_ == nullptr) return detail::EngineCore::start_nowhere(Op::read, options);
+  return core_->start(id_, Op::read, pieces, std::move(options));
 }
 
 Status Peer::send(std::span<const std::byte> message) {

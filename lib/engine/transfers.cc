@@ -67,6 +67,16 @@ Transfer EngineCore::start(uint64_t peer_id, Op op, std::span<const Piece> piece
   return Transfer(state);
 }
 
+Transfer EngineCore::start_nowhere(Op op, const TransferOptions& options) {
+  auto state = std::make_shared<TransferState>();
+  state->op = op;
+  state->phase = Phase::done;
+  state->status = Status(StatusCode::invalid, "an empty Peer moves nothing: take one from Engine::connect or on_peer");
+  // There is no poll() that the callback could come from.
+  if (options.on_done) options.on_done(TransferResult{state->status, 0});
+  return Transfer(std::move(state));
+}
+
 Status EngineCore::admit(const PeerEntry& peer, const TransferOptions& options) const {
   if (peer.phase == PeerPhase::losing || peer.phase == PeerPhase::leaving)
     return Status(StatusCode::peer_lost, "the peer is being closed");
