@@ -38,7 +38,8 @@ struct Options {
   uint32_t direct_threshold_bytes = 16U << 10;
 
   /// Congestion controls by preference for paths within a rack (round trip under 2 ms, or loopback) and beyond. The first that
-  /// the kernel has and permits is set; empty: the kernel's default. describe() names the one in force.
+  /// the kernel has and permits is set; empty: the kernel's default. Where nothing on a list can be set, the default stays,
+  /// and a warning is logged, once for each list. describe() names the one in force.
   std::vector<std::string> congestion_rack = {"reno", "cubic"};
   std::vector<std::string> congestion_wan = {"bbr", "cubic"};
 

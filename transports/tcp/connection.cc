@@ -54,7 +54,7 @@ void Connection::expect(Duration timeout) {
 void Connection::use_socket(base::UniqueFd socket) {
   socket_ = std::move(socket);
   set_nonblocking(socket_.get(), context_.io->wants_nonblocking_sockets());
-  congestion_ = tune_socket(socket_.get(), *context_.options);
+  tune();
   target_ = remote_endpoint(socket_.get()).to_string();
   send_.fd = socket_.get();
   receive_.fd = socket_.get();
@@ -67,6 +67,13 @@ void Connection::use_socket(base::UniqueFd socket) {
   }
   apply_rate();
   mark_dirty();
+}
+
+void Connection::tune() {
+  const Congestion congestion = tune_socket(socket_.get(), *context_.options);
+  congestion_ = congestion.name;
+  if (congestion.as_asked || std::exchange(context_.told_of_congestion[congestion.rack ? 1 : 0], true)) return;
+  context_.log(LogLevel::warning, congestion_warning(congestion, *context_.options));
 }
 
 void Connection::on_dialed(base::UniqueFd socket) {

@@ -96,6 +96,7 @@ class Connection final : public IoHandler, public FrameHandler, public DialerOwn
 
   // connection.cc: life
   void use_socket(base::UniqueFd socket);
+  void tune();
   void apply_rate();
   void become_ready(const wire::Preface& peer, Event::Kind event);
   void tear_down(Status status, bool reset);

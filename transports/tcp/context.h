@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -37,6 +38,8 @@ struct Context {
   bool spinning = false;           ///< the caller polls again at once
   /// While the caller spins: asked directly for its next frame in every poll, which is sooner than to have the kernel watch it.
   Connection* hot = nullptr;
+
+  std::array<bool, 2> told_of_congestion{};  ///< that nothing on congestion_wan, congestion_rack could be set
 
   std::vector<ConnectionId> ended;  ///< whose `closed` was emitted, to be removed
   std::optional<TimePoint> next_timer;

@@ -12,6 +12,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 
 namespace haul::tcp {
 
@@ -48,11 +49,20 @@ void keep_alive(int fd, Duration dead_after) noexcept {
   set_option(fd, tcp_protocol, TCP_USER_TIMEOUT, static_cast<unsigned>(std::max<int64_t>(1, milliseconds)));
 }
 
-// The first that the kernel has and permits.
-void choose_congestion(int fd, const std::vector<std::string>& preferred) noexcept {
+// The first that the kernel has and permits. False: none of those that were asked for.
+bool choose_congestion(int fd, const std::vector<std::string>& preferred) noexcept {
   for (const std::string& name : preferred) {
-    if (setsockopt(fd, tcp_protocol, TCP_CONGESTION, name.data(), static_cast<socklen_t>(name.size())) == 0) return;
+    if (setsockopt(fd, tcp_protocol, TCP_CONGESTION, name.data(), static_cast<socklen_t>(name.size())) == 0) return true;
   }
+  return preferred.empty();
+}
+
+std::string congestion_in_force(int fd) {
+  constexpr size_t name_bytes = 16;  // TCP_CA_NAME_MAX
+  std::array<char, name_bytes> name{};
+  socklen_t bytes = name.size() - 1;
+  if (getsockopt(fd, tcp_protocol, TCP_CONGESTION, name.data(), &bytes) != 0) return "unknown";
+  return name.data();
 }
 
 }  // namespace
@@ -124,16 +134,26 @@ Result<base::UniqueFd> make_socket(int family, const Options& options) {
   return fd;
 }
 
-std::string tune_socket(int fd, const Options& options) {
+Congestion tune_socket(int fd, const Options& options) {
   set_option(fd, tcp_protocol, TCP_NODELAY, 1);
   keep_alive(fd, options.dead_after);
-  const bool rack = remote_endpoint(fd).is_loopback() || info_of(fd).tcpi_rtt < rack_rtt_us;
-  choose_congestion(fd, rack ? options.congestion_rack : options.congestion_wan);
-  constexpr size_t name_bytes = 16;  // TCP_CA_NAME_MAX
-  std::array<char, name_bytes> name{};
-  socklen_t bytes = name.size() - 1;
-  if (getsockopt(fd, tcp_protocol, TCP_CONGESTION, name.data(), &bytes) != 0) return "unknown";
-  return name.data();
+  Congestion congestion;
+  congestion.rack = remote_endpoint(fd).is_loopback() || info_of(fd).tcpi_rtt < rack_rtt_us;
+  congestion.as_asked = choose_congestion(fd, congestion.rack ? options.congestion_rack : options.congestion_wan);
+  congestion.name = congestion_in_force(fd);
+  return congestion;
+}
+
+std::string congestion_warning(const Congestion& congestion, const Options& options) {
+  constexpr const char* available_file = "/proc/sys/net/ipv4/tcp_available_congestion_control";
+  std::string available;
+  if (!std::getline(std::ifstream(available_file), available)) available = "unknown";
+  return fmt::format(
+      "{} ({}) names no congestion control that the kernel has and permits: {} is used instead. Available: {} ({}); "
+      "net.ipv4.tcp_allowed_congestion_control permits them to ordinary users",
+      congestion.rack ? "congestion_rack" : "congestion_wan",
+      fmt::join(congestion.rack ? options.congestion_rack : options.congestion_wan, ", "), congestion.name, available,
+      available_file);
 }
 
 void set_nonblocking(int fd, bool on) noexcept {

@@ -34,8 +34,18 @@ Endpoint remote_endpoint(int fd);
 /// A TCP socket with what must be set before connect() or listen(). Errors: exhausted, unavailable (no such family here).
 Result<base::UniqueFd> make_socket(int family, const Options& options);
 
-/// Sets what a connected socket needs and returns the name of the congestion control in force.
-std::string tune_socket(int fd, const Options& options);
+/// The congestion control of a connected socket.
+struct Congestion {
+  std::string name;      ///< in force
+  bool rack = true;      ///< it was Options::congestion_rack that was asked, else congestion_wan
+  bool as_asked = true;  ///< false: nothing on that list could be set, so that it is the kernel's default
+};
+
+/// Sets what a connected socket needs.
+Congestion tune_socket(int fd, const Options& options);
+
+/// For the log, where a congestion control is not as asked.
+std::string congestion_warning(const Congestion& congestion, const Options& options);
 
 void set_nonblocking(int fd, bool on) noexcept;
 
