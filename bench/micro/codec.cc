@@ -1,9 +1,15 @@
-// The field codec that every wire format here is written with: a header of common shape, out and in.
+// Codecs, out and in: the fields that every wire format here is written with, the engine's messages, the framing of tcp.
+#include "engine/codec.h"
+
 #include <benchmark/benchmark.h>
 
 #include <array>
+#include <vector>
 
 #include "base/bytes.h"
+#ifdef HAUL_BENCH_TCP
+#include "tcp/wire.h"
+#endif
 
 namespace {
 
@@ -51,5 +57,107 @@ void codec_read(benchmark::State& state) {
   state.SetItemsProcessed(state.iterations());
 }
 BENCHMARK(codec_read);
+
+// What an engine sends most: a notification, and the announcement of a grant over four lanes.
+
+haul::engine::Control notification() {
+  static const std::array<std::byte, 64> payload{};
+  return haul::engine::Notify{12, 300, payload};
+}
+
+haul::engine::Control announcement() {
+  haul::engine::GrantMade made{77, uint64_t{1} << 40, haul::Rights::read_write, {}};
+  for (uint32_t lane = 0; lane < 4; ++lane) {
+    haul::engine::GrantRegion& region = made.regions.emplace_back();
+    region.lane = lane;
+    region.region.size = 16;
+  }
+  return made;
+}
+
+void engine_encode(benchmark::State& state, const haul::engine::Control& message) {
+  for (auto _ : state) benchmark::DoNotOptimize(haul::engine::encode(message));
+  state.SetItemsProcessed(state.iterations());
+}
+BENCHMARK_CAPTURE(engine_encode, notify, notification());
+BENCHMARK_CAPTURE(engine_encode, grant, announcement());
+
+void engine_decode(benchmark::State& state, const haul::engine::Control& message) {
+  const std::vector<std::byte> bytes = haul::engine::encode(message);
+  for (auto _ : state) benchmark::DoNotOptimize(haul::engine::decode(bytes));
+  state.SetItemsProcessed(state.iterations());
+}
+BENCHMARK_CAPTURE(engine_decode, notify, notification());
+BENCHMARK_CAPTURE(engine_decode, grant, announcement());
+
+#ifdef HAUL_BENCH_TCP
+
+namespace wire = haul::tcp::wire;
+
+// The header of a large write, with the check sum over itself.
+constexpr wire::FrameHeader large_write{
+    .type = wire::FrameType::write, .has_crc = true, .body_bytes = 1U << 20, .offset = 4096, .tag = 7, .sequence = 9, .crc = 1};
+
+void tcp_header_encode(benchmark::State& state) {
+  std::array<std::byte, wire::header_bytes> bytes{};
+  for (auto _ : state) {
+    wire::encode(large_write, bytes);
+    benchmark::ClobberMemory();
+  }
+  state.SetItemsProcessed(state.iterations());
+}
+BENCHMARK(tcp_header_encode);
+
+void tcp_header_decode(benchmark::State& state) {
+  std::array<std::byte, wire::header_bytes> bytes{};
+  wire::encode(large_write, bytes);
+  for (auto _ : state) benchmark::DoNotOptimize(wire::decode_header(bytes));
+  state.SetItemsProcessed(state.iterations());
+}
+BENCHMARK(tcp_header_decode);
+
+// A bundle of small writes; the payload is stepped over.
+constexpr size_t bundled_records = 32;
+constexpr size_t bundled_payload_bytes = 1024;
+
+constexpr size_t bundled_bytes = wire::Record::write_bytes + bundled_payload_bytes;
+
+void fill_bundle(std::span<std::byte> bytes) {
+  for (size_t i = 0; i < bundled_records; ++i) {
+    wire::Record record;
+    record.type = wire::RecordType::write;
+    record.has_crc = true;
+    record.length = bundled_payload_bytes;
+    record.offset = i * bundled_payload_bytes;
+    record.tag = i;
+    wire::encode(record, bytes.subspan(i * bundled_bytes, wire::Record::write_bytes));
+  }
+}
+
+void tcp_records_encode(benchmark::State& state) {
+  std::vector<std::byte> bytes(bundled_records * bundled_bytes);
+  for (auto _ : state) {
+    fill_bundle(bytes);
+    benchmark::ClobberMemory();
+  }
+  state.SetItemsProcessed(state.iterations() * static_cast<int64_t>(bundled_records));
+}
+BENCHMARK(tcp_records_encode);
+
+void tcp_records_decode(benchmark::State& state) {
+  std::vector<std::byte> bytes(bundled_records * bundled_bytes);
+  fill_bundle(bytes);
+  for (auto _ : state) {
+    wire::RecordReader reader(bytes);
+    wire::Record record;
+    std::span<const std::byte> payload;
+    while (!reader.finished() && reader.next(record, payload).ok()) benchmark::DoNotOptimize(record);
+    if (!reader.finished()) state.SkipWithError("the bundle does not decode");
+  }
+  state.SetItemsProcessed(state.iterations() * static_cast<int64_t>(bundled_records));
+}
+BENCHMARK(tcp_records_decode);
+
+#endif
 
 }  // namespace
