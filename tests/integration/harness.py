@@ -54,6 +54,7 @@ class Process:
         return Outcome(self.child.returncode, out.decode(errors="replace"), err.decode(errors="replace"), took_s)
 
     def signal(self, number):
+        self.began = time.monotonic()  # how soon it ends is counted from here, however long it took to get there
         self.child.send_signal(number)
 
 
@@ -79,10 +80,10 @@ class Server(Process):
 
 
 class Gate:
-    """A TCP relay that lets `limit` bytes through, then holds everything until open() or cut()."""
+    """A TCP relay that lets `limit` bytes through, and more until `ready()` holds, then holds everything until open()."""
 
-    def __init__(self, port, limit):
-        self.target, self.limit = port, limit
+    def __init__(self, port, limit, ready=lambda: True):
+        self.target, self.limit, self.ready = port, limit, ready
         self.passed = 0
         self.lock = threading.Lock()
         self.reached, self.opened = threading.Event(), threading.Event()
@@ -110,7 +111,8 @@ class Gate:
             while data := source.recv(65536):
                 with self.lock:
                     self.passed += len(data)
-                    over = self.passed > self.limit
+                    # What has passed may wait in sockets still: only `ready` tells what the receiver made of it.
+                    over = self.passed > self.limit and (self.reached.is_set() or self.ready())
                 if over:
                     self.reached.set()
                     self.opened.wait(LIMIT_S)
@@ -156,8 +158,8 @@ class HaulTest(unittest.TestCase):
         self.addCleanup(end)
         return server
 
-    def gate(self, server, limit):
-        gate = Gate(server.port, limit)
+    def gate(self, server, limit, ready=lambda: True):
+        gate = Gate(server.port, limit, ready)
         self.addCleanup(gate.close)
         return gate
 

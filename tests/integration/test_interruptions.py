@@ -8,28 +8,33 @@ BIG = 80_000_000      # far more than all buffers on the way hold
 MIDDLE = 10_000_000
 
 
+def temporary_files(folder):
+    return list(folder.glob(".haul-*.part"))
+
+
 class Interruptions(HaulTest):
     def begin_push(self, *arguments):
-        """A push that stands still in the middle."""
+        """A push that stands still in the middle: its temporary file is there, and most of the bytes are still to come."""
         self.file("root/there/old", 100)
         self.before = tree_of(self.root)
         self.server = self.serve(*arguments)
-        self.through = self.gate(self.server, MIDDLE)
+        self.through = self.gate(self.server, MIDDLE, ready=lambda: temporary_files(self.root / "there"))
         self.client = Haul.start("push", *arguments, self.file("big", BIG), self.through.url("there/big"))
         self.through.wait_reached()
-        self.assertEqual(len(list((self.root / "there").glob(".haul-*.part"))), 1)
+        self.assertEqual(len(temporary_files(self.root / "there")), 1)
         self.assertFalse((self.root / "there/big").exists())
 
     def begin_pull(self, *arguments):
+        """Likewise a pull."""
         self.file("root/big", BIG)
         self.back = self.folder / "back"
         self.file("back/old", 100)
         self.before = tree_of(self.back)
         self.server = self.serve(*arguments)
-        self.through = self.gate(self.server, MIDDLE)
+        self.through = self.gate(self.server, MIDDLE, ready=lambda: temporary_files(self.back))
         self.client = Haul.start("pull", *arguments, self.through.url("big"), self.back)
         self.through.wait_reached()
-        self.assertEqual(len(list(self.back.glob(".haul-*.part"))), 1)
+        self.assertEqual(len(temporary_files(self.back)), 1)
 
     def server_still_works(self):
         source = self.file("another", 1000)
@@ -77,7 +82,7 @@ class Interruptions(HaulTest):
     def test_a_second_server_leaves_the_first_ones_files_alone(self):
         self.begin_push()
         second = self.serve()
-        self.assertEqual(len(list((self.root / "there").glob(".haul-*.part"))), 1)
+        self.assertEqual(len(temporary_files(self.root / "there")), 1)
         second.stop()
         self.through.open()
         self.succeeds(self.client.end())
