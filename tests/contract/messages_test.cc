@@ -139,6 +139,11 @@ TEMPLATE_TEST_CASE("a transfer of nothing notifies too", "[contract][messages]",
   finish_ok(harness, pair.to_b.put_batch({}, options));
   REQUIRE(harness.run([&] { return pair.b.inbox.letters.size() == 2; }));
   CHECK(pair.b.inbox.letters[1].notification);
+  options.notify = std::span<const std::byte>();
+  finish_ok(harness, pair.to_b.put_batch({}, options));
+  REQUIRE(harness.run([&] { return pair.b.inbox.letters.size() == 3; }));
+  CHECK(pair.b.inbox.letters[2].notification);
+  CHECK(pair.b.inbox.letters[2].payload.empty());
 }
 
 TEMPLATE_TEST_CASE("many notified transfers are each told once", "[contract][messages]", HAUL_EVERY_BACKEND) {
