@@ -25,7 +25,7 @@ std::optional<uint32_t> crc_of(const auto& carrier) {
 }  // namespace
 
 Status Inbound::admit(uint64_t sequence, uint32_t length, State state) {
-  if (sequence != incoming_.end()) return broken("operation numbers do not follow each other");
+  if (sequence != incoming_.end_number()) return broken("operation numbers do not follow each other");
   if (incoming_.size() >= context_.capabilities->max_operations)
     return broken("more unanswered operations than it has credit for");
   if (length > context_.capabilities->max_operation_bytes) return broken("an operation above the announced size");
@@ -175,7 +175,7 @@ void Inbound::revoke(uint64_t grant_id) {
   const auto slot = grants_.revoke(grant_id);
   if (!slot) return;
   grants_.use(*slot);  // until the end of this function, so that the last release() tells
-  for (uint64_t number = replies_.begin(); number != replies_.end(); ++number) {
+  for (uint64_t number = replies_.first_number(); number != replies_.end_number(); ++number) {
     Reply& reply = replies_[number];
     if (reply.dropped || reply.grant != *slot) continue;
     reply.dropped = true;

@@ -99,7 +99,7 @@ bool Outbound::send(std::span<const std::byte> message) {
 }
 
 void Outbound::cancel(uint64_t id) {
-  for (uint64_t number = queued_.begin(); number != queued_.end(); ++number) {
+  for (uint64_t number = queued_.first_number(); number != queued_.end_number(); ++number) {
     Outgoing& outgoing = queued_[number];
     if (outgoing.over || outgoing.id != id) continue;
     --live_queued_;
@@ -126,7 +126,7 @@ bool Outbound::frame_operation(SendBatch& batch, std::optional<size_t> zero_copy
   if (queued_.empty() || sent_.size() >= credits_ || batch.full()) return false;
   Outgoing& next = queued_.front();
   const std::span<const std::byte> payload(next.memory, next.length);
-  const uint64_t sequence = sent_.end();
+  const uint64_t sequence = sent_.end_number();
   const bool write = next.op == Op::write;
   const bool large = write && next.length >= context_.options->direct_threshold_bytes;
   if (large) {
@@ -157,7 +157,7 @@ bool Outbound::frame_operation(SendBatch& batch, std::optional<size_t> zero_copy
   sent_.push() = next;
   queued_.pop_front();
   --live_queued_;
-  batch.next_sequence = sent_.end();
+  batch.next_sequence = sent_.end_number();
   return true;
 }
 
@@ -165,7 +165,7 @@ void Outbound::batch_sent() {
   if (batch_bytes_ == 0) return;
   unsent_bytes_ -= batch_bytes_;
   batch_bytes_ = 0;
-  for (uint64_t sequence = std::max(batch_begin_, sent_.begin()); sequence != sent_.end(); ++sequence) {
+  for (uint64_t sequence = std::max(batch_begin_, sent_.first_number()); sequence != sent_.end_number(); ++sequence) {
     Outgoing& outgoing = sent_[sequence];
     if (outgoing.zero_copy) continue;
     outgoing.in_kernel = false;
@@ -183,7 +183,7 @@ void Outbound::payload_released(uint64_t sequence) {
 
 Status Outbound::answered(uint64_t first, uint32_t count, uint16_t code) {
   if (code > static_cast<uint16_t>(StatusCode::internal)) return broken("an answer with an unknown status");
-  if (first < sent_.begin() || first > sent_.end() || count > sent_.end() - first)
+  if (first < sent_.first_number() || first > sent_.end_number() || count > sent_.end_number() - first)
     return broken("an answer to an operation never sent");
   const auto status = static_cast<StatusCode>(code);
   for (uint64_t sequence = first; sequence != first + count; ++sequence) {
@@ -231,7 +231,7 @@ void Outbound::drop_finished() {
 
 void Outbound::end_all(const Status& status) {
   for (auto* window : {&sent_, &queued_}) {
-    for (uint64_t number = window->begin(); number != window->end(); ++number) {
+    for (uint64_t number = window->first_number(); number != window->end_number(); ++number) {
       if (!(*window)[number].over) complete((*window)[number], status);
     }
     window->clear();

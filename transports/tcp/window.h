@@ -16,8 +16,8 @@ namespace haul::tcp {
 template <typename T>
 class Window {
  public:
-  uint64_t begin() const noexcept { return begin_; }
-  uint64_t end() const noexcept { return end_; }
+  uint64_t first_number() const noexcept { return begin_; }
+  uint64_t end_number() const noexcept { return end_; }
   size_t size() const noexcept { return static_cast<size_t>(end_ - begin_); }
   bool empty() const noexcept { return begin_ == end_; }
   bool holds(uint64_t number) const noexcept { return number >= begin_ && number < end_; }
