@@ -22,7 +22,7 @@ class RuntimeCore {
   Status stop(ShutdownMode mode, Duration limit);
   bool runs_this_thread() const;
 
-  Status register_memory(std::span<std::byte> memory, const std::shared_ptr<void>& owner, Reply<Result<SharedBuffer>> reply);
+  Status register_memory(std::span<std::byte> memory, std::shared_ptr<void> owner, Reply<Result<SharedBuffer>> reply);
   Status check_index(size_t index) const;
   RuntimeWorker& worker(size_t index) { return *workers_[index]; }
   RuntimeWorker& next_worker() { return *workers_[next_.fetch_add(1, std::memory_order_relaxed) % workers_.size()]; }
@@ -81,6 +81,7 @@ struct Entering {
   std::shared_ptr<SharedMemory> memory;
   std::vector<Status> outcomes;  // by engine
   std::atomic<size_t> left;
+  std::shared_ptr<void> owner;  // of the memory
   Reply<Result<SharedBuffer>> reply;
 };
 
@@ -93,15 +94,16 @@ Status first_error(const std::vector<Status>& outcomes) {
 
 }  // namespace
 
-Status RuntimeCore::register_memory(std::span<std::byte> memory, const std::shared_ptr<void>& owner,
+Status RuntimeCore::register_memory(std::span<std::byte> memory, std::shared_ptr<void> owner,
                                     Reply<Result<SharedBuffer>> reply) {
   auto entering = std::make_shared<Entering>(memory, workers_.size());
+  entering->owner = std::move(owner);
   entering->reply = std::move(reply);
   for (const auto& worker : workers_) {
-    auto enter = [entering, owner, target = worker.get()](Engine& engine) {
+    auto enter = [entering, target = worker.get()](Engine& engine) {
       Result<Buffer> buffer = engine.register_memory(entering->memory->bytes);
       if (buffer) {
-        entering->memory->places[target->index()] = target->keep(std::move(*buffer), owner);
+        entering->memory->places[target->index()] = target->keep(std::move(*buffer), entering->owner);
       } else {
         entering->outcomes[target->index()] = buffer.status();
       }
@@ -157,7 +159,7 @@ Status Runtime::allocate(uint64_t bytes, Reply<Result<SharedBuffer>> reply) {
     return Status::from_errno(StatusCode::exhausted, errno, fmt::format("cannot allocate a buffer of {} bytes", bytes));
   }
   std::shared_ptr<void> owner(address, [bytes](void* mapped) { munmap(mapped, bytes); });
-  return register_memory({static_cast<std::byte*>(address), bytes}, owner, std::move(reply));
+  return register_memory({static_cast<std::byte*>(address), bytes}, std::move(owner), std::move(reply));
 }
 
 std::future<Result<SharedBuffer>> Runtime::register_memory(std::span<std::byte> memory, std::shared_ptr<void> owner) {
