@@ -185,8 +185,8 @@ class AsioLoop {
   using executor_type = asio::any_io_executor;
 
   /// Errors: exhausted (the io_context cannot watch one more file descriptor).
-  static Result<AsioLoop> start(executor_type executor, Engine& engine) {
-    auto state = std::make_shared<State>(std::move(executor), engine);
+  static Result<AsioLoop> start(const executor_type& executor, Engine& engine) {
+    auto state = std::make_shared<State>(executor, engine);
     asio::error_code error;
     state->wakeup.assign(engine.wakeup_fd(), error);
     if (error)
@@ -228,7 +228,7 @@ class AsioLoop {
  private:
   /// Shared with the handlers that are under way, which find out by `stopped` that they came too late.
   struct State : std::enable_shared_from_this<State> {
-    State(executor_type executor, Engine& driven) : wakeup(std::move(executor)), engine(&driven) {}
+    State(const executor_type& executor, Engine& driven) : wakeup(executor), engine(&driven) {}
 
     void wait() {
       wakeup.async_wait(asio::posix::stream_descriptor::wait_read,
