@@ -211,7 +211,8 @@ void print(const Settings& settings, const Outcome& outcome, uint64_t receiver_c
     const auto value = outcome.round_trips.quantile_us(fraction);
     json[key] = value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(nullptr);
   }
-  json["ops_per_s"] = static_cast<double>(outcome.bytes / settings.block_bytes) / outcome.elapsed_s;
+  const uint64_t whole_blocks = outcome.bytes / settings.block_bytes;
+  json["ops_per_s"] = static_cast<double>(whole_blocks) / outcome.elapsed_s;
   json["retransmits"] = outcome.retransmits;
   json["working_set_bytes"] = settings.working_set_bytes;
   json["congestion"] = congestion;

@@ -66,7 +66,7 @@ int main() {
   haul::AsioLoop client_loop = haul::AsioLoop::start(io.get_executor(), *client).value();
   bool equal = false;
   asio::co_spawn(io, put_and_get(client_loop, *client, grants, server->listen({"127.0.0.1", 0}).value()),
-                 [&](std::exception_ptr, bool result) {
+                 [&](const std::exception_ptr&, bool result) {
                    equal = result;
                    // Both loops count as work: without them, run() returns.
                    server_loop.stop();

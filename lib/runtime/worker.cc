@@ -201,7 +201,8 @@ void RuntimeWorker::begin(const std::shared_ptr<SharedOperation>& operation) {
 }
 
 void RuntimeWorker::finish(const std::shared_ptr<SharedOperation>& over, TransferResult result) {
-  const std::shared_ptr<SharedOperation> operation = over;  // which may be the one in running_
+  // NOLINTNEXTLINE(performance-unnecessary-copy-initialization): `over` may be the one in running_, which is erased below
+  const std::shared_ptr<SharedOperation> operation = over;
   if (std::exchange(operation->over, true)) return;
   running_.erase(operation);
   // Here, because the handles' last holder may be another thread.

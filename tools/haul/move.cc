@@ -24,7 +24,6 @@
 namespace haul::tool {
 
 using object::Failure;
-using object::FailureKind;
 
 namespace {
 

@@ -90,7 +90,7 @@ object::ServiceOptions service_options(const CommonOptions& common, const ServeO
 }  // namespace
 
 int serve(const CommonOptions& common, const ServeOptions& options) {
-  const auto failed = [&](Failure failure, int code) { return report_failure("serve", failure, code, common.json); };
+  const auto failed = [&](const Failure& failure, int code) { return report_failure("serve", failure, code, common.json); };
   const auto address = Address::parse(options.listen);
   if (!address) return failed(usage_failure(address.status().message()), exit_usage);
   base::UniqueFd folder(open(options.root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));

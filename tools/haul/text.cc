@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <cmath>
 
 namespace haul::tool {
 
@@ -25,7 +26,7 @@ std::string duration_text(Duration duration) {
   if (s < 1e-3) return fmt::format("{:.1f} µs", s * 1e6);
   if (s < 1) return fmt::format("{:.1f} ms", s * 1e3);
   if (s < 60) return fmt::format("{:.1f} s", s);
-  const auto whole = static_cast<uint64_t>(s + 0.5);
+  const int64_t whole = std::llround(s);
   if (whole < 3600) return fmt::format("{} min {} s", whole / 60, whole % 60);
   return fmt::format("{} h {} min", whole / 3600, whole % 3600 / 60);
 }

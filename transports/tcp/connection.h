@@ -33,7 +33,7 @@ class Connection final : public IoHandler, public FrameHandler, public DialerOwn
   };
 
   Connection(Context& context, ConnectionId id);
-  ~Connection();
+  ~Connection() override;
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 

@@ -165,9 +165,10 @@ void reset_socket(int fd) noexcept {
   set_option(fd, SOL_SOCKET, SO_LINGER, linger{1, 0});
   shutdown(fd, SHUT_RDWR);
   // Disconnecting drops the queue of what was not acknowledged; close() would too, but only after the operations are over.
+  // Where it fails, close() does it.
   sockaddr none{};
   none.sa_family = AF_UNSPEC;
-  connect(fd, &none, sizeof(none));
+  static_cast<void>(connect(fd, &none, sizeof(none)));
 }
 
 void sample_socket(int fd, PathSample& sample) noexcept {

@@ -36,6 +36,7 @@ haul::Result<pid_t> spawn(const Settings& settings, int output) {
   std::vector<std::string> arguments = server_arguments(settings);
   arguments.insert(arguments.begin(), "haul-bench");
   std::vector<char*> argv;
+  argv.reserve(arguments.size() + 1);
   for (std::string& argument : arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);
 

@@ -78,8 +78,8 @@ Status Session::exchange_memory() {
   const auto granted = peer_.grant(local_.slice(), haul::Rights::write);
   if (!granted) return granted.status();
   const Setup setup{protocol_version, settings_.working_set_bytes, settings_.block_bytes, *granted};
-  if (const Status sent = peer_.send(encode(setup).bytes()); !sent.ok()) return sent;
-  const Status answered = run_until([this] { return ready_.has_value(); }, memory_limit, "the receiver's memory");
+  if (Status sent = peer_.send(encode(setup).bytes()); !sent.ok()) return sent;
+  Status answered = run_until([this] { return ready_.has_value(); }, memory_limit, "the receiver's memory");
   if (!answered.ok()) return answered;
   remote_ = ready_->server_memory;
   if (ready_->settings != shared_settings(settings_)) {
