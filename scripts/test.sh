@@ -1,22 +1,21 @@
 #!/usr/bin/env bash
 # From a fresh clone to all tests passed: installs, builds, tests, and tells how long each stage took.
 #   test.sh                all stages
-#   test.sh unit tsan      only these (the builds they need are made); `lint` (clang-tidy, some minutes) runs only by name
+#   test.sh unit tsan      only these (the builds they need are made)
 # The last line is "N passed, N failed, N skipped", counted in test cases. The exit code is 0 when nothing failed.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 exec </dev/null
 
-all_stages=(packages build tidy unit contract simulation integration others asan tsan)
-extra_stages=(lint)
+all_stages=(packages build tidy lint unit contract simulation integration others asan tsan)
 results=$PWD/build/results
 jobs=$(nproc)
 stage_limit=30m  # of one stage; a hang is a failure
 
 wanted=("$@")
 for stage in "${wanted[@]}"; do
-  if [[ " ${all_stages[*]} ${extra_stages[*]} " != *" $stage "* ]]; then
-    echo "test: no stage is called $stage; there are: ${all_stages[*]} ${extra_stages[*]}" >&2
+  if [[ " ${all_stages[*]} " != *" $stage "* ]]; then
+    echo "test: no stage is called $stage; there are: ${all_stages[*]}" >&2
     exit 2
   fi
 done
@@ -49,8 +48,8 @@ run_tests() {
 
 stage_packages() { scripts/packages.sh; }
 stage_build() { build release; }
-stage_lint() { quietly lint scripts/lint.sh build/release; }
 stage_tidy() { run_tests tidy release -L '^tidy$'; }
+stage_lint() { quietly lint scripts/lint.sh build/release; }
 stage_unit() { run_tests unit release -L '^unit$'; }
 stage_contract() { run_tests contract release -L '^contract$' -LE '^schedules$'; }
 stage_simulation() { run_tests simulation release -L '^(sim|schedules)$'; }
@@ -74,7 +73,7 @@ run_stage() {
   names+=("$1") seconds+=($((SECONDS - began))) outcomes+=("$outcome")
 }
 
-needs_build=" lint tidy unit contract simulation integration others "
+needs_build=" tidy lint unit contract simulation integration others "
 built=no
 for stage in "${wanted[@]}"; do
   if [[ $needs_build == *" $stage "* && $built == no ]]; then
