@@ -60,11 +60,12 @@ class HAUL_API Peer {
 
   /// Writes `local` into the peer's memory. Done means: every byte is there and its checksum matched, as told by the peer.
   /// Errors in the call itself (ranges, rights, lengths that differ) end the transfer at once as `invalid` or `refused`, and
-  /// never touch memory. A full engine answers `busy`. The callback of such a transfer comes from the next poll(); but an empty
-  /// Peer has no engine that is polled: its transfers end as `invalid`, and their callback comes from inside the call.
+  /// never touch memory. A full engine answers `busy`. The callback of such a transfer comes from the next poll(); but an
+  /// empty Peer has no engine that is polled: its transfers end as `invalid`, with their callback from inside the call.
   ///
-  /// A notification does not wait for the peer's answers. If a lane dies with them, the transfer may end as cancelled, timed_out
-  /// or peer_lost although all of it was placed and its notification delivered: such an end does not prove that nobody was told.
+  /// A notification does not wait for the peer's answers. If a lane dies with them, the transfer may end as cancelled,
+  /// timed_out or peer_lost although all of it was placed and its notification delivered: such an end does not prove that
+  /// nobody was told.
   Transfer put(Slice local, RemoteSlice remote, TransferOptions options = {});
 
   /// Reads the peer's memory into `local`.
@@ -75,8 +76,9 @@ class HAUL_API Peer {
   Transfer put_batch(std::span<const Piece> pieces, TransferOptions options = {});
   Transfer get_batch(std::span<const Piece> pieces, TransferOptions options = {});
 
-  /// A message by itself (copied): ordered among messages of this peer, at most once. At most EngineOptions::max_message_bytes;
-  /// an empty one is delivered like any other. Errors: busy (the send queue is full: try after poll()), peer_lost, invalid (size).
+  /// A message by itself (copied): ordered among messages of this peer, at most once. At most
+  /// EngineOptions::max_message_bytes; an empty one is delivered like any other. Errors: busy (the send queue is full: try
+  /// after poll()), peer_lost, invalid (size).
   Status send(std::span<const std::byte> message);
 
   /// Lets this peer use a range of our memory. The result is sent to the peer by any way you like (a message, your own
