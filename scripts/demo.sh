@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # From a bare Debian 12 to model weights moving between two processes: installs packages, builds, makes a checkpoint of several
-# GB, takes real trained weights, serves a folder on loopback, pushes and pulls, compares hashes, prints the report.
+# GB, takes real trained weights, makes credentials, serves a folder on loopback, pushes and pulls over encrypted connections,
+# compares hashes, prints the report.
 #   demo.sh [--bytes N]    size of the made checkpoint; default 3 GiB, less where the disk is small
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -49,7 +50,15 @@ if ! compgen -G "$work/weights/tesseract/*.traineddata" >/dev/null; then
 fi
 echo "demo: real trained weights beside it: $(cd "$work/weights/tesseract" && printf '%s ' *.traineddata)"
 
-"$haul" serve --listen 127.0.0.1:0 --root "$work/root" >"$work/serve.out" 2>"$work/serve.err" &
+# Two identities that know each other: the client may push and pull below /weights only.
+fingerprint() { "$haul" fingerprint "$1" | grep -o 'sha256:[0-9a-f]*'; }
+"$haul" keygen --out "$work/server" --name hub >/dev/null
+"$haul" keygen --out "$work/client" --name trainer >/dev/null
+echo "trainer $(fingerprint "$work/client/haul.crt") push=/weights pull=/weights" >"$work/server/authorized_peers"
+echo "hub $(fingerprint "$work/server/haul.crt")" >"$work/client/authorized_peers"
+export HAUL_CREDENTIALS=$work/client
+
+"$haul" serve --listen 127.0.0.1:0 --root "$work/root" --credentials "$work/server" >"$work/serve.out" 2>"$work/serve.err" &
 server=$!
 for _ in $(seq 100); do
   address=$(sed -n 's/^listening on //p' "$work/serve.out" | head -n 1)

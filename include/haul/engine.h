@@ -38,10 +38,12 @@ struct Message {
 };
 
 struct EngineOptions {
-  std::string name = "haul";                ///< shown to peers and in logs; at most 64 bytes
-  Integrity integrity = Integrity::crc32c;  ///< of the transfers that this engine starts
-  SecurityPolicy security = SecurityPolicy::loopback_only;
+  std::string name = "haul";                                ///< shown to peers and in logs; at most 64 bytes
+  Integrity integrity = Integrity::crc32c;                  ///< of the transfers that this engine starts
+  SecurityPolicy security = SecurityPolicy::loopback_only;  ///< without credentials
+  /// With them every connection is authenticated by TLS 1.3 on both sides, also on loopback.
   Credentials credentials;
+  Protection protection = Protection::encrypted;  ///< the weakest that this engine accepts
 
   Duration peer_timeout = std::chrono::seconds(10);      ///< a peer that shows no progress for this long is lost
   Duration keepalive = std::chrono::seconds(3);          ///< an idle peer is asked this often; less than peer_timeout / 2
@@ -78,7 +80,8 @@ struct EngineOptions {
 /// The order of destruction: peers are aborted, transfers end as peer_lost without callbacks, then memory and transports go.
 class HAUL_API Engine {
  public:
-  /// Errors: invalid (options that contradict each other), unsupported (credentials, for now).
+  /// Errors: invalid (options that contradict each other, credentials that cannot be read: names the file), unsupported (a
+  /// transport that cannot authenticate, with credentials).
   static Result<std::unique_ptr<Engine>> create(EngineOptions options, std::vector<std::unique_ptr<Transport>> transports);
   ~Engine();
   Engine(const Engine&) = delete;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "haul/buffer.h"
+#include "haul/credentials.h"
 #include "haul/export.h"
 #include "haul/status.h"
 #include "haul/telemetry.h"
@@ -37,6 +38,8 @@ struct PeerOptions {
   /// Connections to the peer, all together; 0: one. The first one also carries control messages.
   uint32_t lanes = 0;
   Duration connect_timeout = std::chrono::seconds(10);
+  /// The weakest protection of the links to this peer; absent: EngineOptions::protection.
+  std::optional<Protection> protection = std::nullopt;
   /// Called once when the peer is ready (ok) or could not be reached (why). On the engine's thread, from poll().
   std::function<void(Peer, const Status&)> on_ready;
 };
@@ -56,7 +59,10 @@ class HAUL_API Peer {
   uint64_t id() const noexcept { return id_; }
   /// Why it closed; ok while it lives.
   Status status() const;
+  /// What the peer calls itself. Who it proved to be is identity().
   std::string name() const;
+  /// Empty without credentials, and before the peer is ready.
+  PeerIdentity identity() const;
 
   /// Writes `local` into the peer's memory. Done means: every byte is there and its checksum matched, as told by the peer.
   /// Errors in the call itself (ranges, rights, lengths that differ) end the transfer at once as `invalid` or `refused`, and

@@ -27,6 +27,13 @@ enum class ZeroCopy : uint8_t {
   always,  ///< Even when the kernel copies; for tests and measurements.
 };
 
+/// Who seals and opens the TLS records of encrypted lanes.
+enum class KernelTls : uint8_t {
+  automatic,  ///< The kernel where it can (its tls module is there), else this library; describe() says which.
+  off,
+  require,  ///< The kernel, or the connection fails.
+};
+
 class Acceptor;
 
 struct Options {
@@ -50,9 +57,17 @@ struct Options {
   /// A dead path is noticed by the kernel within about this time (TCP_USER_TIMEOUT, keep-alive).
   Duration dead_after = std::chrono::seconds(10);
 
-  /// Accepted sockets that have not sent their preface yet: how many, and for how long.
+  /// Accepted sockets that have not introduced themselves (TLS handshake, preface): how many, and for how long. When there are
+  /// too many, the oldest makes room.
   uint32_t max_unidentified = 128;
   Duration preface_timeout = std::chrono::seconds(5);
+  /// TLS handshakes that strangers may begin in a second; each costs about half a millisecond of processor time. More wait.
+  uint32_t max_handshakes_per_s = 500;
+
+  KernelTls kernel_tls = KernelTls::automatic;
+  /// After so many protected bytes the engine is asked to replace the lane (RFC 8446 section 5.5 limits what AES-GCM keys may
+  /// protect to about 400 GB).
+  uint64_t renew_keys_after_bytes = uint64_t{128} << 30;
 
   /// Shared by the transports of several engines in one process: whichever listens hands sockets to the engine that owns the
   /// peer. Null: this transport's own.

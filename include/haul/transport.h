@@ -24,12 +24,16 @@
 #include <vector>
 
 #include "haul/address.h"
+#include "haul/credentials.h"
 #include "haul/export.h"
 #include "haul/status.h"
 #include "haul/telemetry.h"
 #include "haul/time.h"
 
 namespace haul {
+
+/// Own identity and trust, made by the engine from Credentials; lib/security has its inside.
+class SecurityContext;
 
 /// One lane: a socket, a queue pair, a QUIC connection. Chosen by the transport, never reused within its life. 0 is none.
 using ConnectionId = uint64_t;
@@ -95,6 +99,7 @@ struct Event {
     completed,  ///< Operation `id` is over. A read's `crc32c` is the owner's, where asked for and if the backend carries them.
     revoked,    ///< Grant `id` is gone and no byte can land or leave through it any more.
     message,    ///< `payload` is a message from the peer, valid until the next poll() or close().
+    aging,      ///< This connection should be replaced by a new one soon: its keys have protected nearly as much as they may.
     writable,   ///< post() or send() had refused on this connection and would now take more.
     closed,     ///< The connection's end. `status` says why (ok: closed cleanly by either side, or aborted by this one).
   };
@@ -124,6 +129,7 @@ struct Capabilities {
 struct ConnectOptions {
   std::optional<Address> address;  ///< The peer's; absent on the passive side of a joined lane.
   Duration timeout = std::chrono::seconds(10);
+  std::optional<Protection> protection = std::nullopt;  ///< the weakest that is accepted; absent: as secure() said
   ConnectionId beside = 0;  ///< A connection to the same peer whose path this one should take; 0: none.
 };
 
@@ -155,6 +161,13 @@ class HAUL_API Transport {
   virtual ~Transport();
 
   virtual const Capabilities& capabilities() const noexcept = 0;
+
+  /// From now on every connection is authenticated, with at least `weakest` protection where ConnectOptions name none. Called
+  /// at most once, before anything else. Errors: unsupported (the backend cannot authenticate peers).
+  virtual Status secure(std::shared_ptr<const SecurityContext> security, Protection weakest) = 0;
+
+  /// Who the peer of a ready connection proved to be; empty without credentials.
+  virtual PeerIdentity identity(ConnectionId connection) const = 0;
 
   /// Makes memory usable as source, destination and grant. The memory must outlive the region.
   /// Errors: unsupported (kind), exhausted (locked memory; the message names the limit).

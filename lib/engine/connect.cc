@@ -58,20 +58,19 @@ std::vector<uint32_t> candidates(const TransportPolicy& policy, std::span<const 
 }  // namespace
 
 Status EngineCore::check_security(const Address& address, std::string_view what) const {
-  if (options_.security == SecurityPolicy::insecure || address.is_loopback()) return {};
+  if (security_ || options_.security == SecurityPolicy::insecure || address.is_loopback()) return {};
   return Status(
       StatusCode::refused,
-      fmt::format("{} {} is not a loopback address: without credentials peers cannot be authenticated. Use 127.0.0.1 or "
-                  "[::1], or choose the insecure policy (command: --insecure) if you accept that anyone who reaches the "
-                  "port may connect",
-                  what, address.to_string()));
+      fmt::format(
+          "{} {} is not a loopback address: without credentials peers cannot be authenticated. Use 127.0.0.1 or "
+          "[::1], give credentials (command: `haul keygen`, --credentials), or choose the insecure policy (--insecure) if "
+          "you accept that anyone who reaches the port may connect",
+          what, address.to_string()));
 }
 
 Result<Address> EngineCore::listen(const Address& address) {
-  if (address.host.empty() && options_.security != SecurityPolicy::insecure) {
-    return check_security(Address{"0.0.0.0", address.port}, "listening on");
-  }
-  if (Status status = check_security(address, "listening on"); !status.ok()) return status;
+  const Address named{address.host.empty() ? "0.0.0.0" : address.host, address.port};
+  if (Status status = check_security(named, "listening on"); !status.ok()) return status;
   for (const auto& transport : transports_) {
     if (!transport->capabilities().bootstraps) continue;
     auto bound = transport->listen(address);
@@ -138,6 +137,7 @@ void EngineCore::try_next_transport(PeerEntry& peer) {
     ConnectOptions options;
     options.address = peer.address;
     options.timeout = peer.connect_deadline - now_;
+    options.protection = peer.options.protection;
     auto endpoint = transport.open(options, now_);
     if (endpoint) {
       why = transport.join(endpoint->connection, {}, now_);

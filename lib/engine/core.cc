@@ -13,6 +13,7 @@
 
 #include "base/check.h"
 #include "base/random.h"
+#include "security/context.h"
 
 namespace haul::detail {
 
@@ -33,10 +34,8 @@ Status check_options(const EngineOptions& options, size_t transports) {
   if (options.max_lanes_per_peer == 0 || options.max_lanes_per_peer > 64) return invalid("max_lanes_per_peer is 1 to 64");
   if (options.max_message_bytes == 0 || options.max_message_bytes > 8192) return invalid("max_message_bytes is 1 to 8192");
   if (options.max_attempts == 0) return invalid("max_attempts is at least 1");
-  if (!options.credentials.empty()) {
-    return Status(StatusCode::unsupported,
-                  "credentials are not implemented in this version: leave them empty and stay on loopback, or choose the "
-                  "insecure policy");
+  if (!options.credentials.empty() && options.security == SecurityPolicy::insecure) {
+    return invalid("credentials and the insecure policy contradict each other: leave one of them out");
   }
   return {};
 }
@@ -53,6 +52,7 @@ Result<std::unique_ptr<EngineCore>> EngineCore::create(EngineOptions options,
   if (Status status = check_options(options, transports.size()); !status.ok()) return status;
   std::unique_ptr<EngineCore> core(new EngineCore(std::move(options), std::move(transports)));
   if (Status status = core->open_descriptors(); !status.ok()) return status;
+  if (Status status = core->take_credentials(); !status.ok()) return status;
   if (core->options_.security == SecurityPolicy::insecure) {
     core->log(LogLevel::warning, "policy `insecure`: peers are not authenticated and data is not encrypted");
   }
@@ -133,6 +133,19 @@ Status EngineCore::open_descriptors() {
   return {};
 }
 
+Status EngineCore::take_credentials() {
+  if (options_.credentials.empty()) return {};
+  auto loaded = SecurityContext::load(options_.credentials);
+  if (!loaded) return loaded.status();
+  security_ = std::move(*loaded);
+  for (const auto& transport : transports_) {
+    if (Status status = transport->secure(security_, options_.protection); !status.ok()) {
+      return Status(status.code(), fmt::format("transport {}: {}", transport->capabilities().name, status.message()));
+    }
+  }
+  return {};
+}
+
 Result<Buffer> EngineCore::allocate(uint64_t bytes) {
   auto registration = memory_.allocate(bytes, transports_);
   if (!registration) return registration.status();
@@ -199,6 +212,7 @@ void EngineCore::dispatch(uint32_t transport, const Event& event) {
     case Event::Kind::completed: return on_completed(peer, lane, event);
     case Event::Kind::revoked: return on_revoked(peer, lane, event.id);
     case Event::Kind::message: return on_message(peer, event.payload);
+    case Event::Kind::aging: return on_aging(peer, lane);
     case Event::Kind::writable: lane.blocked = false; return flush_control(peer);
     case Event::Kind::closed: links_[transport].erase(found); return on_closed(peer, lane, event.status);
   }

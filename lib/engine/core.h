@@ -50,6 +50,7 @@ class EngineCore {
   PeerState peer_state(uint64_t peer) const noexcept;
   Status peer_status(uint64_t peer) const;
   std::string peer_name(uint64_t peer) const;
+  PeerIdentity peer_identity(uint64_t peer) const;
   Transfer start(uint64_t peer, Op op, std::span<const Piece> pieces, TransferOptions options);
   /// A transfer that no engine can run: over, and told so within the call.
   static Transfer start_nowhere(Op op, const TransferOptions& options);
@@ -82,6 +83,7 @@ class EngineCore {
 
   EngineCore(EngineOptions options, std::vector<std::unique_ptr<Transport>> transports);
   Status open_descriptors();
+  Status take_credentials();
 
   // core.cc: the loop.
   size_t run(NextPoll next);
@@ -109,6 +111,7 @@ class EngineCore {
   void announce_ready(PeerEntry& peer);
   engine::Hello our_hello() const;
   PeerEntry& add_peer();
+  std::string security_line() const;
   Status check_security(const Address& address, std::string_view what) const;
 
   // lanes.cc: more connections to a peer.
@@ -124,6 +127,8 @@ class EngineCore {
   void settle_lane(PeerEntry& peer, LaneState& lane);
   void refresh_data_lanes(PeerEntry& peer);
   void widen(PeerEntry& peer);
+  void on_aging(PeerEntry& peer, LaneState& lane);
+  void retire_lanes(PeerEntry& peer);
 
   // grants.cc
   void on_grant_made(PeerEntry& peer, const engine::GrantMade& message);
@@ -184,6 +189,7 @@ class EngineCore {
 
   EngineOptions options_;
   const Clock* clock_;
+  std::shared_ptr<const SecurityContext> security_;  // null: no credentials
   uint64_t incarnation_ = 0;
   TimePoint now_;  // of the current poll(), or of the current call
 

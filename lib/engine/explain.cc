@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "engine/core.h"
+#include "security/context.h"
 
 namespace haul::detail {
 
@@ -45,6 +46,11 @@ Status EngineCore::peer_status(uint64_t peer_id) const {
 std::string EngineCore::peer_name(uint64_t peer_id) const {
   const PeerEntry* peer = find_peer(peer_id);
   return peer != nullptr ? peer->theirs.name : std::string();
+}
+
+PeerIdentity EngineCore::peer_identity(uint64_t peer_id) const {
+  const PeerEntry* peer = find_peer(peer_id);
+  return peer != nullptr ? peer->identity : PeerIdentity();
 }
 
 std::vector<Peer> EngineCore::peers() {
@@ -101,10 +107,23 @@ std::string EngineCore::explain_peer(uint64_t peer_id) const {
   }
   text += fmt::format("  integrity: {} for what this side starts, {} for what the peer starts\n",
                       options_.integrity == Integrity::crc32c ? "crc32c" : "off", peer->theirs.integrity ? "crc32c" : "off");
+  if (peer->identity.authenticated()) {
+    text += fmt::format("  security: authenticated as \"{}\", {}\n", peer->identity.name, peer->identity.fingerprint);
+    return text;
+  }
   text += fmt::format("  security: {}\n", options_.security == SecurityPolicy::insecure
                                               ? "none (policy insecure): peers are not authenticated, data is not encrypted"
                                               : "loopback only: every local user is trusted, data is not encrypted");
   return text;
+}
+
+std::string EngineCore::security_line() const {
+  if (security_) {
+    return fmt::format("this side is {}; trusted are {}; links are at least {}", security_->own_fingerprint().to_string(),
+                       security_->trust_files(), to_string(options_.protection));
+  }
+  return options_.security == SecurityPolicy::insecure ? "insecure: any address, unauthenticated, not encrypted"
+                                                       : "loopback addresses only (no credentials)";
 }
 
 std::string EngineCore::explain() const {
@@ -117,9 +136,7 @@ std::string EngineCore::explain() const {
                     capabilities.carries_checksums ? "travel with the data" : "are asked for afterwards");
   }
   for (const std::string& address : listening_) text += fmt::format("  listening on {}\n", address);
-  text += fmt::format("  security: {}\n", options_.security == SecurityPolicy::insecure
-                                              ? "insecure: any address, unauthenticated, not encrypted"
-                                              : "loopback addresses only (no credentials)");
+  text += fmt::format("  security: {}\n", security_line());
   text += fmt::format("  integrity: {}\n", options_.integrity == Integrity::crc32c ? "crc32c per operation" : "off");
   text +=
       fmt::format("  peer timeout {} ms, keep-alive {} ms, spin {}\n", options_.peer_timeout / std::chrono::milliseconds(1),

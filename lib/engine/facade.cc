@@ -41,6 +41,7 @@ Status no_peer() { return Status(StatusCode::peer_lost, "an empty Peer handle wa
 
 PeerState Peer::state() const noexcept { return core_ != nullptr ? core_->peer_state(id_) : PeerState::closed; }
 Status Peer::status() const { return core_ != nullptr ? core_->peer_status(id_) : no_peer(); }
+PeerIdentity Peer::identity() const { return core_ != nullptr ? core_->peer_identity(id_) : PeerIdentity(); }
 std::string Peer::name() const { return core_ != nullptr ? core_->peer_name(id_) : std::string(); }
 
 Transfer Peer::put(Slice local, RemoteSlice remote, TransferOptions options) {

@@ -32,11 +32,34 @@ LaneState& EngineCore::add_lane(PeerEntry& peer, uint32_t number, uint32_t trans
 
 // Opens as many lanes as the application asked for and the peer allows.
 void EngineCore::widen(PeerEntry& peer) {
-  const uint32_t wanted = std::min(std::max(peer.options.lanes, 1U), peer.theirs.max_lanes);
-  while (peer.lanes.size() < wanted && peer.usable()) {
+  const uint32_t most = std::min(peer.theirs.max_lanes, options_.max_lanes_per_peer);
+  const uint32_t wanted = std::min(std::max(peer.options.lanes, 1U), most);
+  const auto lasting = [&peer] {
+    return std::count_if(peer.lanes.begin(), peer.lanes.end(), [](const auto& lane) { return !lane->aging; });
+  };
+  while (lasting() < wanted && peer.lanes.size() < most && peer.usable()) {
     const size_t before = peer.lanes.size();
     open_lane(peer);
     if (peer.lanes.size() == before) return;
+  }
+}
+
+// Make before break: the new lane is opened first, and what runs on the old one ends there.
+void EngineCore::on_aging(PeerEntry& peer, LaneState& lane) {
+  lane.aging = true;
+  log(LogLevel::info, fmt::format("peer {}: the keys of lane {} are to be renewed", peer.id, lane.number));
+  if (peer.initiator) widen(peer);
+  refresh_data_lanes(peer);
+}
+
+// The first lane stays, for control messages, which take few bytes.
+void EngineCore::retire_lanes(PeerEntry& peer) {
+  if (!peer.initiator) return;
+  const bool replaced =
+      std::any_of(peer.lanes.begin(), peer.lanes.end(), [](const auto& lane) { return lane->ready && !lane->aging; });
+  if (!replaced) return;
+  for (const auto& lane : peer.lanes) {
+    if (lane->aging && lane->number != 0 && lane->operations_outstanding == 0) close_lane(*lane, CloseMode::drain);
   }
 }
 
@@ -46,6 +69,7 @@ void EngineCore::open_lane(PeerEntry& peer) {
   options.address = peer.address;
   options.timeout = peer.options.connect_timeout;
   options.beside = control.connection;
+  options.protection = peer.options.protection;
   auto endpoint = transport_of(control).open(options, now_);
   if (!endpoint) {
     ++peer.lane_failures;
@@ -101,6 +125,14 @@ void EngineCore::on_lane_refuse(PeerEntry& peer, const engine::LaneRefuse& messa
 }
 
 void EngineCore::on_connected(PeerEntry& peer, LaneState& lane) {
+  PeerIdentity identity = lane.transport->identity(lane.connection);
+  if (lane.number == 0) {
+    peer.identity = std::move(identity);
+  } else if (identity.fingerprint != peer.identity.fingerprint) {
+    log(LogLevel::error, fmt::format("peer {}: lane {} was opened by another identity ({}, not {}) and is closed", peer.id,
+                                     lane.number, identity.fingerprint, peer.identity.fingerprint));
+    return close_lane(lane, CloseMode::abort);
+  }
   lane.phase = LanePhase::ready;
   lane.ready = true;
   if (lane.number == 0) {
@@ -111,6 +143,7 @@ void EngineCore::on_connected(PeerEntry& peer, LaneState& lane) {
   refresh_data_lanes(peer);
   extend_grants(peer, lane);
   settle_lane(peer, lane);
+  retire_lanes(peer);
 }
 
 // Called when a lane's opening is decided: on_ready waits for all of the first ones.
@@ -145,6 +178,8 @@ void EngineCore::on_closed(PeerEntry& peer, LaneState& lane, const Status& statu
     }
     return lose(peer, status.ok() ? Status(StatusCode::peer_lost, "the peer closed its connection") : status);
   }
+  // It used what it was not granted: no other lane of it is to be trusted.
+  if (status.code() == StatusCode::refused && !was_opening) return lose(peer, status);
   if (!status.ok()) log(LogLevel::warning, fmt::format("peer {}: lane {} is lost: {}", peer.id, lane.number, status.message()));
   send_control(peer, engine::LaneClosed{lane.number});
   lane.confirm_deadline = now_ + options_.peer_timeout;
@@ -168,6 +203,10 @@ void EngineCore::on_lane_closed_by_peer(PeerEntry& peer, uint32_t number) {
 
 void EngineCore::refresh_data_lanes(PeerEntry& peer) {
   peer.data_lanes.clear();
+  for (const auto& lane : peer.lanes) {
+    if (lane->ready && !lane->aging) peer.data_lanes.push_back(lane.get());
+  }
+  if (!peer.data_lanes.empty()) return;
   for (const auto& lane : peer.lanes) {
     if (lane->ready) peer.data_lanes.push_back(lane.get());
   }

@@ -33,6 +33,7 @@ void EngineCore::on_completed(PeerEntry& peer, LaneState& lane, const Event& eve
   if (record == nullptr || record->state != OperationState::posted) return;
   --lane.operations_outstanding;
   lane.bytes_outstanding -= record->length;
+  if (lane.aging && lane.operations_outstanding == 0) retire_lanes(peer);
   Status status = event.status;
   const TransferState& transfer = *record->transfer;
   if (status.ok() && transfer.checked) {

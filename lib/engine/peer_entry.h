@@ -28,6 +28,7 @@ enum class LanePhase : uint8_t {
 struct LaneState : schedule::Lane {
   LanePhase phase = LanePhase::opening;
   TimePoint open_deadline;                        // phase opening
+  bool aging = false;                             // it is being replaced
   bool closed_by_peer = false;                    // LaneClosed came: nothing of ours can land there any more
   std::optional<TimePoint> confirm_deadline;      // phase closed: by then the peer must have said so
   std::unordered_map<uint64_t, uint64_t> grants;  // the transport's grant id -> ours
@@ -55,6 +56,7 @@ struct PeerEntry {
   TimePoint connect_deadline;
 
   Hello theirs;
+  PeerIdentity identity;                          // proved on the first lane
   std::vector<std::unique_ptr<LaneState>> lanes;  // [0] carries control messages
   std::vector<schedule::Lane*> data_lanes;        // those that the scheduler may use
   uint32_t next_lane = 1;

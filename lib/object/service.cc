@@ -28,6 +28,30 @@ struct FileService::Session {
 
 namespace {
 
+std::string absolute(std::string_view folder, std::string_view name) {
+  std::string path = fmt::format("/{}", folder);
+  if (!name.empty()) path += path.back() == '/' ? std::string(name) : fmt::format("/{}", name);
+  return path;
+}
+
+/// What a peer with credentials was not allowed by its line in the file of authorized peers; empty: it may. Paths are those
+/// that it names: links within the served folder lead where they lead.
+std::string forbidden(const PeerIdentity& identity, const FileMessage& request) {
+  if (!identity.authenticated()) return {};
+  std::string_view verb;
+  std::string path;
+  if (const auto* push = std::get_if<PushRequest>(&request)) {
+    verb = "push";
+    path = absolute(push->destination, push->into ? push->name : std::string());
+  } else if (const auto* pull = std::get_if<PullRequest>(&request)) {
+    verb = "pull";
+    path = absolute(pull->path, {});
+  }
+  if (verb.empty() || identity.may(verb, path)) return {};
+  return fmt::format("\"{}\" ({}) may not {} {}: its line in the server's authorized_peers file does not allow it",
+                     identity.name, identity.fingerprint, verb, printable(path));
+}
+
 std::string description(const FileMessage& request) {
   if (const auto* push = std::get_if<PushRequest>(&request)) return fmt::format("push to /{}", printable(push->destination));
   if (const auto* pull = std::get_if<PullRequest>(&request)) return fmt::format("pull of /{}", printable(pull->path));
@@ -57,7 +81,8 @@ void FileService::on_peer(Peer peer) {
     return;
   }
   auto session = std::make_unique<Session>(peer);
-  session->peer_name = printable(peer.name());
+  const PeerIdentity identity = peer.identity();
+  session->peer_name = printable(identity.authenticated() ? identity.name : peer.name());
   session->channel.send(Welcome{.version = file_protocol_version, .software = fmt::format("haul {}", version())});
   sessions_.push_back(std::move(session));
 }
@@ -97,6 +122,9 @@ void FileService::begin_job(Session& session, const FileMessage& request) {
     return refuse(session, FailureKind::protocol,
                   fmt::format("the client speaks version {} of the file protocol, the server version {}: upgrade the older one",
                               theirs, file_protocol_version));
+  }
+  if (std::string fault = forbidden(session.channel.peer().identity(), request); !fault.empty()) {
+    return refuse(session, FailureKind::not_permitted, std::move(fault));
   }
   session.job = make_job(session, request);
   if (!session.job) return;

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
 
+#include "unit/security_support.h"
+
 namespace haul::contract {
 
 using namespace std::chrono_literals;
@@ -53,6 +55,19 @@ std::unique_ptr<Transport> TcpHarnessBase::make_transport(const std::string&) {
   INFO(transport.status().to_string());
   REQUIRE(transport.ok());
   return std::move(transport).value();
+}
+
+std::unique_ptr<Transport> TcpProtectedHarness::make_transport(const std::string& node) {
+  // One identity for all nodes, made once: what is tested here is the contract, not who is trusted.
+  static const security::test::Folder folder;
+  static const std::shared_ptr<const SecurityContext> context = [] {
+    const security::test::Party party(folder, "node");
+    party.knows(party);
+    return party.context();
+  }();
+  auto transport = TcpHarnessBase::make_transport(node);
+  REQUIRE(transport->secure(context, protection_).ok());
+  return transport;
 }
 
 bool TcpHarnessBase::run_world(std::span<Engine* const> engines, const std::function<bool()>& until, Duration limit) {

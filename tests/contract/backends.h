@@ -62,6 +62,28 @@ class TcpEpollHarness final : public TcpHarnessBase {
   ~TcpEpollHarness() override { stop_all(); }
 };
 
+/// tcp between nodes that authenticate each other, with records sealed by the library.
+class TcpProtectedHarness : public TcpHarnessBase {
+ public:
+  TcpProtectedHarness(tcp::Io io, Protection protection) : TcpHarnessBase(io), protection_(protection) {}
+  std::unique_ptr<Transport> make_transport(const std::string& node) override;
+
+ private:
+  Protection protection_;
+};
+
+class TcpEncryptedHarness final : public TcpProtectedHarness {
+ public:
+  TcpEncryptedHarness() : TcpProtectedHarness(tcp::Io::uring, Protection::encrypted) {}
+  ~TcpEncryptedHarness() override { stop_all(); }
+};
+
+class TcpIntegrityHarness final : public TcpProtectedHarness {
+ public:
+  TcpIntegrityHarness() : TcpProtectedHarness(tcp::Io::epoll, Protection::integrity_only) {}
+  ~TcpIntegrityHarness() override { stop_all(); }
+};
+
 class OneSidedHarness final : public Harness {
  public:
   explicit OneSidedHarness(uint64_t seed = 1) : fabric_(seed) {}
@@ -88,4 +110,4 @@ class OneSidedHarness final : public Harness {
 
 #define HAUL_EVERY_BACKEND                                                                       \
   ::haul::contract::SimHarness, ::haul::contract::TcpHarness, ::haul::contract::TcpEpollHarness, \
-      ::haul::contract::OneSidedHarness
+      ::haul::contract::TcpEncryptedHarness, ::haul::contract::TcpIntegrityHarness, ::haul::contract::OneSidedHarness

@@ -124,6 +124,7 @@ void CheckedTransport::see(Event& event) {
     case Event::Kind::message:
       if (event.payload.empty()) defect(event.connection, "an empty message");
       break;
+    case Event::Kind::aging:
     case Event::Kind::writable: break;
     case Event::Kind::closed: see_closed(event, connection); break;
   }

@@ -33,6 +33,10 @@ class CheckedTransport final : public Transport {
 
   const Capabilities& capabilities() const noexcept override { return inner_->capabilities(); }
   Result<std::unique_ptr<MemoryRegion>> register_memory(std::span<std::byte> memory, MemoryKind kind) override;
+  Status secure(std::shared_ptr<const SecurityContext> security, Protection weakest) override {
+    return inner_->secure(std::move(security), weakest);
+  }
+  PeerIdentity identity(ConnectionId connection) const override { return inner_->identity(connection); }
   Result<Address> listen(const Address& address) override { return inner_->listen(address); }
   Result<LocalEndpoint> open(const ConnectOptions& options, TimePoint now) override;
   Status join(ConnectionId connection, std::span<const std::byte> peer_endpoint, TimePoint now) override;

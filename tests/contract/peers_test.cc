@@ -148,8 +148,10 @@ TEMPLATE_TEST_CASE("options that contradict each other are invalid", "[contract]
     return Engine::create(std::move(options), std::move(transports)).status();
   };
   EngineOptions credentials = harness.options();
-  credentials.credentials.key_file = "/etc/haul/key.pem";
-  CHECK(create(credentials).code() == StatusCode::unsupported);
+  credentials.credentials.key_file = "/does/not/exist";
+  CHECK(create(credentials).code() == StatusCode::invalid);
+  credentials.security = SecurityPolicy::insecure;
+  CHECK_THAT(std::string(create(credentials).message()), Catch::Contains("insecure"));
   EngineOptions slow = harness.options();
   slow.keepalive = slow.peer_timeout;
   CHECK(create(slow).code() == StatusCode::invalid);

@@ -28,7 +28,7 @@ TRANSPORTS = {
     "rdma": {"base"},
 }
 # Programs stand outside: they see the public headers, and the rooms named here. Tests and benchmarks look inside.
-PROGRAMS = {"tools": {"base", "object"}, "examples": set()}
+PROGRAMS = {"tools": {"base", "object", "security"}, "examples": set()}
 
 # Libraries of others that only one place may know.
 ONLY_IN = {

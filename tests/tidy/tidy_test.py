@@ -51,6 +51,8 @@ class Includes(unittest.TestCase):
         self.finds("transports/tcp/ring.h", "<liburing.h>", 0)
         self.finds("lib/engine/loop.cc", "<liburing.h>", 1)
         self.finds("lib/transfer/sum.cc", "<isa-l/crc.h>", 1)
+        self.finds("lib/security/keys.cc", "<gnutls/x509.h>", 0)
+        self.finds("tools/haul/keygen.cc", "<gnutls/x509.h>", 1)
 
     def test_headers_are_named_from_a_root(self):
         self.finds("lib/base/ring.h", '"check.h"', 0)
@@ -59,6 +61,7 @@ class Includes(unittest.TestCase):
 
     def test_programs_see_the_public_face(self):
         self.finds("tools/haul/main.cc", '"object/tree.h"', 0)
+        self.finds("tools/haul/keygen.cc", '"security/keys.h"', 0)
         self.finds("tools/haul/main.cc", '"engine/core.h"', 1)
         self.finds("examples/put.cc", '"base/bytes.h"', 1)
         self.finds("bench/micro/ring.cc", '"base/ring.h"', 0)

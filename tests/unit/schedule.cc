@@ -34,6 +34,8 @@ class RecordingTransport final : public Transport {
   }
 
   Result<std::unique_ptr<MemoryRegion>> register_memory(std::span<std::byte>, MemoryKind) override { return unused(); }
+  Status secure(std::shared_ptr<const SecurityContext>, Protection) override { return unused(); }
+  PeerIdentity identity(ConnectionId) const override { return {}; }
   Result<Address> listen(const Address&) override { return unused(); }
   Result<LocalEndpoint> open(const ConnectOptions&, TimePoint) override { return unused(); }
   Status join(ConnectionId, std::span<const std::byte>, TimePoint) override { return unused(); }

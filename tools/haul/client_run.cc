@@ -20,12 +20,6 @@ namespace {
 
 constexpr Duration longest_wait = std::chrono::milliseconds(100);
 
-void add_hint(Failure& failure) {
-  if (failure.kind == FailureKind::connection && failure.status == StatusCode::refused) {
-    failure.message += fmt::format(" ({})", insecure_hint());
-  }
-}
-
 void drive(Engine& engine, FileClient& client, const SignalWatch& signals, Progress& progress, ClientOutcome& outcome) {
   const Clock& clock = system_clock();
   TimePoint began{};
@@ -72,7 +66,6 @@ ClientOutcome run_client(const CommonOptions& common, const Address& address, bo
   outcome.failure = client->failure();
   outcome.connected = client->connected();
   outcome.signal = signals.caught();
-  if (!outcome.connected) add_hint(outcome.failure);
   inspect(*client, **engine);
   client.reset();
   return outcome;

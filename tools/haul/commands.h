@@ -11,5 +11,7 @@ int pull(const CommonOptions& common, const MoveOptions& options);
 int probe(const CommonOptions& common, const ProbeOptions& options);
 /// `address` may be empty.
 int explain(const CommonOptions& common, const std::string& address);
+int keygen(const CommonOptions& common, const KeygenOptions& options);
+int fingerprint(const CommonOptions& common, const std::string& certificate_file);
 
 }  // namespace haul::tool

@@ -2,6 +2,7 @@
 #include "host.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -25,17 +26,37 @@ LogSink make_log(bool verbose, LogLevel least) {
 
 }  // namespace
 
+Credentials credentials_of(const CommonOptions& options) {
+  Credentials credentials;
+  const std::string& folder = options.credentials;
+  const auto chosen = [&folder](const std::string& named, const char* name) {
+    const std::string inside = folder + "/" + name;
+    return !named.empty() || folder.empty() || access(inside.c_str(), F_OK) != 0 ? named : inside;
+  };
+  credentials.authorized_peers_file = chosen(options.authorized_peers, "authorized_peers");
+  credentials.ca_file = chosen(options.ca, "ca.crt");
+  credentials.crl_file = chosen(options.crl, "ca.crl");
+  if (folder.empty()) return credentials;
+  credentials.certificate_file = folder + "/haul.crt";
+  credentials.key_file = folder + "/haul.key";
+  return credentials;
+}
+
 Result<std::unique_ptr<Engine>> make_engine(const CommonOptions& options, EngineCallbacks callbacks) {
   const Duration timeout = options.timeout();
   tcp::Options tcp_options;
   tcp_options.io = options.io;
   tcp_options.dead_after = timeout;
+  tcp_options.kernel_tls = options.kernel_tls;
   tcp_options.log = make_log(options.verbose, LogLevel::warning);
   auto transport = tcp::make_transport(std::move(tcp_options));
   if (!transport) return transport.status();
 
   EngineOptions engine_options;
   engine_options.integrity = options.integrity ? Integrity::crc32c : Integrity::off;
+  engine_options.credentials = credentials_of(options);
+  if (options.protection == "integrity") engine_options.protection = Protection::integrity_only;
+  if (options.protection == "plain") engine_options.protection = Protection::plain;
   engine_options.security = options.insecure ? SecurityPolicy::insecure : SecurityPolicy::loopback_only;
   engine_options.peer_timeout = timeout;
   engine_options.keepalive = std::min<Duration>(std::chrono::seconds(3), timeout / 4);
@@ -48,10 +69,6 @@ Result<std::unique_ptr<Engine>> make_engine(const CommonOptions& options, Engine
   std::vector<std::unique_ptr<Transport>> transports;
   transports.push_back(std::move(*transport));
   return Engine::create(std::move(engine_options), std::move(transports));
-}
-
-std::string_view insecure_hint() {
-  return "until credentials exist, addresses other than loopback need --insecure on both sides: no authentication, plain text";
 }
 
 }  // namespace haul::tool

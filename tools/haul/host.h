@@ -18,7 +18,7 @@ struct EngineCallbacks {
 /// Over tcp, with a log to stderr.
 Result<std::unique_ptr<Engine>> make_engine(const CommonOptions& options, EngineCallbacks callbacks);
 
-/// What to add to a refusal by policy.
-std::string_view insecure_hint();
+/// The files that the command line names, or that are in its folder.
+Credentials credentials_of(const CommonOptions& options);
 
 }  // namespace haul::tool

@@ -21,6 +21,7 @@ Examples:
   haul push model.safetensors haul://127.0.0.1:7440/models/
   haul push ./llama haul://127.0.0.1:7440/models/llama-2
   haul pull haul://127.0.0.1:7440/models/llama-2 ./here
+  haul keygen --out ~/.haul
 
 Exit codes:
   0 done                    4 refused by policy or by the server
@@ -37,15 +38,43 @@ struct CommandLine {
   MoveOptions pull;
   ProbeOptions probe;
   std::string explain_address;
+  KeygenOptions keygen;
+  std::string certificate_file;
 };
+
+void add_security(CLI::App& command, CommonOptions& common) {
+  static const std::map<std::string, tcp::KernelTls> kernel_names{
+      {"auto", tcp::KernelTls::automatic}, {"off", tcp::KernelTls::off}, {"require", tcp::KernelTls::require}};
+  command
+      .add_option("--credentials", common.credentials,
+                  "Folder with haul.key and haul.crt (haul keygen), and authorized_peers, ca.crt or ca.crl where they are "
+                  "used. Default: $HAUL_CREDENTIALS, else none: loopback only")
+      ->envname("HAUL_CREDENTIALS")
+      ->option_text("DIR");
+  command.add_option("--authorized-peers", common.authorized_peers, "Whom to trust, if not in that folder")
+      ->option_text("FILE");
+  command.add_option("--ca", common.ca, "Authorities to trust (PEM), if not in that folder")->option_text("FILE");
+  command.add_option("--crl", common.crl, "What they revoked (PEM), if not in that folder")->option_text("FILE");
+  command.add_option("--protection", common.protection, "The least that a link must have, with credentials")
+      ->check(CLI::IsMember({"encrypted", "integrity", "plain"}).description(""))
+      ->option_text("encrypted|integrity|plain [encrypted]");
+  command.add_option("--kernel-tls", common.kernel_tls, "Let the kernel seal TLS records")
+      ->transform(CLI::CheckedTransformer(kernel_names).description(""))
+      ->option_text("auto|off|require [auto]");
+  command.add_flag("--insecure", common.insecure, "Allow addresses other than loopback: no authentication, plain text");
+}
+
+void add_json(CLI::App& command, CommonOptions& common) {
+  command.add_flag("--json", common.json, "Write the outcome to stdout as one JSON object");
+}
 
 void add_common(CLI::App& command, CommonOptions& common, bool connects) {
   static const std::map<std::string, tcp::Io> io_names{
       {"uring", tcp::Io::uring}, {"epoll", tcp::Io::epoll}, {"prefer", tcp::Io::prefer_uring}};
   static const std::map<std::string, bool> switch_names{{"on", true}, {"off", false}};
-  command.add_flag("--json", common.json, "Write the outcome to stdout as one JSON object");
+  add_json(command, common);
   command.add_flag("-v,--verbose", common.verbose, "Log to stderr what the engine does");
-  command.add_flag("--insecure", common.insecure, "Allow addresses other than loopback: no authentication, plain text");
+  add_security(command, common);
   command.add_option("--io", common.io, "How the kernel is asked: uring, epoll, or prefer (uring, else epoll with a warning)")
       ->transform(CLI::CheckedTransformer(io_names).description(""))
       ->option_text("uring|epoll|prefer [uring]");
@@ -122,6 +151,22 @@ void add_look(CLI::App& app, CommandLine& line) {
   explain->add_option("ADDRESS", line.explain_address, "A server")->option_text("HOST:PORT");
 }
 
+void add_keys(CLI::App& app, CommandLine& line) {
+  auto* keygen = app.add_subcommand("keygen", "Make a key and a certificate that this machine proves its identity with");
+  add_json(*keygen, line.common);
+  keygen->add_option("--out", line.keygen.folder, "The folder that gets haul.key and haul.crt; made if it is missing")
+      ->required()
+      ->option_text("DIR");
+  keygen->add_option("--name", line.keygen.name, "What the certificate calls this side")->option_text("NAME [the host's]");
+  keygen->add_option("--days", line.keygen.days, "How long the certificate is valid")
+      ->check(CLI::Range(1, 36500).description(""))
+      ->option_text("N [3650]");
+
+  auto* fingerprint = app.add_subcommand("fingerprint", "Tell the fingerprint of a certificate's key");
+  add_json(*fingerprint, line.common);
+  fingerprint->add_option("FILE", line.certificate_file, "The certificate, as PEM")->required()->option_text("FILE.crt");
+}
+
 int run(const CLI::App& app, CommandLine& line) {
   if (app.got_subcommand("serve")) return serve(line.common, line.serve);
   if (app.got_subcommand("push")) {
@@ -131,6 +176,8 @@ int run(const CLI::App& app, CommandLine& line) {
   }
   if (app.got_subcommand("pull")) return pull(line.common, line.pull);
   if (app.got_subcommand("probe")) return probe(line.common, line.probe);
+  if (app.got_subcommand("keygen")) return keygen(line.common, line.keygen);
+  if (app.got_subcommand("fingerprint")) return fingerprint(line.common, line.certificate_file);
   return explain(line.common, line.explain_address);
 }
 
@@ -151,6 +198,7 @@ int main_checked(int argc, char** argv) {
   add_serve(app, line);
   add_move(app, line);
   add_look(app, line);
+  add_keys(app, line);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -14,6 +14,12 @@ struct CommonOptions {
   bool json = false;
   bool verbose = false;
   bool insecure = false;
+  std::string credentials;               ///< folder; empty: none
+  std::string authorized_peers;          ///< file; empty: the one in the folder, where it is
+  std::string ca;                        ///< likewise
+  std::string crl;                       ///< likewise
+  std::string protection = "encrypted";  ///< or integrity, plain
+  tcp::KernelTls kernel_tls = tcp::KernelTls::automatic;
   bool integrity = true;
   tcp::Io io = tcp::Io::uring;
   uint32_t lanes = 0;
@@ -42,6 +48,12 @@ struct MoveOptions {
 struct ProbeOptions {
   std::string address;
   double seconds = 1;
+};
+
+struct KeygenOptions {
+  std::string folder;
+  std::string name;  ///< empty: the host's
+  int64_t days = 3650;
 };
 
 }  // namespace haul::tool

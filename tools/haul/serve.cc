@@ -123,7 +123,6 @@ int serve(const CommonOptions& common, const ServeOptions& options) {
   const auto bound = (*engine)->listen(*address);
   if (!bound) {
     Failure failure = object::connection_failure(bound.status(), fmt::format("cannot listen on {}", address->to_string()));
-    if (failure.status == StatusCode::refused) failure.message += fmt::format(" ({})", insecure_hint());
     return failed(failure, exit_code(failure, false, 0));
   }
   print_listening(*bound, common);

@@ -25,6 +25,10 @@ class SimTransport final : public Transport, private Outlet {
   SimTransport& operator=(const SimTransport&) = delete;
 
   const Capabilities& capabilities() const noexcept override { return capabilities_; }
+  Status secure(std::shared_ptr<const SecurityContext>, Protection) override {
+    return Status(StatusCode::unsupported, "it cannot authenticate peers: use it without credentials");
+  }
+  PeerIdentity identity(ConnectionId) const override { return {}; }
   Result<std::unique_ptr<MemoryRegion>> register_memory(std::span<std::byte> memory, MemoryKind kind) override;
   Result<Address> listen(const Address& address) override;
   Result<LocalEndpoint> open(const ConnectOptions& options, TimePoint now) override;

@@ -7,8 +7,15 @@
 #include <utility>
 
 #include "base/check.h"
+#include "tcp/ktls.h"
 
 namespace haul::tcp {
+
+namespace {
+
+constexpr Duration misuse_farewell = std::chrono::milliseconds(500);
+
+}  // namespace
 
 Connection::Connection(Context& context, ConnectionId id)
     : context_(context), id_(id), dialer_(context, *this), outbound_(context, id), inbound_(context, id), receiver_(*this) {
@@ -32,10 +39,11 @@ void Connection::mark_dirty() {
   context_.dirty.push_back(this);
 }
 
-void Connection::begin_dialing(std::string target, const wire::Preface& own, Duration timeout) {
+void Connection::begin_dialing(std::string target, const wire::Preface& own, const Security& security, Duration timeout) {
   state_ = State::dialing;
   target_ = std::move(target);
   own_preface_ = own;
+  security_ = security;
   deadline_ = context_.now + timeout;
   context_.arm_timer(*deadline_);
 }
@@ -79,20 +87,102 @@ void Connection::tune() {
 void Connection::on_dialed(base::UniqueFd socket) {
   state_ = State::greeting;
   use_socket(std::move(socket));
+  begin_greeting();
 }
 
-void Connection::adopt(base::UniqueFd socket, const wire::Preface& peer, Event::Kind event) {
-  own_preface_ = {.kind = peer.kind, .token = peer.token};
-  use_socket(std::move(socket));
-  become_ready(peer, event);
+void Connection::begin_greeting() {
+  std::unique_ptr<security::TlsSession> tls;
+  if (context_.security) {
+    auto session =
+        security::TlsSession::start(security::TlsSession::Role::dials, context_.security, security_.weakest, security_.host);
+    if (!session.ok()) return fail(session.status());
+    tls = std::move(*session);
+  }
+  greeting_ = std::make_unique<Greeting>(std::move(tls), context_.security);
+  continue_greeting({});
 }
 
-void Connection::become_ready(const wire::Preface& peer, Event::Kind event) {
+void Connection::continue_greeting(Status status) {
+  if (status.ok() && greeting_->secured() && preface_unsent_) {
+    preface_unsent_ = false;
+    status = greeting_->send_preface(own_preface());
+  }
+  const bool sent = send_now(socket_.get(), greeting_->outgoing());
+  greeting_->take_outgoing();
+  if (status.ok() && !sent) status = Status(StatusCode::peer_lost, "the connection broke while it was being set up");
+  if (!status.ok()) return fail(Status(status.code(), fmt::format("{}: {}", target_, status.message()), status.system_error()));
+  if (!greeting_->done()) return;
+  const std::unique_ptr<Greeting> over = std::move(greeting_);
+  become_ready(over->peer(), over->take_link(), Event::Kind::connected);
+}
+
+void Connection::adopt(Arrival arrival, Event::Kind event) {
+  own_preface_ = {.kind = arrival.preface.kind, .token = arrival.preface.token};
+  state_ = State::greeting;
+  use_socket(std::move(arrival.socket));
+  preface_unsent_ = false;
+  std::vector<std::byte> preface;
+  Status status = seal_preface(arrival.link, own_preface(), preface);
+  if (status.ok() && !send_now(socket_.get(), preface)) {
+    status = Status(StatusCode::peer_lost, "the connection broke while it was being set up");
+  }
+  if (!status.ok()) return fail(std::move(status));
+  become_ready(arrival.preface, std::move(arrival.link), event);
+}
+
+void Connection::become_ready(const wire::Preface& peer, Link link, Event::Kind event) {
+  if (Status status = protect(std::move(link)); !status.ok()) {
+    return fail(Status(status.code(), fmt::format("{}: {}", target_, status.message())));
+  }
   state_ = State::ready;
   deadline_.reset();
   outbound_.set_peer(peer);
   context_.emit(event, id_);
   mark_dirty();
+}
+
+// What was agreed on comes into force; both prefaces are behind.
+Status Connection::protect(Link link) {
+  identity_ = std::move(link.identity);
+  protection_ = link.protection;
+  if (!link.sealer) return {};
+  if (protection_ == Protection::plain) {
+    protected_by_ = "authenticated by TLS 1.3, then plain";
+    return {};
+  }
+  zero_copy_off_ = "off (protected)";
+  const auto name = to_string(link.sealer->keys().cipher);
+  if (protection_ == Protection::encrypted) {
+    const KernelTls wanted = context_.options->kernel_tls;
+    Status kernel = wanted == KernelTls::off ? Status(StatusCode::unsupported, "switched off")
+                                             : use_kernel_tls(socket_.get(), link.sealer->keys(), link.opener->keys());
+    if (kernel.ok()) {
+      protected_by_ = fmt::format("TLS 1.3 {} by the kernel", name);
+      return {};
+    }
+    if (kernel.code() != StatusCode::unsupported || wanted == KernelTls::require) return kernel;
+    protected_by_ = fmt::format("TLS 1.3 {} by the library (kernel TLS: {})", name, kernel.message());
+  } else {
+    auto sealer = security::RecordCipher::make(*link.integrity_sends, Protection::integrity_only);
+    if (!sealer.ok()) return sealer.status();
+    auto opener = security::RecordCipher::make(*link.integrity_receives, Protection::integrity_only);
+    if (!opener.ok()) return opener.status();
+    link.sealer.emplace(std::move(*sealer));
+    link.opener.emplace(std::move(*opener));
+    protected_by_ = "authenticated by TLS 1.3, integrity only (GMAC)";
+  }
+  stream_ = std::make_unique<ProtectedStream>(std::move(*link.sealer), std::move(*link.opener),
+                                              context_.options->direct_threshold_bytes);
+  return {};
+}
+
+// The peer counts the same bytes, so that both sides notice at about the same time.
+void Connection::count_protected(size_t bytes) {
+  protected_bytes_ += bytes;
+  if (aging_ || protected_by_.empty() || protection_ == Protection::plain) return;
+  if (protected_bytes_ < context_.options->renew_keys_after_bytes) return;
+  aging_ = true;
+  context_.emit(Event::Kind::aging, id_);
 }
 
 wire::Preface Connection::own_preface() const {
@@ -121,7 +211,8 @@ void Connection::on_timer() {
                   fmt::format("{} accepted the connection but did not introduce itself in time: it may speak something else",
                               target_)));
       break;
-    case State::ready: tear_down({}, true); break;  // a drain whose peer does not close its side
+    // A drain whose peer does not close its side, or a peer that was refused and does not listen.
+    case State::ready: tear_down(inbound_.misuse(), true); break;
     default: break;
   }
 }
@@ -129,9 +220,22 @@ void Connection::on_timer() {
 void Connection::service() {
   dirty_ = false;
   if (state_ != State::ready && state_ != State::greeting) return;
+  deliver_records();
+  if (state_ != State::ready && state_ != State::greeting) return;
   send_more();
+  if (!inbound_.misuse().ok()) end_misuse();
+  if (state_ >= State::ending) return;
   receive_more();
   outbound_.announce_room();
+}
+
+// The peer is told that it was refused, if it takes the answer.
+void Connection::end_misuse() {
+  const bool told = !send_.busy() && batch_.done() && (!stream_ || stream_->unsent().empty()) && inbound_.idle();
+  if (told || send_error_ != 0) return fail(inbound_.misuse());
+  if (deadline_) return;
+  deadline_ = context_.now + misuse_farewell;
+  context_.arm_timer(*deadline_);
 }
 
 void Connection::close(CloseMode mode) {
@@ -183,7 +287,8 @@ void Connection::revoke(uint64_t grant_id) {
   if (state_ >= State::ending) return;
   inbound_.revoke(grant_id);
   if (inbound_.landing_revoked()) {
-    if (receive_.busy()) {
+    // What is received into a buffer of the stream cannot land any more.
+    if (receive_.busy() && !stream_) {
       context_.io->cancel(receive_);
     } else {
       receiver_.discard_payload();
@@ -261,9 +366,10 @@ PathSample Connection::sample() const {
 
 std::string Connection::describe() const {
   if (!socket_) return state_ < State::greeting ? fmt::format("tcp, connecting to {}", target_) : "tcp, closed";
-  return fmt::format("tcp {} to {}, {}, congestion control {}, zero copy {}", local_endpoint(socket_.get()).to_string(),
+  return fmt::format("tcp {} to {}, {}, congestion control {}, zero copy {}, {}", local_endpoint(socket_.get()).to_string(),
                      remote_endpoint(socket_.get()).to_string(), context_.io->name(), congestion_,
-                     zero_copy_off_ != nullptr ? zero_copy_off_ : "on");
+                     zero_copy_off_ != nullptr ? zero_copy_off_ : "on",
+                     protected_by_.empty() ? "not authenticated, plain text" : protected_by_);
 }
 
 }  // namespace haul::tcp

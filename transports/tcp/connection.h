@@ -11,8 +11,11 @@
 #include "haul/transport.h"
 #include "tcp/context.h"
 #include "tcp/dialer.h"
+#include "tcp/greeting.h"
 #include "tcp/inbound.h"
+#include "tcp/inbox.h"
 #include "tcp/outbound.h"
+#include "tcp/protected_stream.h"
 #include "tcp/receiver.h"
 #include "tcp/send_batch.h"
 #include "tcp/socket.h"
@@ -32,6 +35,12 @@ class Connection final : public IoHandler, public FrameHandler, public DialerOwn
     over,    // `closed` was emitted
   };
 
+  /// What the side that dials wants of TLS, where it has credentials.
+  struct Security {
+    Protection weakest = Protection::encrypted;
+    std::string host;  ///< empty: the peer is compared with a known one
+  };
+
   Connection(Context& context, ConnectionId id);
   ~Connection() override;
   Connection(const Connection&) = delete;
@@ -47,11 +56,11 @@ class Connection final : public IoHandler, public FrameHandler, public DialerOwn
 
   // Set-up. Each fails the connection with `closed` when it does not succeed in time.
   /// `target` is for messages. dial() follows when its addresses are known.
-  void begin_dialing(std::string target, const wire::Preface& own, Duration timeout);
+  void begin_dialing(std::string target, const wire::Preface& own, const Security& security, Duration timeout);
   void dial(std::vector<Endpoint> endpoints);
   void expect(Duration timeout);
   /// A connected socket whose peer sent its preface; `event` tells the core.
-  void adopt(base::UniqueFd socket, const wire::Preface& peer, Event::Kind event);
+  void adopt(Arrival arrival, Event::Kind event);
 
   // As the methods of Transport.
   void close(CloseMode mode);
@@ -63,6 +72,7 @@ class Connection final : public IoHandler, public FrameHandler, public DialerOwn
   void revoke(uint64_t grant_id);
   PathSample sample() const;
   std::string describe() const;
+  const PeerIdentity& identity() const noexcept { return identity_; }
   void set_limits(const Limits& limits);
 
   int socket() const noexcept { return socket_.get(); }
@@ -98,7 +108,12 @@ class Connection final : public IoHandler, public FrameHandler, public DialerOwn
   void use_socket(base::UniqueFd socket);
   void tune();
   void apply_rate();
-  void become_ready(const wire::Preface& peer, Event::Kind event);
+  void begin_greeting();
+  void continue_greeting(Status status);
+  void become_ready(const wire::Preface& peer, Link link, Event::Kind event);
+  Status protect(Link link);
+  void count_protected(size_t bytes);
+  void end_misuse();
   void tear_down(Status status, bool reset);
   void finish_if_quiet();
   Status lost() const;
@@ -122,7 +137,7 @@ class Connection final : public IoHandler, public FrameHandler, public DialerOwn
   void receive_more();
   bool plan_receive();
   void on_received(int result);
-  void on_preface_bytes(size_t bytes);
+  void deliver_records();
   void on_end_of_stream(int error);
   Status on_record(const wire::Record& record, uint64_t& sequence, std::span<const std::byte> payload);
 
@@ -146,7 +161,8 @@ class Connection final : public IoHandler, public FrameHandler, public DialerOwn
 
   SendBatch batch_;
   IoOperation send_;
-  bool preface_unsent_ = true;
+  iovec sealed_range_{};        // of what send_ sends, where a stream seals it
+  bool preface_unsent_ = true;  // of the side that dials
   bool draining_ = false;
   bool close_framed_ = false;
   int send_error_ = 0;
@@ -158,8 +174,15 @@ class Connection final : public IoHandler, public FrameHandler, public DialerOwn
   IoOperation receive_;
   std::array<iovec, 2> ranges_{};
   size_t planned_bytes_ = 0;  // of both
-  std::array<std::byte, wire::preface_bytes> preface_{};
-  size_t preface_filled_ = 0;
+
+  Security security_;
+  std::unique_ptr<Greeting> greeting_;
+  PeerIdentity identity_;
+  Protection protection_ = Protection::plain;
+  std::string protected_by_;                 // for people; empty: not authenticated
+  std::unique_ptr<ProtectedStream> stream_;  // null: plain, or protected by the kernel
+  uint64_t protected_bytes_ = 0;             // in both directions, by keys that wear out
+  bool aging_ = false;
 };
 
 }  // namespace haul::tcp

@@ -35,7 +35,12 @@ void Connection::receive_more() {
 bool Connection::plan_receive() {
   size_t count = 1;
   if (state_ == State::greeting) {
-    ranges_[0] = {preface_.data() + preface_filled_, preface_.size() - preface_filled_};
+    const auto wanted = greeting_->wanted();
+    ranges_[0] = {wanted.data(), wanted.size()};
+  } else if (stream_) {
+    const auto room = stream_->room();
+    ranges_[0] = {room.data(), room.size()};
+    count = room.empty() ? 0 : 1;
   } else {
     count = receiver_.plan(ranges_, context_.poll_number);
   }
@@ -68,8 +73,13 @@ void Connection::on_received(int result) {
     context_.streaming = static_cast<size_t>(result) == planned_bytes_;
   }
   if (result > 0 && state_ == State::greeting) {
-    on_preface_bytes(static_cast<size_t>(result));
+    continue_greeting(greeting_->received(static_cast<size_t>(result)));
+  } else if (result > 0 && stream_) {
+    count_protected(static_cast<size_t>(result));
+    stream_->received(static_cast<size_t>(result));
+    deliver_records();
   } else if (result > 0) {
+    count_protected(static_cast<size_t>(result));
     if (Status status = receiver_.advance(static_cast<size_t>(result)); !status.ok()) {
       fail(Status(status.code(), fmt::format("{}: {}", target_, status.message())));
     }
@@ -86,15 +96,21 @@ void Connection::on_received(int result) {
   mark_dirty();
 }
 
-void Connection::on_preface_bytes(size_t bytes) {
-  preface_filled_ += bytes;
-  if (preface_filled_ < preface_.size()) return;
-  auto peer = wire::decode_preface(preface_);
-  if (!peer.ok()) {
-    fail(Status(peer.status().code(), fmt::format("{}: {}", target_, peer.status().message())));
-    return;
+// As far as the receiver has memory for them; the rest at the next poll.
+void Connection::deliver_records() {
+  while (stream_ && state_ == State::ready && stream_->has_undelivered()) {
+    const auto delivered = stream_->deliver(receiver_, context_.poll_number);
+    if (!delivered.ok()) {
+      const Status& why = delivered.status();
+      return fail(Status(why.code(), fmt::format("{}: {}", target_, why.message())));
+    }
+    if (inbound_.landing_revoked()) {
+      receiver_.discard_payload();
+      inbound_.detach_landing();
+    }
+    if (*delivered == ProtectedStream::Delivered::nothing) return;
+    if (*delivered == ProtectedStream::Delivered::blocked) return mark_dirty();
   }
-  become_ready(*peer, Event::Kind::connected);
 }
 
 void Connection::on_end_of_stream(int error) {

@@ -21,6 +21,10 @@ void Connection::send_more() {
   for (const auto& send : zero_copy_sends_) {
     if (send->operation.in_progress) return;
   }
+  if (stream_ && !stream_->unsent().empty()) {
+    submit_batch();
+    return;
+  }
   if (batch_.done() && zero_copy_next_) {
     submit_zero_copy();
     return;
@@ -31,12 +35,6 @@ void Connection::send_more() {
 
 void Connection::fill_batch() {
   batch_.clear();
-  if (preface_unsent_) {
-    std::array<std::byte, wire::preface_bytes> preface{};
-    wire::encode(own_preface(), preface);
-    batch_.raw(preface);
-    preface_unsent_ = false;
-  }
   if (state_ != State::ready || close_framed_) return;
   inbound_.frame_answers(batch_);
   outbound_.frame_messages(batch_);
@@ -59,11 +57,20 @@ void Connection::drain() {
 }
 
 void Connection::submit_batch() {
-  const auto pending = batch_.pending();
+  auto pending = batch_.pending();
+  size_t bytes = batch_.bytes();
+  if (stream_) {
+    if (stream_->unsent().empty()) {
+      if (Status status = stream_->seal(batch_); !status.ok()) return fail(std::move(status));
+    }
+    bytes = stream_->unsent().size();
+    sealed_range_ = {stream_->unsent().data(), bytes};
+    pending = std::span(&sealed_range_, 1);
+  }
   send_.message = {};
   send_.message.msg_iov = pending.data();
   send_.message.msg_iovlen = pending.size();
-  if (context_.hot == this && batch_.bytes() <= direct_send_bytes) {
+  if (context_.hot == this && bytes <= direct_send_bytes) {
     const int result = send_at_once(send_);
     if (result != -EAGAIN) {
       on_sent(result);
@@ -79,8 +86,13 @@ void Connection::on_sent(int result) {
     send_error_ = -result;
     return;
   }
-  batch_.consume(static_cast<size_t>(result));
-  if (batch_.done()) batch_sent();
+  count_protected(static_cast<size_t>(result));
+  if (stream_) {
+    stream_->sent(static_cast<size_t>(result));
+  } else {
+    batch_.consume(static_cast<size_t>(result));
+  }
+  if (batch_.done() && (!stream_ || stream_->unsent().empty())) batch_sent();
   mark_dirty();
 }
 

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -13,6 +14,7 @@
 
 #include "haul/tcp.h"
 #include "haul/transport.h"
+#include "security/context.h"
 #include "tcp/io.h"
 
 namespace haul::tcp {
@@ -26,6 +28,8 @@ struct Context {
   const Options* options;
   const Capabilities* capabilities;
   IoLoop* io;
+  std::shared_ptr<const SecurityContext> security;  ///< null: no credentials, plain text
+  Protection protection = Protection::encrypted;    ///< the weakest that this side accepts
   TimePoint now{};
   uint64_t poll_number = 0;  ///< payloads of messages that an earlier poll delivered are free
 

@@ -33,9 +33,20 @@ Status Inbound::admit(uint64_t sequence, uint32_t length, State state) {
   return {};
 }
 
+std::optional<uint32_t> Inbound::use(const wire::Key& key, Rights wanted, uint64_t offset, uint64_t length) {
+  const auto found = grants_.find(key, wanted, offset, length);
+  if (found.answer == GrantTable::Answer::allowed) return found.slot;
+  if (found.answer == GrantTable::Answer::forbidden && misuse_.ok()) {
+    misuse_ = Status(StatusCode::refused,
+                     fmt::format("the peer tried to {} {} bytes at {} that it was not granted; the connection was closed",
+                                 wanted == Rights::read ? "read" : "write", length, offset));
+  }
+  return {};
+}
+
 Result<std::byte*> Inbound::begin_write(const wire::FrameHeader& header) {
   if (Status status = admit(header.sequence, header.body_bytes, State::landing); !status.ok()) return status;
-  landing_ = grants_.find(header.key, Rights::write, header.offset, header.body_bytes);
+  landing_ = use(header.key, Rights::write, header.offset, header.body_bytes);
   if (!landing_) {
     incoming_.back().refused = true;
     return static_cast<std::byte*>(nullptr);
@@ -64,7 +75,7 @@ void Inbound::detach_landing() {
 
 Status Inbound::small_write(uint64_t sequence, const wire::Record& record, std::span<const std::byte> payload) {
   if (Status status = admit(sequence, record.length, State::landing); !status.ok()) return status;
-  const auto slot = grants_.find(record.key, Rights::write, record.offset, record.length);
+  const auto slot = use(record.key, Rights::write, record.offset, record.length);
   if (!slot) {
     queue_answer(sequence, StatusCode::refused);
     return {};
@@ -85,7 +96,7 @@ void Inbound::emit_landed(uint64_t sequence, uint64_t tag, std::span<std::byte> 
 
 Status Inbound::read_request(uint64_t sequence, const wire::Record& record) {
   if (Status status = admit(sequence, record.length, State::reading); !status.ok()) return status;
-  const auto slot = grants_.find(record.key, Rights::read, record.offset, record.length);
+  const auto slot = use(record.key, Rights::read, record.offset, record.length);
   if (!slot) {
     queue_answer(sequence, StatusCode::refused);
     return {};

@@ -39,6 +39,9 @@ class Inbound {
   Status small_write(uint64_t sequence, const wire::Record& record, std::span<const std::byte> payload);
   Status read_request(uint64_t sequence, const wire::Record& record);
 
+  /// The peer used what was never granted to it: refused, and to be told before the connection is closed. Else ok.
+  const Status& misuse() const noexcept { return misuse_; }
+
   /// Something could be framed now.
   bool has_frames() const noexcept { return !answers_.empty() || !replies_.empty(); }
   /// Every operation of the peer was answered, and the answers framed.
@@ -70,6 +73,7 @@ class Inbound {
     bool dropped = false;
   };
 
+  std::optional<uint32_t> use(const wire::Key& key, Rights wanted, uint64_t offset, uint64_t length);
   Status admit(uint64_t sequence, uint32_t length, State state);
   void queue_answer(uint64_t sequence, StatusCode code);
   void emit_landed(uint64_t sequence, uint64_t tag, std::span<std::byte> payload, std::optional<uint32_t> crc);
@@ -78,6 +82,7 @@ class Inbound {
 
   Context& context_;
   ConnectionId connection_;
+  Status misuse_;
   GrantTable grants_;
   Window<Incoming> incoming_;  // numbered as the wire does, until the answer is framed
   Window<Answers> answers_;

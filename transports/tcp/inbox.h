@@ -9,6 +9,7 @@
 #include "base/unique_fd.h"
 #include "haul/status.h"
 #include "haul/transport.h"
+#include "tcp/greeting.h"
 #include "tcp/socket.h"
 #include "tcp/wire.h"
 
@@ -18,6 +19,7 @@ namespace haul::tcp {
 struct Arrival {
   base::UniqueFd socket;
   wire::Preface preface;
+  Link link;
 };
 
 /// What a name resolved to, for a connection that may be gone meanwhile.

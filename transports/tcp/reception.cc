@@ -5,12 +5,14 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 namespace haul::tcp {
 
 namespace {
 
 constexpr Duration retry_after = std::chrono::milliseconds(100);
+constexpr Duration handshake_burst = std::chrono::milliseconds(200);  // as many at once as this time allows
 
 }  // namespace
 
@@ -25,11 +27,24 @@ void Reception::open(base::UniqueFd listening) {
   accept_more();
 }
 
-// While all places are taken, those who wait do so in the kernel's backlog.
+// One more than may stay: it pushes another one out. Those who were pushed out leave soon.
 void Reception::accept_more() {
   if (stopping_ || retry_) return;
   for (const auto& door : doors_) {
-    if (guests_.size() < context_.options->max_unidentified && !door->operation.busy()) context_.io->submit(door->operation);
+    if (guests_.size() <= context_.options->max_unidentified && !door->operation.busy()) context_.io->submit(door->operation);
+  }
+}
+
+// Whoever has said nothing for longest goes first: half-open connections must not keep others out.
+void Reception::make_room() {
+  if (guests_.size() <= context_.options->max_unidentified) return;
+  const auto silent = std::find_if(guests_.begin(), guests_.end(), [](const auto& guest) { return !guest->admitted; });
+  Guest& oldest = silent != guests_.end() ? **silent : *guests_.front();
+  oldest.leaving = true;
+  if (oldest.operation.busy()) {
+    context_.io->cancel(oldest.operation);
+  } else {
+    leave(oldest);
   }
 }
 
@@ -55,8 +70,17 @@ void Reception::accepted(const IoOperation& operation, int result) {
     guest->operation.fd = result;
     set_nonblocking(result, context_.io->wants_nonblocking_sockets());
     context_.arm_timer(guest->deadline);
+    std::unique_ptr<security::TlsSession> tls;
+    if (context_.security) {
+      auto session =
+          security::TlsSession::start(security::TlsSession::Role::accepts, context_.security, context_.protection, {});
+      if (!session.ok()) return accept_more();
+      tls = std::move(*session);
+    }
+    guest->greeting = std::make_unique<Greeting>(std::move(tls), context_.security);
     guests_.push_back(std::move(guest));
     if (!stopping_) receive(*guests_.back());
+    make_room();
   } else if (code_of(-result) == StatusCode::exhausted && !stopping_) {
     context_.log(LogLevel::warning,
                  Status::from_errno(StatusCode::exhausted, -result, "a connection could not be accepted").message());
@@ -67,7 +91,8 @@ void Reception::accepted(const IoOperation& operation, int result) {
 }
 
 void Reception::receive(Guest& guest) {
-  guest.range = {guest.preface.data() + guest.filled, guest.preface.size() - guest.filled};
+  const auto wanted = guest.greeting->wanted();
+  guest.range = {wanted.data(), wanted.size()};
   guest.operation.message = {};
   guest.operation.message.msg_iov = &guest.range;
   guest.operation.message.msg_iovlen = 1;
@@ -75,29 +100,39 @@ void Reception::receive(Guest& guest) {
 }
 
 void Reception::received(Guest& guest, int result) {
-  if (result <= 0 || stopping_) {
+  if (result <= 0 || stopping_ || guest.leaving) {
     leave(guest);
     return;
   }
-  guest.filled += static_cast<size_t>(result);
-  if (guest.filled < guest.preface.size()) {
-    receive(guest);
+  greet(guest, static_cast<size_t>(result));
+}
+
+// A handshake costs processor time: strangers get no more than a share of it.
+bool Reception::may_handshake() {
+  if (!context_.security) return true;
+  if (next_handshake_ > context_.now + handshake_burst) return false;
+  next_handshake_ =
+      std::max(next_handshake_, context_.now) + Duration(std::chrono::seconds(1)) / context_.options->max_handshakes_per_s;
+  return true;
+}
+
+void Reception::greet(Guest& guest, size_t bytes) {
+  if (!guest.admitted && !may_handshake()) {
+    guest.postponed = bytes;
+    context_.arm_timer(next_handshake_ - handshake_burst);
     return;
   }
-  auto preface = wire::decode_preface(guest.preface);
-  if (!preface.ok()) {
-    context_.log(LogLevel::warning, fmt::format("{} was turned away: {}", guest.from.to_string(), preface.status().message()));
-    // So that a peer of another version can say both versions too. What speaks something else sees a closed connection.
-    if (wire::is_other_version(guest.preface)) {
-      std::array<std::byte, wire::preface_bytes> own{};
-      wire::encode(wire::Preface{.max_payload_bytes = 1, .max_message_bytes = 1, .credits = 1}, own);
-      [[maybe_unused]] const ssize_t sent = ::send(guest.socket.get(), own.data(), own.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
-    }
-    leave(guest);
-    return;
+  guest.admitted = true;
+  const Status status = guest.greeting->received(bytes);
+  const bool sent = send_now(guest.socket.get(), guest.greeting->outgoing());
+  guest.greeting->take_outgoing();
+  if (!status.ok()) {
+    context_.log(LogLevel::warning, fmt::format("{} was turned away: {}", guest.from.to_string(), status.message()));
   }
+  if (!status.ok() || !sent) return leave(guest);
+  if (!guest.greeting->done()) return receive(guest);
   context_.io->forget(guest.socket.get());
-  Arrival arrival{.socket = std::move(guest.socket), .preface = *preface};
+  Arrival arrival{.socket = std::move(guest.socket), .preface = guest.greeting->peer(), .link = guest.greeting->take_link()};
   leave(guest);
   sink_.on_arrival(std::move(arrival));
 }
@@ -115,11 +150,17 @@ void Reception::on_timer() {
   } else if (retry_) {
     context_.arm_timer(*retry_);
   }
-  for (const auto& guest : guests_) {
+  // Copied: who leaves takes itself off the list.
+  std::vector<Guest*> all;
+  for (const auto& guest : guests_) all.push_back(guest.get());
+  for (Guest* guest : all) {
     if (context_.now < guest->deadline) {
       context_.arm_timer(guest->deadline);
-    } else {
+      if (guest->postponed > 0) greet(*guest, std::exchange(guest->postponed, 0));
+    } else if (guest->operation.busy()) {
       context_.io->cancel(guest->operation);
+    } else {
+      leave(*guest);
     }
   }
 }

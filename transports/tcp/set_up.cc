@@ -109,10 +109,12 @@ Status TcpTransport::join(ConnectionId connection, std::span<const std::byte> pe
 
 Status TcpTransport::join_active(Connection& connection, Opened& opened, std::span<const std::byte> peer_endpoint) {
   const Address& address = *opened.options.address;
+  const Protection weakest = opened.options.protection.value_or(context_.protection);
   if (peer_endpoint.empty()) {
     if (address.host.empty() || address.port == 0)
       return Status(StatusCode::invalid, "an address to connect to needs a host and a port");
-    connection.begin_dialing(address.to_string(), {.kind = wire::PrefaceKind::bootstrap}, opened.options.timeout);
+    connection.begin_dialing(address.to_string(), {.kind = wire::PrefaceKind::bootstrap}, {weakest, address.host},
+                             opened.options.timeout);
     resolver_.resolve(connection.id(), address);
     return {};
   }
@@ -130,7 +132,8 @@ Status TcpTransport::join_active(Connection& connection, Opened& opened, std::sp
     return Status(StatusCode::invalid, "a lane needs the peer's address, or an established connection to go beside");
   }
   const Address target{has_path ? remote_endpoint(beside->socket()).address().host : address.host, port};
-  connection.begin_dialing(target.to_string(), own, opened.options.timeout);
+  // The engine compares the peer's identity with the one that it has.
+  connection.begin_dialing(target.to_string(), own, {weakest, {}}, opened.options.timeout);
   if (has_path) {
     Endpoint endpoint = remote_endpoint(beside->socket());
     endpoint.set_port(port);
@@ -163,7 +166,7 @@ void TcpTransport::on_arrival(Arrival arrival) {
 
 void TcpTransport::settle(Arrival arrival) {
   if (arrival.preface.kind == wire::PrefaceKind::bootstrap) {
-    add_connection().adopt(std::move(arrival.socket), arrival.preface, Event::Kind::accepted);
+    add_connection().adopt(std::move(arrival), Event::Kind::accepted);
     return;
   }
   const auto expected = expected_.find(arrival.preface.token);
@@ -176,7 +179,7 @@ void TcpTransport::settle(Arrival arrival) {
     acceptor_->forget(arrival.preface.token);
     opened_.erase(expected->second);
     expected_.erase(expected);
-    connection->adopt(std::move(arrival.socket), arrival.preface, Event::Kind::connected);
+    connection->adopt(std::move(arrival), Event::Kind::connected);
   }
 }
 
@@ -211,6 +214,7 @@ Result<std::unique_ptr<Transport>> make_transport(Options options) {
     return Status(StatusCode::invalid, fmt::format("direct_threshold_bytes is {}; 1 to {} are possible",
                                                    options.direct_threshold_bytes, max_threshold_bytes));
   }
+  if (options.max_handshakes_per_s == 0) return Status(StatusCode::invalid, "max_handshakes_per_s is 0: nobody could connect");
   if (options.max_unidentified == 0) return Status(StatusCode::invalid, "max_unidentified is 0: nobody could connect");
   if (options.zero_copy == ZeroCopy::always && options.io == Io::epoll) {
     return Status(StatusCode::unsupported, "zero-copy sends need io_uring: choose Io::uring, or ZeroCopy::automatic");

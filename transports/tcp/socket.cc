@@ -156,6 +156,12 @@ std::string congestion_warning(const Congestion& congestion, const Options& opti
       available_file);
 }
 
+bool send_now(int fd, std::span<const std::byte> bytes) noexcept {
+  if (bytes.empty()) return true;
+  const ssize_t sent = send(fd, bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  return sent == static_cast<ssize_t>(bytes.size());
+}
+
 void set_nonblocking(int fd, bool on) noexcept {
   int value = on ? 1 : 0;
   ioctl(fd, FIONBIO, &value);

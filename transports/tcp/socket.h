@@ -4,6 +4,8 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <cstddef>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -46,6 +48,10 @@ Congestion tune_socket(int fd, const Options& options);
 
 /// For the log, where a congestion control is not as asked.
 std::string congestion_warning(const Congestion& congestion, const Options& options);
+
+/// Sends a few bytes without waiting: into the buffer of a socket that has room for them, as new ones do. False: it broke, or
+/// is full.
+bool send_now(int fd, std::span<const std::byte> bytes) noexcept;
 
 void set_nonblocking(int fd, bool on) noexcept;
 

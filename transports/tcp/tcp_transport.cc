@@ -75,6 +75,17 @@ Connection& TcpTransport::add_connection() {
   return *connections_.emplace(id, std::make_unique<Connection>(context_, id)).first->second;
 }
 
+Status TcpTransport::secure(std::shared_ptr<const SecurityContext> security, Protection weakest) {
+  context_.security = std::move(security);
+  context_.protection = weakest;
+  return {};
+}
+
+PeerIdentity TcpTransport::identity(ConnectionId connection) const {
+  const Connection* found = find(connection);
+  return found != nullptr ? found->identity() : PeerIdentity{};
+}
+
 Result<std::unique_ptr<MemoryRegion>> TcpTransport::register_memory(std::span<std::byte> memory, MemoryKind kind) {
   if (kind != MemoryKind::host) return Status(StatusCode::unsupported, "the tcp transport moves host memory only");
   if (memory.empty()) return Status(StatusCode::invalid, "an empty range of memory cannot be registered");

@@ -27,6 +27,8 @@ class TcpTransport final : public Transport, private IoHandler, private ArrivalS
   TcpTransport& operator=(const TcpTransport&) = delete;
 
   const Capabilities& capabilities() const noexcept override { return capabilities_; }
+  Status secure(std::shared_ptr<const SecurityContext> security, Protection weakest) override;
+  PeerIdentity identity(ConnectionId connection) const override;
   Result<std::unique_ptr<MemoryRegion>> register_memory(std::span<std::byte> memory, MemoryKind kind) override;
   Result<Address> listen(const Address& address) override;
   Result<LocalEndpoint> open(const ConnectOptions& options, TimePoint now) override;

@@ -57,6 +57,10 @@ void encode(const Preface& preface, std::span<std::byte, preface_bytes> out) noe
   seal(out);
 }
 
+bool begins_preface(std::span<const std::byte> in) noexcept {
+  return in.size() >= sizeof(magic) && base::ByteReader(in).get<uint32_t>() == magic;
+}
+
 Result<Preface> decode_preface(std::span<const std::byte, preface_bytes> in) {
   base::ByteReader reader(in);
   if (reader.get<uint32_t>() != magic) return Status(StatusCode::protocol, "it speaks something else than haul's TCP framing");
@@ -72,8 +76,13 @@ Result<Preface> decode_preface(std::span<const std::byte, preface_bytes> in) {
   if (!sealed(in)) return Status(StatusCode::protocol, "its preface is damaged (the check sum does not match)");
   const uint8_t kind = reader.get<uint8_t>();
   const uint8_t flags = reader.get<uint8_t>();
-  if (kind < 1 || kind > 2 || flags != 0) return Status(StatusCode::protocol, "its preface asks for something unknown");
+  if (kind < 1 || kind > 3 || flags != 0) return Status(StatusCode::protocol, "its preface asks for something unknown");
   preface.kind = static_cast<PrefaceKind>(kind);
+  if (preface.kind == PrefaceKind::needs_credentials) {
+    return Status(StatusCode::refused,
+                  "it talks only to peers with credentials: make some (`haul keygen`), and have its operator "
+                  "authorize them");
+  }
   preface.token = get_array<16>(reader);
   preface.max_payload_bytes = reader.get<uint32_t>();
   preface.max_message_bytes = reader.get<uint32_t>();

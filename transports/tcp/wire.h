@@ -20,7 +20,11 @@ using Token = std::array<std::byte, 16>;
 /// Names a grant on the connection that it was made for: a slot, its generation, and random bits.
 using Key = std::array<std::byte, 16>;
 
-enum class PrefaceKind : uint8_t { bootstrap = 1, lane = 2 };
+enum class PrefaceKind : uint8_t {
+  bootstrap = 1,
+  lane = 2,
+  needs_credentials = 3,  ///< the answer, in plain text, to a plain preface where TLS is wanted
+};
 
 /// The first bytes of each direction.
 struct Preface {
@@ -35,6 +39,8 @@ struct Preface {
 void encode(const Preface& preface, std::span<std::byte, preface_bytes> out) noexcept;
 /// Errors: protocol (speaks something else; another version, with both numbers).
 Result<Preface> decode_preface(std::span<const std::byte, preface_bytes> in);
+/// The first four bytes are those of a preface.
+bool begins_preface(std::span<const std::byte> in) noexcept;
 /// It is haul's framing, but of another version.
 bool is_other_version(std::span<const std::byte, preface_bytes> in) noexcept;
 

@@ -10,6 +10,7 @@
 
 #include "base/random.h"
 #include "haul/tcp.h"
+#include "haul_bench/credentials.h"
 #include "measure/usage.h"
 
 namespace bench {
@@ -25,6 +26,8 @@ haul::tcp::Options tcp_options(const Settings& settings, const haul::LogSink& lo
   haul::tcp::Options options;
   options.io = to_io(settings.io);
   options.log = log;
+  if (settings.kernel_tls == "off") options.kernel_tls = haul::tcp::KernelTls::off;
+  if (settings.kernel_tls == "require") options.kernel_tls = haul::tcp::KernelTls::require;
   if (!settings.congestion.empty()) options.congestion_rack = options.congestion_wan = {settings.congestion};
   return options;
 }
@@ -39,6 +42,9 @@ haul::Result<std::unique_ptr<haul::Engine>> make_engine(const Settings& settings
   }
   options.name = fmt::format("haul-bench {}", to_string(settings.mode));
   options.integrity = settings.integrity == "off" ? haul::Integrity::off : haul::Integrity::crc32c;
+  if (settings.authenticates()) options.credentials = credentials_in(settings.credentials);
+  if (settings.encryption == "integrity") options.protection = haul::Protection::integrity_only;
+  if (settings.encryption == "plain") options.protection = haul::Protection::plain;
   if (settings.insecure) options.security = haul::SecurityPolicy::insecure;
   if (settings.poll == "spin") options.spin = haul::Duration::max();
   options.log = log_to_stderr;

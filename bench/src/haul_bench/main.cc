@@ -3,9 +3,12 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "haul/engine.h"
+#include "haul_bench/credentials.h"
 #include "haul_bench/modes.h"
 #include "haul_bench/report.h"
 #include "haul_bench/server.h"
@@ -32,6 +35,17 @@ void add_shared_options(CLI::App& command, Settings& settings) {
   command.add_option("--integrity", settings.integrity, "Checksums of what this side sends")
       ->check(CLI::IsMember({"on", "off"}))
       ->capture_default_str();
+  command
+      .add_option("--encryption", settings.encryption,
+                  "on; integrity (readable, not alterable); plain (only authenticated); off (no credentials)")
+      ->check(CLI::IsMember({"on", "integrity", "plain", "off"}))
+      ->capture_default_str();
+  command
+      .add_option("--kernel-tls", settings.kernel_tls, "Who seals the records: auto (the kernel where it can), off, require")
+      ->check(CLI::IsMember({"auto", "off", "require"}))
+      ->capture_default_str();
+  command.add_option("--credentials", settings.credentials,
+                     "Folder with haul.crt, haul.key and authorized_peers (default: made for a run of its own)");
   command.add_option("--pin", settings.pin, "Processor for this side, and for the receiver it starts: A or A,B")
       ->delimiter(',');
   command.add_flag("--insecure", settings.insecure, "Speak to addresses other than loopback, without authentication");
@@ -69,7 +83,17 @@ void add_server_options(CLI::App& command, Settings& settings) {
   command.add_flag("--once", settings.once, "End with the first client, or with the process that started this one");
 }
 
-int run_client(const Settings& settings) {
+int run_client(Settings settings) {
+  std::optional<bench::TemporaryCredentials> made;
+  if (settings.authenticates() && settings.credentials.empty()) {
+    auto credentials = bench::TemporaryCredentials::make();
+    if (!credentials) {
+      fmt::print(stderr, "haul-bench: {}\n", credentials.status().to_string());
+      return exit_failed;
+    }
+    made.emplace(std::move(*credentials));
+    settings.credentials = made->folder();
+  }
   const auto session = bench::Session::open(settings);
   if (!session) {
     fmt::print(stderr, "haul-bench: {}\n", session.status().to_string());

@@ -52,6 +52,9 @@ const char* to_string(Mode mode) {
 }
 
 std::string complete(Settings& settings) {
+  if (settings.authenticates() && settings.credentials.empty() && (settings.mode == Mode::server || !settings.peer.empty())) {
+    return "--encryption needs --credentials DIR on both sides, where they are started by hand";
+  }
   if (settings.mode == Mode::server) return {};
   if (settings.block_bytes == 0) settings.block_bytes = default_block_bytes(settings.mode);
   if (settings.working_set_bytes > max_working_set_bytes) return "--working-set is more than 8G: give less";
@@ -78,14 +81,19 @@ std::vector<std::string> server_arguments(const Settings& settings) {
       "--transport", settings.transport, "--io",
       settings.io,   "--poll",           settings.poll,
       "--integrity", settings.integrity};
+  if (settings.authenticates()) {
+    arguments.insert(arguments.end(), {"--encryption", settings.encryption, "--kernel-tls", settings.kernel_tls,
+                                       "--credentials", settings.credentials});
+  }
   if (!settings.congestion.empty()) arguments.insert(arguments.end(), {"--congestion", settings.congestion});
   if (settings.pin.size() > 1) arguments.insert(arguments.end(), {"--pin", std::to_string(settings.pin[1])});
   return arguments;
 }
 
 std::string shared_settings(const Settings& settings) {
-  return fmt::format("transport={} io={} congestion={} poll={} integrity={}", settings.transport, settings.io,
-                     settings.congestion.empty() ? "default" : settings.congestion, settings.poll, settings.integrity);
+  return fmt::format("transport={} io={} congestion={} poll={} integrity={} encryption={}", settings.transport, settings.io,
+                     settings.congestion.empty() ? "default" : settings.congestion, settings.poll, settings.integrity,
+                     settings.encryption);
 }
 
 }  // namespace bench

@@ -15,10 +15,13 @@ struct Settings {
 
   // Both sides; a receiver process that we start ourselves is given the same.
   std::string transport = "tcp";
-  std::string io = "uring";      ///< uring, epoll, prefer
-  std::string congestion;        ///< empty: the backend's own choice
-  std::string poll = "event";    ///< spin, event
-  std::string integrity = "on";  ///< on, off
+  std::string io = "uring";         ///< uring, epoll, prefer
+  std::string congestion;           ///< empty: the backend's own choice
+  std::string poll = "event";       ///< spin, event
+  std::string integrity = "on";     ///< on, off
+  std::string encryption = "off";   ///< on, integrity, plain (authenticated only), off (no credentials)
+  std::string kernel_tls = "auto";  ///< auto, off, require
+  std::string credentials;          ///< folder with haul.crt, haul.key, authorized_peers; empty: made for this run
   bool insecure = false;
   std::vector<int> pin;  ///< processors of this side and of a receiver that we start
 
@@ -41,6 +44,7 @@ struct Settings {
   double lifetime_s = 0;  ///< 0: until a signal
 
   bool get() const { return op == "get"; }
+  bool authenticates() const { return encryption != "off"; }
   /// The longest a measurement may last, draining not included.
   double measured_s() const;
 };
