@@ -17,7 +17,6 @@ namespace {
 
 using haul::Protection;
 using haul::SecurityContext;
-using haul::security::Cipher;
 using haul::security::RecordCipher;
 using haul::security::TlsSession;
 

@@ -17,7 +17,6 @@ namespace haul {
 
 using security::AuthorizedPeer;
 using security::AuthorizedPeers;
-using security::Fingerprint;
 using security::ShownCertificate;
 
 namespace {

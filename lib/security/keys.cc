@@ -112,7 +112,7 @@ Result<Fingerprint> fingerprint_of_certificate(const std::string& pem, const std
                                       file),
                           code);
   }
-  const auto fingerprint = fingerprint_of(certificate.get());
+  auto fingerprint = fingerprint_of(certificate.get());
   if (!fingerprint) return Status(StatusCode::invalid, fmt::format("{}: {}", file, fingerprint.status().message()));
   return fingerprint;
 }

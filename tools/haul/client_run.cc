@@ -12,7 +12,6 @@
 
 namespace haul::tool {
 
-using object::Failure;
 using object::FailureKind;
 using object::FileClient;
 

@@ -22,8 +22,10 @@ Status no_tls() {
 }  // namespace
 
 Greeting::Greeting(std::unique_ptr<security::TlsSession> tls, std::shared_ptr<const SecurityContext> context)
-    : tls_(std::move(tls)), context_(std::move(context)), in_(tls_ ? security::record_header_bytes : wire::preface_bytes) {
-  secured_ = tls_ == nullptr;
+    : tls_(std::move(tls)),
+      context_(std::move(context)),
+      in_(tls_ ? security::record_header_bytes : wire::preface_bytes),
+      secured_(tls_ == nullptr) {
   if (!tls_) return;
   // The side that dials has something to say at once.
   const Status begun = tls_->advance({});
@@ -38,7 +40,7 @@ Status Greeting::received(size_t bytes) {
   if (filled_ < in_.size()) return {};
   if (!tls_) return plain_preface(std::span<const std::byte, wire::preface_bytes>(in_.data(), wire::preface_bytes));
   if (in_.size() == security::record_header_bytes) return header_received();
-  const Status status = record_received();
+  Status status = record_received();
   in_.resize(security::record_header_bytes);
   filled_ = 0;
   return status;
