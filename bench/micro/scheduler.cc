@@ -65,6 +65,7 @@ class Load {
     registration_.regions.push_back(std::make_unique<PlainRegion>(registration_.memory));
     for (uint32_t i = 0; i < lane_count; ++i) {
       schedule::Lane& lane = lanes_.emplace_back();
+      lane.operation_bytes = 1U << 20;
       lane.number = i;
       lane.transport = &transport_;
       lane.connection = i + 1;

@@ -118,6 +118,8 @@ struct Capabilities {
   bool carries_checksums = false;  ///< Operation::crc32c reaches the side that receives the payload.
   bool reports_landed = false;     ///< The owner of written memory gets `landed` and must answer().
   bool bootstraps = false;         ///< Connects by address alone; otherwise endpoints travel over another transport.
+  bool authenticates = true;       ///< secure() makes connections prove who the peer is. Else a lane is the peer's because its
+                                   ///< endpoint came over the peer's authenticated first lane: such backends bootstrap none.
   bool handles_device_memory = false;
   uint32_t preferred_operation_bytes = 1U << 20;
   uint32_t max_operation_bytes = 1U << 20;
@@ -130,7 +132,9 @@ struct ConnectOptions {
   std::optional<Address> address;  ///< The peer's; absent on the passive side of a joined lane.
   Duration timeout = std::chrono::seconds(10);
   std::optional<Protection> protection = std::nullopt;  ///< the weakest that is accepted; absent: as secure() said
-  ConnectionId beside = 0;  ///< A connection to the same peer whose path this one should take; 0: none.
+  ConnectionId beside = 0;  ///< A connection of this backend to the same peer whose path this one should take; 0: none.
+  /// On the passive side: the endpoint that join() will be given, to choose a device by. Read during the call only.
+  std::span<const std::byte> peer_endpoint = {};
 };
 
 /// What the peer must know to join: opaque, exchanged by the engines over an existing connection.
@@ -214,7 +218,8 @@ class HAUL_API Transport {
 
   virtual PathSample sample(ConnectionId connection) const = 0;
 
-  /// For people: addresses, device, offloads in force. Empty for unknown connections.
+  /// For people: addresses, device, offloads in force. Empty for unknown connections. Of connection 0: the backend's devices,
+  /// which of them are used and why not the others, a line each; empty where there is nothing to choose.
   virtual std::string describe(ConnectionId connection) const = 0;
 
   virtual void set_limits(ConnectionId connection, const Limits& limits) = 0;

@@ -22,6 +22,10 @@ constexpr uint8_t type_of() {
   }
 }
 
+// Bits of Hello's flags.
+constexpr unsigned hello_integrity = 1;
+constexpr unsigned hello_control_only = 2;
+
 constexpr size_t fixed_bytes = 64;  // more than the fixed fields of any message
 
 struct VariableBytes {
@@ -64,7 +68,7 @@ struct Encoder {
     out.put(m.incarnation);
     out.put(m.max_message_bytes);
     out.put(m.max_lanes);
-    out.put(static_cast<uint8_t>(m.integrity));
+    out.put(static_cast<uint8_t>((m.integrity ? hello_integrity : 0U) | (m.control_only ? hello_control_only : 0U)));
     out.put_text(cut(m.name, max_name_bytes));
     out.put_text(cut(m.library_version, max_name_bytes));
   }
@@ -157,7 +161,9 @@ void read(base::ByteReader& in, Hello& m, bool& sound) {
   m.incarnation = in.get<uint64_t>();
   m.max_message_bytes = in.get<uint32_t>();
   m.max_lanes = in.get<uint32_t>();
-  m.integrity = in.get<uint8_t>() != 0;
+  const auto flags = in.get<uint8_t>();
+  m.integrity = (flags & hello_integrity) != 0;
+  m.control_only = (flags & hello_control_only) != 0;
   m.name = get_text(in, max_name_bytes, sound);
   m.library_version = get_text(in, max_name_bytes, sound);
   in.get_bytes(in.left());  // what a later minor version may add

@@ -15,9 +15,15 @@ bool contains(const std::vector<std::string>& names, std::string_view name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
-// The transports to try, in order; `choices` gets a line for each that is not among them.
-std::vector<uint32_t> candidates(const TransportPolicy& policy, std::span<const std::unique_ptr<Transport>> transports,
-                                 std::vector<std::string>& choices) {
+/// What policy leaves of the transports, the best first.
+struct Candidates {
+  std::vector<uint32_t> first_lane;  ///< connect by address
+  std::vector<uint32_t> for_data;    ///< may carry payload; the others of `first_lane` carry control messages only
+};
+
+// `choices` gets a line for each that is not among them.
+Candidates candidates(const TransportPolicy& policy, std::span<const std::unique_ptr<Transport>> transports,
+                      std::vector<std::string>& choices) {
   std::vector<uint32_t> order;
   const auto consider = [&](uint32_t index) {
     if (std::find(order.begin(), order.end(), index) == order.end()) order.push_back(index);
@@ -35,13 +41,12 @@ std::vector<uint32_t> candidates(const TransportPolicy& policy, std::span<const 
       choices.push_back(fmt::format("{}: forbidden by policy", name));
     } else if (!policy.require.empty() && !contains(policy.require, name)) {
       choices.push_back(fmt::format("{}: not among those that the policy requires", name));
-    } else if (!capabilities.bootstraps) {
-      choices.push_back(fmt::format("{}: cannot connect by address alone", name));
     } else {
       return false;
     }
     return true;
   };
+  std::vector<uint32_t> all = order;
   std::erase_if(order, unfit);
   const auto report_absent = [&](const std::vector<std::string>& names, std::string_view verb) {
     for (const std::string& name : names) {
@@ -52,7 +57,22 @@ std::vector<uint32_t> candidates(const TransportPolicy& policy, std::span<const 
   };
   report_absent(policy.require, "required");
   report_absent(policy.prefer, "preferred");
-  return order;
+  const auto bootstraps = [&](uint32_t index) { return transports[index]->capabilities().bootstraps; };
+  Candidates found;
+  found.for_data = order;
+  std::copy_if(order.begin(), order.end(), std::back_inserter(found.first_lane), bootstraps);
+  if (!found.first_lane.empty()) return found;
+  // What cannot connect by address is negotiated over something that can, which then carries nothing else.
+  const auto connects = [&](uint32_t index) {
+    return bootstraps(index) && !contains(policy.forbid, std::string(transports[index]->capabilities().name));
+  };
+  if (!order.empty()) std::copy_if(all.begin(), all.end(), std::back_inserter(found.first_lane), connects);
+  if (found.first_lane.empty()) {
+    for (const uint32_t index : order)
+      choices.push_back(fmt::format("{}: cannot connect by address alone, and nothing that can may be used",
+                                    transports[index]->capabilities().name));
+  }
+  return found;
 }
 
 }  // namespace
@@ -109,8 +129,8 @@ Result<Peer> EngineCore::connect(const Address& address, PeerOptions options) {
                               options_.max_lanes_per_peer));
   }
   std::vector<std::string> choices;
-  auto order = candidates(options.policy, transports_, choices);
-  if (order.empty()) {
+  auto found = candidates(options.policy, transports_, choices);
+  if (found.first_lane.empty()) {
     return Status(StatusCode::refused,
                   fmt::format("no transport may be used for {}: {}", address.to_string(), fmt::join(choices, "; ")));
   }
@@ -119,7 +139,8 @@ Result<Peer> EngineCore::connect(const Address& address, PeerOptions options) {
   peer.initiator = true;
   peer.address = address;
   peer.options = std::move(options);
-  peer.candidates = std::move(order);
+  peer.candidates = std::move(found.first_lane);
+  peer.for_data = std::move(found.for_data);
   peer.choices = std::move(choices);
   peer.connect_deadline = now_ + peer.options.connect_timeout;
   set_timer(peer.connect_deadline, Timer{TimerKind::connecting, peer.id});
@@ -186,12 +207,13 @@ void EngineCore::on_unidentified_message(uint32_t transport, ConnectionId connec
   on_hello(peer, std::move(*hello));
 }
 
-engine::Hello EngineCore::our_hello() const {
+engine::Hello EngineCore::our_hello(const PeerEntry& peer) const {
   engine::Hello hello;
   hello.incarnation = incarnation_;
   hello.max_message_bytes = options_.max_message_bytes;
   hello.max_lanes = options_.max_lanes_per_peer;
   hello.integrity = options_.integrity == Integrity::crc32c;
+  hello.control_only = peer.control_only;
   hello.name = options_.name;
   hello.library_version = version();
   return hello;
@@ -199,7 +221,8 @@ engine::Hello EngineCore::our_hello() const {
 
 void EngineCore::greet(PeerEntry& peer) {
   peer.phase = PeerPhase::greeting;
-  send_control(peer, our_hello());
+  decide_for_data(peer);
+  send_control(peer, our_hello(peer));
 }
 
 void EngineCore::on_hello(PeerEntry& peer, engine::Hello hello) {
@@ -212,21 +235,26 @@ void EngineCore::on_hello(PeerEntry& peer, engine::Hello hello) {
     return lose(peer, why, CloseMode::drain);
   }
   peer.theirs = std::move(hello);
-  if (!peer.initiator) send_control(peer, our_hello());
+  if (!peer.initiator) {
+    peer.control_only = peer.theirs.control_only;
+    send_control(peer, our_hello(peer));
+  }
   become_ready(peer);
 }
 
 void EngineCore::become_ready(PeerEntry& peer) {
   peer.progress_at = now_;
-  peer.choices.push_back(fmt::format("{}: chosen", transport_of(*peer.lanes.front()).capabilities().name));
+  peer.choices.push_back(fmt::format("{}: {}", transport_of(*peer.lanes.front()).capabilities().name,
+                                     peer.control_only ? "carries the control messages, no payload" : "chosen"));
   for (const uint32_t left : peer.candidates) {
     peer.choices.push_back(fmt::format("{}: not tried, an earlier choice worked", transports_[left]->capabilities().name));
   }
   peer.candidates.clear();
   refresh_data_lanes(peer);
   peer.phase = PeerPhase::widening;
-  if (peer.initiator) widen(peer);
-  if (peer.lanes.size() == 1) announce_ready(peer);
+  if (!peer.initiator) return announce_ready(peer);
+  widen(peer);
+  settle_lanes(peer, Status(StatusCode::unavailable, "no lane could be opened"));
 }
 
 void EngineCore::announce_ready(PeerEntry& peer) {

@@ -67,7 +67,10 @@ EngineCore::EngineCore(EngineOptions options, std::vector<std::unique_ptr<Transp
       spin_(options_.spin),
       transports_(std::move(transports)),
       links_(transports_.size()),
-      events_(event_batch) {}
+      events_(event_batch) {
+  for (const auto& transport : transports_)
+    most_operation_bytes_ = std::min(most_operation_bytes_, transport->capabilities().max_operation_bytes);
+}
 
 EngineCore::~EngineCore() {
   now_ = clock_->now();
@@ -279,7 +282,11 @@ void EngineCore::fire(const Timer& timer) {
     }
     case TimerKind::connecting:
       if (peer == nullptr || peer->connect_deadline > now_) return;
-      if (peer->phase == engine::PeerPhase::widening) return announce_ready(*peer);
+      if (peer->phase == engine::PeerPhase::widening) {
+        const Status late(StatusCode::unavailable, "its lanes were not ready within the connect timeout");
+        if (!peer->data_lanes.empty() || try_next_for_data(*peer, late)) announce_ready(*peer);
+        return;
+      }
       if (peer->phase == engine::PeerPhase::connecting || peer->phase == engine::PeerPhase::greeting) {
         lose(*peer, Status(StatusCode::unavailable,
                            fmt::format("{} did not answer within the connect timeout", peer->address.to_string())));

@@ -109,12 +109,15 @@ class EngineCore {
   void on_hello(PeerEntry& peer, engine::Hello hello);
   void become_ready(PeerEntry& peer);
   void announce_ready(PeerEntry& peer);
-  engine::Hello our_hello() const;
+  engine::Hello our_hello(const PeerEntry& peer) const;
   PeerEntry& add_peer();
   std::string security_line() const;
   Status check_security(const Address& address, std::string_view what) const;
 
   // lanes.cc: more connections to a peer.
+  uint32_t lane_transport(const PeerEntry& peer) const;
+  void decide_for_data(PeerEntry& peer);
+  bool try_next_for_data(PeerEntry& peer, const Status& why);
   void open_lane(PeerEntry& peer);
   void on_lane_open(PeerEntry& peer, const engine::LaneOpen& message);
   void on_lane_accept(PeerEntry& peer, const engine::LaneAccept& message);
@@ -124,7 +127,8 @@ class EngineCore {
   void on_closed(PeerEntry& peer, LaneState& lane, const Status& status);
   LaneState& add_lane(PeerEntry& peer, uint32_t number, uint32_t transport, ConnectionId connection);
   void close_lane(LaneState& lane, CloseMode mode);
-  void settle_lane(PeerEntry& peer, LaneState& lane);
+  void settle_lanes(PeerEntry& peer, const Status& last_failure);
+  void reopen_later(PeerEntry& peer);
   void refresh_data_lanes(PeerEntry& peer);
   void widen(PeerEntry& peer);
   void on_aging(PeerEntry& peer, LaneState& lane);
@@ -229,6 +233,7 @@ class EngineCore {
   bool shutting_down_ = false;
   std::vector<std::string> listening_;
   EngineStats stats_;
+  uint32_t most_operation_bytes_ = UINT32_MAX;  // that every transport takes, so that lanes over any can stand in for others
 };
 
 }  // namespace haul::detail

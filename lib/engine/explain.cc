@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <sstream>
 
 #include "engine/core.h"
 #include "security/context.h"
@@ -134,6 +135,8 @@ std::string EngineCore::explain() const {
         fmt::format("  transport {}: operations of {} to {} bytes, {} outstanding a lane, checksums {}\n", capabilities.name,
                     capabilities.preferred_operation_bytes, capabilities.max_operation_bytes, capabilities.max_operations,
                     capabilities.carries_checksums ? "travel with the data" : "are asked for afterwards");
+    std::istringstream lines(transport->describe(0));
+    for (std::string line; std::getline(lines, line);) text += fmt::format("    {}\n", line);
   }
   for (const std::string& address : listening_) text += fmt::format("  listening on {}\n", address);
   text += fmt::format("  security: {}\n", security_line());

@@ -38,7 +38,7 @@ Result<RemoteBuffer> EngineCore::grant(uint64_t peer_id, Slice slice, Rights rig
   made.rights = rights;
   engine::GrantMade announcement{made.id, slice.length, rights, {}};
   for (const auto& lane : peer->lanes) {
-    if (!lane->ready) continue;
+    if (!lane->ready || (peer->control_only && lane->number == 0)) continue;
     engine::GrantRegion region{lane->number, {}};
     if (Status status = grant_on_lane(*peer, *lane, made, region.region); !status.ok()) {
       for (const auto& entry : made.lanes) {
@@ -75,9 +75,10 @@ void EngineCore::extend_grants(PeerEntry& peer, LaneState& lane) {
     if (grant.revoking) continue;
     engine::GrantRegion region{lane.number, {}};
     if (Status status = grant_on_lane(peer, lane, grant, region.region); !status.ok()) {
-      log(LogLevel::warning,
-          fmt::format("peer {}: grant {} is not usable on lane {}: {}", peer.id, id, lane.number, status.message()));
-      continue;
+      // Payload would wait for ever on a lane that lacks a grant.
+      log(LogLevel::warning, fmt::format("peer {}: lane {} is closed, for grant {} can't be made on it: {}", peer.id, lane.number,
+                                         id, status.message()));
+      return close_lane(lane, CloseMode::abort);
     }
     send_control(peer, engine::GrantExtended{id, region});
   }

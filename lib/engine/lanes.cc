@@ -23,6 +23,7 @@ LaneState& EngineCore::add_lane(PeerEntry& peer, uint32_t number, uint32_t trans
   lane->transport = transports_[transport].get();
   lane->transport_index = transport;
   lane->connection = connection;
+  lane->operation_bytes = std::min(lane->transport->capabilities().preferred_operation_bytes, most_operation_bytes_);
   LaneState& entry = *lane;
   peer.lanes.push_back(std::move(lane));
   entry.open_deadline = now_ + peer.options.connect_timeout;
@@ -30,12 +31,56 @@ LaneState& EngineCore::add_lane(PeerEntry& peer, uint32_t number, uint32_t trans
   return entry;
 }
 
-// Opens as many lanes as the application asked for and the peer allows.
+// Which of the permitted transports further lanes go over: the best that is not out of the question yet.
+uint32_t EngineCore::lane_transport(const PeerEntry& peer) const {
+  return peer.data_choice < peer.for_data.size() ? peer.for_data[peer.data_choice] : peer.lanes.front()->transport_index;
+}
+
+// Once the first lane stands: those that connect by address had their chance. What is behind it in the order stands back.
+void EngineCore::decide_for_data(PeerEntry& peer) {
+  const uint32_t first = peer.lanes.front()->transport_index;
+  const auto here = std::find(peer.for_data.begin(), peer.for_data.end(), first);
+  peer.control_only = here == peer.for_data.end();
+  if (!peer.control_only) {
+    for (auto it = here + 1; it != peer.for_data.end(); ++it) {
+      if (!transports_[*it]->capabilities().bootstraps) {
+        peer.choices.push_back(fmt::format("{}: not used, an earlier choice works", transports_[*it]->capabilities().name));
+      }
+    }
+    peer.for_data.erase(here + 1, peer.for_data.end());
+  }
+  std::erase_if(peer.for_data,
+                [&](uint32_t index) { return index != first && transports_[index]->capabilities().bootstraps; });
+}
+
+// False when nothing is left: the peer is lost then.
+bool EngineCore::try_next_for_data(PeerEntry& peer, const Status& why) {
+  const std::string_view name = transports_[lane_transport(peer)]->capabilities().name;
+  const std::string choice =
+      fmt::format("{}: {}", name, why.ok() ? "its lanes were not ready within the connect timeout" : why.message());
+  peer.choices.push_back(choice);
+  if (++peer.data_choice >= peer.for_data.size()) {
+    lose(peer, Status(why.code() == StatusCode::refused ? StatusCode::refused : StatusCode::unavailable, choice));
+    return false;
+  }
+  log(LogLevel::warning, fmt::format("peer {}: {}; payload goes over {}", peer.id, choice,
+                                     transports_[lane_transport(peer)]->capabilities().name));
+  peer.next_lane_open.reset();
+  refresh_data_lanes(peer);
+  widen(peer);
+  return true;
+}
+
+// Opens as many lanes as the application asked for and the peer allows. A first lane that is of another kind is not counted.
 void EngineCore::widen(PeerEntry& peer) {
   const uint32_t most = std::min(peer.theirs.max_lanes, options_.max_lanes_per_peer);
-  const uint32_t wanted = std::min(std::max(peer.options.lanes, 1U), most);
-  const auto lasting = [&peer] {
-    return std::count_if(peer.lanes.begin(), peer.lanes.end(), [](const auto& lane) { return !lane->aging; });
+  const uint32_t transport = lane_transport(peer);
+  const bool apart = transport != peer.lanes.front()->transport_index;
+  const uint32_t wanted = std::min(std::max(peer.options.lanes, 1U), apart && most > 1 ? most - 1 : most);
+  const auto lasting = [&] {
+    return std::count_if(peer.lanes.begin(), peer.lanes.end(), [&](const auto& lane) {
+      return !lane->aging && lane->phase != LanePhase::closed && lane->transport_index == transport;
+    });
   };
   while (lasting() < wanted && peer.lanes.size() < most && peer.usable()) {
     const size_t before = peer.lanes.size();
@@ -65,20 +110,24 @@ void EngineCore::retire_lanes(PeerEntry& peer) {
 
 void EngineCore::open_lane(PeerEntry& peer) {
   const LaneState& control = *peer.lanes.front();
+  const uint32_t index = lane_transport(peer);
+  Transport& transport = *transports_[index];
   ConnectOptions options;
   options.address = peer.address;
   options.timeout = peer.options.connect_timeout;
-  options.beside = control.connection;
+  if (index == control.transport_index) options.beside = control.connection;
   options.protection = peer.options.protection;
-  auto endpoint = transport_of(control).open(options, now_);
+  auto endpoint = transport.open(options, now_);
   if (!endpoint) {
     ++peer.lane_failures;
-    return log(LogLevel::warning, fmt::format("peer {}: no further lane: {}", peer.id, endpoint.status().message()));
+    log(LogLevel::warning, fmt::format("peer {}: no further lane: {}", peer.id, endpoint.status().message()));
+    if (peer.phase == PeerPhase::widening) peer.last_lane_failure = endpoint.status();
+    return reopen_later(peer);
   }
   const uint32_t number = peer.next_lane++;
-  add_lane(peer, number, control.transport_index, endpoint->connection);
+  add_lane(peer, number, index, endpoint->connection);
   set_timer(now_ + peer.options.connect_timeout, Timer{TimerKind::lane, peer.id, number});
-  send_control(peer, engine::LaneOpen{number, std::string(control.transport->capabilities().name), endpoint->bytes});
+  send_control(peer, engine::LaneOpen{number, std::string(transport.capabilities().name), endpoint->bytes});
 }
 
 void EngineCore::on_lane_open(PeerEntry& peer, const engine::LaneOpen& message) {
@@ -92,8 +141,9 @@ void EngineCore::on_lane_open(PeerEntry& peer, const engine::LaneOpen& message) 
                                   [&](const auto& transport) { return transport->capabilities().name == message.transport; });
   if (found == transports_.end()) return refuse_lane(fmt::format("this engine has no transport {}", message.transport));
   ConnectOptions options;
-  options.beside = peer.lanes.front()->connection;
+  if (found->get() == peer.lanes.front()->transport) options.beside = peer.lanes.front()->connection;
   options.timeout = peer.options.connect_timeout;
+  options.peer_endpoint = message.endpoint;
   auto endpoint = (*found)->open(options, now_);
   if (!endpoint) return refuse_lane(std::string(endpoint.status().message()));
   if (Status status = (*found)->join(endpoint->connection, message.endpoint, now_); !status.ok()) {
@@ -120,12 +170,15 @@ void EngineCore::on_lane_refuse(PeerEntry& peer, const engine::LaneRefuse& messa
   if (lane == nullptr || !peer.initiator || lane->number == 0) return;
   log(LogLevel::warning, fmt::format("peer {}: lane {} was refused: {}", peer.id, message.lane, message.reason));
   lane->closed_by_peer = true;
+  peer.last_lane_failure = Status(StatusCode::refused, fmt::format("the peer refuses: {}", message.reason));
   ++peer.lane_failures;
   close_lane(*lane, CloseMode::abort);
 }
 
 void EngineCore::on_connected(PeerEntry& peer, LaneState& lane) {
-  PeerIdentity identity = lane.transport->identity(lane.connection);
+  // Whose endpoint came over the authenticated first lane is who is there.
+  PeerIdentity identity =
+      lane.transport->capabilities().authenticates ? lane.transport->identity(lane.connection) : peer.identity;
   if (lane.number == 0) {
     peer.identity = std::move(identity);
   } else if (identity.fingerprint != peer.identity.fingerprint) {
@@ -142,16 +195,34 @@ void EngineCore::on_connected(PeerEntry& peer, LaneState& lane) {
   peer.lane_failures = 0;
   refresh_data_lanes(peer);
   extend_grants(peer, lane);
-  settle_lane(peer, lane);
+  settle_lanes(peer, Status());
   retire_lanes(peer);
 }
 
-// Called when a lane's opening is decided: on_ready waits for all of the first ones.
-void EngineCore::settle_lane(PeerEntry& peer, LaneState&) {
-  if (peer.phase != PeerPhase::widening) return;
-  const bool undecided =
-      std::any_of(peer.lanes.begin(), peer.lanes.end(), [](const auto& lane) { return lane->phase == LanePhase::opening; });
-  if (!undecided) announce_ready(peer);
+// Called when a lane's opening is decided: on_ready waits for all of the first ones. Without any, the next transport has a try.
+void EngineCore::settle_lanes(PeerEntry& peer, const Status& last_failure) {
+  const auto undecided = [&peer] {
+    return std::any_of(peer.lanes.begin(), peer.lanes.end(), [](const auto& lane) { return lane->phase == LanePhase::opening; });
+  };
+  while (peer.phase == PeerPhase::widening && !undecided()) {
+    const uint32_t chosen = lane_transport(peer);
+    const bool works = std::any_of(peer.lanes.begin(), peer.lanes.end(),
+                                   [chosen](const auto& lane) { return lane->ready && lane->transport_index == chosen; });
+    if (works) {
+      if (peer.initiator && chosen != peer.lanes.front()->transport_index)
+        peer.choices.push_back(fmt::format("{}: chosen for payload", transports_[chosen]->capabilities().name));
+      return announce_ready(peer);
+    }
+    if (!peer.initiator) return;
+    if (!try_next_for_data(peer, peer.last_lane_failure.ok() ? last_failure : peer.last_lane_failure)) return;
+  }
+}
+
+// The connecting side tries again, each time after twice as long.
+void EngineCore::reopen_later(PeerEntry& peer) {
+  if (!peer.initiator || peer.phase == PeerPhase::widening) return;
+  peer.next_lane_open = now_ + first_reopen_delay * (int64_t{1} << std::min(peer.lane_failures, max_reopen_doublings));
+  set_timer(*peer.next_lane_open, Timer{TimerKind::lane, peer.id});
 }
 
 void EngineCore::close_lane(LaneState& lane, CloseMode mode) {
@@ -184,12 +255,10 @@ void EngineCore::on_closed(PeerEntry& peer, LaneState& lane, const Status& statu
   send_control(peer, engine::LaneClosed{lane.number});
   lane.confirm_deadline = now_ + options_.peer_timeout;
   set_timer(*lane.confirm_deadline, Timer{TimerKind::lane, peer.id, lane.number});
-  settle_lane(peer, lane);
-  if (peer.initiator) {
-    peer.next_lane_open = now_ + first_reopen_delay * (int64_t{1} << std::min(peer.lane_failures, max_reopen_doublings));
-    set_timer(*peer.next_lane_open, Timer{TimerKind::lane, peer.id});
-  }
-  if (lane.over()) release_parked(peer, lane);
+  if (was_opening && !status.ok()) peer.last_lane_failure = status;
+  reopen_later(peer);
+  settle_lanes(peer, status);
+  if (peer.phase != PeerPhase::losing && lane.over()) release_parked(peer, lane);
 }
 
 void EngineCore::on_lane_closed_by_peer(PeerEntry& peer, uint32_t number) {
@@ -201,14 +270,28 @@ void EngineCore::on_lane_closed_by_peer(PeerEntry& peer, uint32_t number) {
   if (lane->over()) release_parked(peer, *lane);
 }
 
+// Payload goes over the lanes of one transport: the chosen one, else the one that stands in for it.
 void EngineCore::refresh_data_lanes(PeerEntry& peer) {
   peer.data_lanes.clear();
-  for (const auto& lane : peer.lanes) {
-    if (lane->ready && !lane->aging) peer.data_lanes.push_back(lane.get());
+  const auto take = [&peer](bool aging, auto&& wanted) {
+    if (!peer.data_lanes.empty()) return;
+    for (const auto& lane : peer.lanes) {
+      if (lane->ready && (aging || !lane->aging) && wanted(*lane)) peer.data_lanes.push_back(lane.get());
+    }
+  };
+  const uint32_t control = peer.lanes.empty() ? 0 : peer.lanes.front()->transport_index;
+  const auto apart = [control](const LaneState& lane) { return lane.transport_index != control; };
+  const auto alike = [control, &peer](const LaneState& lane) {
+    return lane.transport_index == control && !(peer.control_only && lane.number == 0);
+  };
+  for (const bool aging : {false, true}) {
+    take(aging, apart);
+    take(aging, alike);
   }
-  if (!peer.data_lanes.empty()) return;
-  for (const auto& lane : peer.lanes) {
-    if (lane->ready) peer.data_lanes.push_back(lane.get());
+  if (!peer.data_lanes.empty()) {
+    peer.stranded_since.reset();
+  } else if (!peer.stranded_since) {
+    peer.stranded_since = now_;
   }
 }
 

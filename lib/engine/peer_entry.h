@@ -51,7 +51,10 @@ struct PeerEntry {
   PeerPhase phase = PeerPhase::connecting;
   Address address;
   PeerOptions options;
-  std::vector<uint32_t> candidates;  // transports left to try, while connecting
+  std::vector<uint32_t> candidates;  // transports left to try for the first lane, while connecting
+  std::vector<uint32_t> for_data;    // those that policy permits for payload, the best first; only the connecting side's
+  size_t data_choice = 0;            // of them: which further lanes are opened over
+  bool control_only = false;         // no payload goes over the first lane
   std::vector<std::string> choices;  // for explain(): why each transport was or was not chosen
   TimePoint connect_deadline;
 
@@ -61,7 +64,9 @@ struct PeerEntry {
   std::vector<schedule::Lane*> data_lanes;        // those that the scheduler may use
   uint32_t next_lane = 1;
   uint32_t lane_failures = 0;
+  Status last_lane_failure;  // while widening
   std::optional<TimePoint> next_lane_open;
+  std::optional<TimePoint> stranded_since;  // no lane that payload may use is ready
 
   std::deque<std::vector<std::byte>> control_queue;  // waiting for the transport to take them
 

@@ -102,7 +102,8 @@ Status EngineCore::plan(PeerEntry& peer, TransferState& transfer, std::span<cons
   for (const Piece& piece : pieces) {
     if (Status status = plan_piece(peer, transfer, piece); !status.ok()) return status;
   }
-  const uint32_t cut_bytes = peer.lanes.front()->transport->capabilities().preferred_operation_bytes;
+  uint32_t cut_bytes = most_operation_bytes_;
+  for (const auto& lane : peer.lanes) cut_bytes = std::min(cut_bytes, lane->operation_bytes);
   if (transfer::count_operations(transfer.pieces, cut_bytes) >= transfer::max_operations_per_transfer) {
     return Status(StatusCode::invalid, "the transfer has too many operations (16 million): split it");
   }

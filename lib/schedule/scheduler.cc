@@ -96,7 +96,7 @@ bool Scheduler::take_from(detail::TransferState& transfer, Lane& lane, transfer:
   const Capabilities& capabilities = lane.transport->capabilities();
   while (!batch.full() && lane.operations_outstanding + batch.size < capabilities.max_operations) {
     transfer::OperationRecord* record =
-        transfer::next_operation(transfer, pool, lane.number, capabilities.preferred_operation_bytes);
+        transfer::next_operation(transfer, pool, lane.number, lane.operation_bytes);
     if (record == nullptr) return false;
     const transfer::PlannedPiece& piece = transfer.pieces[record->piece];
     record->lane = lane.number;

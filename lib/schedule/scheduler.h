@@ -19,6 +19,7 @@ struct Lane {
   Transport* transport = nullptr;
   uint32_t transport_index = 0;
   ConnectionId connection = 0;
+  uint32_t operation_bytes = 0;  ///< operations are cut into this, so that each also fits lanes over other transports
   bool ready = false;
   bool blocked = false;  ///< post() refused; cleared by `writable` or `completed`
   uint32_t operations_outstanding = 0;

@@ -7,6 +7,10 @@
 #include "contract/onesided/fabric.h"
 #include "haul/sim.h"
 #include "haul/tcp.h"
+#ifdef HAUL_CONTRACT_RDMA
+#include "contract/verbs/fabric.h"
+#include "haul/rdma.h"
+#endif
 
 namespace haul::contract {
 
@@ -106,8 +110,48 @@ class OneSidedHarness final : public Harness {
   onesided::Fabric fabric_;
 };
 
+#ifdef HAUL_CONTRACT_RDMA
+/// The rdma backend over fake devices, in virtual time. Engines get a second transport, "control", that connects by address.
+class RdmaHarness final : public Harness {
+ public:
+  explicit RdmaHarness(uint64_t seed = 1, const verbs::FabricOptions& devices = {}, const rdma::Options& options = {});
+  ~RdmaHarness() override { stop_all(); }
+  Abilities abilities() const override { return {"rdma", true, true, true, true, true}; }
+  const Clock& clock() const override { return control_.clock(); }
+  std::unique_ptr<Transport> make_transport(const std::string& node) override;
+  std::unique_ptr<Transport> make_control_transport(const std::string& node) override { return control_.make_transport(node); }
+  Address listen_address(const std::string& node) const override { return {node, 1}; }
+  void silence(const std::string& a, const std::string& b) override;
+  void heal(const std::string& a, const std::string& b) override;
+  void crash(const std::string& node) override;
+  void corrupt_wire(double probability) override { fabric_.corrupt_writes(probability > 0 ? UINT32_MAX : 0); }
+  bool run_world(std::span<Engine* const> engines, const std::function<bool()>& until, Duration limit) override;
+  bool run_transports(std::span<Transport* const> transports, const std::function<bool()>& until, Duration limit) override;
+  std::vector<std::string> defects() const override;
+
+  verbs::Fabric& fabric() { return fabric_; }
+  onesided::Fabric& control() { return control_; }
+
+ private:
+  template <typename Each>
+  bool step_until(std::span<Each* const> all, const std::function<bool()>& until, Duration limit);
+
+  onesided::Fabric control_;
+  verbs::Fabric fabric_;
+  rdma::Options options_;
+};
+
+#endif
+
 }  // namespace haul::contract
+
+#ifdef HAUL_CONTRACT_RDMA
+#define HAUL_RDMA_BACKENDS , ::haul::contract::RdmaHarness
+#else
+#define HAUL_RDMA_BACKENDS
+#endif
 
 #define HAUL_EVERY_BACKEND                                                                       \
   ::haul::contract::SimHarness, ::haul::contract::TcpHarness, ::haul::contract::TcpEpollHarness, \
-      ::haul::contract::TcpEncryptedHarness, ::haul::contract::TcpIntegrityHarness, ::haul::contract::OneSidedHarness
+      ::haul::contract::TcpEncryptedHarness, ::haul::contract::TcpIntegrityHarness,              \
+      ::haul::contract::OneSidedHarness HAUL_RDMA_BACKENDS

@@ -39,6 +39,7 @@ Node& Harness::start(const std::string& name, EngineOptions options) {
   options.on_peer_closed = [&inbox](Peer peer, const Status& status) { inbox.closed.emplace_back(peer, status); };
   std::vector<std::unique_ptr<Transport>> transports;
   transports.push_back(std::make_unique<CheckedTransport>(make_transport(name), node.record));
+  if (auto control = make_control_transport(name)) transports.push_back(std::move(control));
   auto engine = Engine::create(std::move(options), std::move(transports));
   INFO(engine.status().to_string());
   REQUIRE(engine.ok());

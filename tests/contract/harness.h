@@ -22,6 +22,7 @@ struct Abilities {
   bool silences = false;       ///< silence() and heal()
   bool crashes = false;        ///< crash()
   bool corrupts_wire = false;  ///< corrupt_wire()
+  bool control_apart = false;  ///< the first lane is not of this backend, and outlives it
 };
 
 /// What one engine's callbacks told.
@@ -66,6 +67,8 @@ class Harness {
   virtual const Clock& clock() const = 0;
   /// Two transports of different nodes reach each other at these addresses.
   virtual std::unique_ptr<Transport> make_transport(const std::string& node) = 0;
+  /// A backend that does not connect by address needs another one beside it, which carries control messages.
+  virtual std::unique_ptr<Transport> make_control_transport(const std::string&) { return nullptr; }
   virtual Address listen_address(const std::string& node) const = 0;
 
   virtual void silence(const std::string& a, const std::string& b);

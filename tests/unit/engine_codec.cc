@@ -36,6 +36,7 @@ std::vector<Control> one_of_each() {
   hello.incarnation = 0x1122334455667788;
   hello.max_message_bytes = 8192;
   hello.max_lanes = 64;
+  hello.control_only = true;
   hello.name = "trainer-7";
   hello.library_version = "0.1.0";
   return {hello,

@@ -68,6 +68,7 @@ struct Bench {
     for (uint32_t i = 0; i < lane_count; ++i) {
       Lane& lane = lanes.emplace_back();
       lane.number = i;
+      lane.operation_bytes = transport.capabilities().preferred_operation_bytes;
       lane.transport = &transport;
       lane.connection = i + 1;
       lane.ready = true;

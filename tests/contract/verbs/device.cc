@@ -1,0 +1,198 @@
+// The fake devices: memory, windows, completion queues, ports, events.
+#include "contract/verbs/device.h"
+
+#include <fmt/format.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+namespace haul::verbs {
+
+using namespace rdma;
+
+FakeDomain::~FakeDomain() {
+  if (users != 0) fabric_.defects_.push_back("a protection domain was destroyed while something was in it");
+}
+
+FakeRange::FakeRange(FakeDevice& of, FakeDomain& in, std::span<std::byte> bytes, Access rights)
+    : device(of), domain(in), memory(bytes), access(rights), key(of.fabric.next_key_ += 0x100) {
+  device.ranges.insert(this);
+  device.fabric.registered_bytes_ += memory.size();
+  ++device.fabric.registrations_;
+  device.fabric.on_demand_registrations_ += access.on_demand ? 1U : 0U;
+  ++domain.users;
+  if ((access.remote_read || access.remote_write) && device.info().windows_2b) {
+    device.fabric.defects_.push_back("memory was registered with remote rights although the device has windows");
+  }
+}
+
+FakeRange::~FakeRange() {
+  if (bound != 0) device.fabric.defects_.push_back("memory was deregistered while windows were bound to it");
+  device.ranges.erase(this);
+  device.fabric.registered_bytes_ -= memory.size();
+  --domain.users;
+}
+
+FakeWindow::FakeWindow(FakeDevice& of, FakeDomain& in) : device(of), domain(in), key(of.fabric.next_key_ += 0x100) {
+  device.windows.insert(this);
+  ++domain.users;
+}
+
+FakeWindow::~FakeWindow() {
+  unbind();
+  device.windows.erase(this);
+  --domain.users;
+}
+
+void FakeWindow::unbind() {
+  if (range != nullptr) --range->bound;
+  range = nullptr;
+  memory = {};
+}
+
+FakeCompletionQueue::FakeCompletionQueue(FakeDevice& device, uint32_t entries) : device_(device), entries_(entries) {
+  device_.queues.insert(this);
+}
+
+FakeCompletionQueue::~FakeCompletionQueue() {
+  device_.queues.erase(this);
+  device_.woken_.erase(this);
+}
+
+Result<size_t> FakeCompletionQueue::poll(std::span<Completion> completions) {
+  if (device_.fabric.overrun_.erase(device_.node_) == 1) overran_ = true;
+  if (overran_) return Status(StatusCode::internal, "the completion queue overran");
+  size_t count = 0;
+  while (count < completions.size() && !waiting_.empty()) {
+    completions[count++] = waiting_.front();
+    waiting_.pop_front();
+  }
+  return count;
+}
+
+Status FakeCompletionQueue::arm() {
+  armed_ = true;
+  return {};
+}
+
+void FakeCompletionQueue::push(const Completion& completion) {
+  if (device_.fabric.dead_.contains(device_.node_)) return;
+  if (waiting_.size() >= entries_) {
+    overran_ = true;
+    device_.fabric.defects_.push_back("a completion queue overran");
+    return;
+  }
+  waiting_.push_back(completion);
+  if (armed_) device_.wake(*this);
+}
+
+FakeDevice::FakeDevice(Fabric& in, std::string node, std::string name)
+    : fabric(in),
+      node_(std::move(node)),
+      completion_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      async_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  const FabricOptions& options = fabric.options_;
+  info_.name = std::move(name);
+  info_.max_requests = 128;
+  info_.max_completions = 4096;
+  info_.max_reads = 4;
+  info_.windows_2b = options.windows;
+  info_.on_demand_paging = options.on_demand_paging;
+  info_.stops_messages = options.stops_messages;
+  fabric.devices_.insert(this);
+  Gid gid;
+  gid.raw[10] = gid.raw[11] = 0xff;
+  gid.raw[12] = 10;
+  const auto device = std::find(options.devices.begin(), options.devices.end(), info_.name);
+  gid.raw[14] = static_cast<uint8_t>(device - options.devices.begin());
+  gid.raw[15] = static_cast<uint8_t>(fabric.gids_.size() + 1);
+  fabric.gids_.try_emplace(path(), gid);
+}
+
+FakeDevice::~FakeDevice() {
+  if (!ranges.empty() || !windows.empty() || !queues.empty()) fabric.defects_.push_back("a device was closed while in use");
+  fabric.devices_.erase(this);
+}
+
+Result<PortInfo> FakeDevice::query_port(uint8_t port) {
+  if (port != 1) return Status(StatusCode::unavailable, "there is no such port");
+  PortInfo info;
+  info.active = !fabric.down_.contains(path());
+  info.state = info.active ? "active" : "down";
+  info.mtu_bytes = 1024;
+  GidEntry old{0, fabric.gids_.at(path()), GidType::roce_v1};
+  GidEntry used{1, fabric.gids_.at(path()), GidType::roce_v2};
+  info.gids = {old, used};
+  return info;
+}
+
+Result<std::unique_ptr<ProtectionDomain>> FakeDevice::make_domain() {
+  return std::unique_ptr<ProtectionDomain>(std::make_unique<FakeDomain>(fabric));
+}
+
+Result<std::unique_ptr<RegisteredRange>> FakeDevice::register_range(ProtectionDomain& domain, std::span<std::byte> memory,
+                                                                    Access access) {
+  const std::lock_guard lock(mutex);
+  if (fabric.registered_bytes_ + memory.size() > fabric.options_.lock_limit_bytes) {
+    return Status::from_errno(StatusCode::exhausted, ENOMEM, "fake registration");
+  }
+  return std::unique_ptr<RegisteredRange>(
+      std::make_unique<FakeRange>(*this, static_cast<FakeDomain&>(domain), memory, access));
+}
+
+Result<std::unique_ptr<RegisteredRange>> FakeDevice::register_dma_buf(ProtectionDomain& domain, const DmaBuf& buffer,
+                                                                      std::span<std::byte> memory, Access access) {
+  const std::lock_guard lock(mutex);
+  if (!fabric.options_.dma_buf) return Status::from_errno(StatusCode::unsupported, EOPNOTSUPP, "fake dma-buf");
+  if (buffer.fd < 0) return Status::from_errno(StatusCode::invalid, EBADF, "fake dma-buf");
+  ++fabric.dma_bufs_;
+  return std::unique_ptr<RegisteredRange>(
+      std::make_unique<FakeRange>(*this, static_cast<FakeDomain&>(domain), memory, access));
+}
+
+Result<std::unique_ptr<MemoryWindow>> FakeDevice::make_window(ProtectionDomain& domain) {
+  if (!fabric.options_.windows) return Status::from_errno(StatusCode::unsupported, EOPNOTSUPP, "fake windows");
+  return std::unique_ptr<MemoryWindow>(std::make_unique<FakeWindow>(*this, static_cast<FakeDomain&>(domain)));
+}
+
+Result<std::unique_ptr<CompletionQueue>> FakeDevice::make_completion_queue(uint32_t entries) {
+  return std::unique_ptr<CompletionQueue>(std::make_unique<FakeCompletionQueue>(*this, entries));
+}
+
+Result<std::unique_ptr<QueuePair>> FakeDevice::make_queue_pair(ProtectionDomain& domain, CompletionQueue& completions,
+                                                               const QueueSizes& sizes) {
+  return std::unique_ptr<QueuePair>(std::make_unique<FakeQueuePair>(
+      *this, static_cast<FakeDomain&>(domain), static_cast<FakeCompletionQueue&>(completions), sizes));
+}
+
+void FakeDevice::wake(FakeCompletionQueue& queue) {
+  woken_.insert(&queue);
+  const uint64_t one = 1;
+  [[maybe_unused]] const ssize_t put = write(completion_fd_.get(), &one, sizeof(one));
+}
+
+void FakeDevice::take_completion_events() {
+  uint64_t count = 0;
+  [[maybe_unused]] const ssize_t got = read(completion_fd_.get(), &count, sizeof(count));
+  for (FakeCompletionQueue* queue : woken_) queue->woke();
+  woken_.clear();
+}
+
+void FakeDevice::tell(const AsyncEvent& event) {
+  events_.push_back(event);
+  const uint64_t one = 1;
+  [[maybe_unused]] const ssize_t put = write(async_fd_.get(), &one, sizeof(one));
+}
+
+std::optional<AsyncEvent> FakeDevice::next_async_event() {
+  uint64_t count = 0;
+  [[maybe_unused]] const ssize_t got = read(async_fd_.get(), &count, sizeof(count));
+  if (events_.empty()) return std::nullopt;
+  const AsyncEvent event = events_.front();
+  events_.pop_front();
+  return event;
+}
+
+}  // namespace haul::verbs

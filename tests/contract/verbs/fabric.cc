@@ -1,0 +1,89 @@
+// The fake fabric: who reaches whom, and faults.
+#include "contract/verbs/fabric.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "contract/verbs/device.h"
+
+namespace haul::verbs {
+
+using namespace rdma;
+
+class FakeVerbs final : public Verbs {
+ public:
+  FakeVerbs(Fabric& fabric, std::string node) : fabric_(fabric), node_(std::move(node)) {}
+  Result<std::vector<std::string>> device_names() override { return fabric_.options_.devices; }
+  Result<std::unique_ptr<Device>> open(const std::string& name) override {
+    const auto& names = fabric_.options_.devices;
+    if (std::find(names.begin(), names.end(), name) == names.end()) {
+      return Status(StatusCode::unavailable, fmt::format("this machine has no RDMA device {}", name));
+    }
+    return std::unique_ptr<Device>(std::make_unique<FakeDevice>(fabric_, node_, name));
+  }
+
+ private:
+  Fabric& fabric_;
+  std::string node_;
+};
+
+Fabric::Fabric(const Clock& clock, uint64_t seed, FabricOptions options)
+    : clock_(clock), options_(std::move(options)), random_(seed) {}
+
+Fabric::~Fabric() = default;
+
+std::shared_ptr<Verbs> Fabric::make_verbs(const std::string& node) { return std::make_shared<FakeVerbs>(*this, node); }
+
+bool Fabric::reaches(const FakeQueuePair& from, const FakeQueuePair& to) const {
+  const FakeDevice& a = from.device();
+  const FakeDevice& b = to.device();
+  return !down_.contains(a.path()) && !down_.contains(b.path()) && !cut_.contains(ordered(a.node_, b.node_)) &&
+         !dead_.contains(a.node_) && !dead_.contains(b.node_) && from.path_.gid == gids_.at(b.path());
+}
+
+bool Fabric::step() {
+  std::vector<FakeQueuePair*> all;
+  for (const auto& [number, pair] : queue_pairs_) all.push_back(pair);
+  bool moved = false;
+  for (FakeQueuePair* pair : all) moved = pair->step() || moved;
+  return moved;
+}
+
+std::optional<TimePoint> Fabric::next_deadline() const {
+  std::optional<TimePoint> next;
+  for (const auto& [number, pair] : queue_pairs_) {
+    const auto at = pair->gives_up_at();
+    if (at && (!next || *at < *next)) next = at;
+  }
+  return next;
+}
+
+void Fabric::set_port(const std::string& node, const std::string& device, bool up) {
+  const std::string path = node + "/" + device;
+  const bool changes = up ? down_.erase(path) == 1 : down_.insert(path).second;
+  if (!changes) return;
+  for (FakeDevice* each : devices_) {
+    if (each->path() != path) continue;
+    AsyncEvent event;
+    event.kind = up ? AsyncEvent::Kind::port_up : AsyncEvent::Kind::port_down;
+    event.port = 1;
+    each->tell(event);
+  }
+}
+
+void Fabric::hold(const std::string& node, bool held) {
+  if (held) {
+    held_.insert(node);
+  } else {
+    held_.erase(node);
+  }
+}
+
+void Fabric::break_queue_pairs(const std::string& node) {
+  for (const auto& [number, pair] : queue_pairs_) {
+    if (pair->device().node_ == node) pair->fail();
+  }
+}
+
+}  // namespace haul::verbs

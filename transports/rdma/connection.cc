@@ -1,0 +1,261 @@
+// A connection's life: queue pair and buffers, joining, liveness, the end.
+#include "rdma/connection.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace haul::rdma {
+
+namespace {
+
+constexpr uint32_t send_slots = 16;
+constexpr uint32_t wanted_send_requests = 512;
+constexpr uint32_t inline_bytes = 256;
+
+/// Retries and their time-out such that an unanswered request fails after about this long.
+constexpr uint8_t retries = 7;
+uint8_t timeout_exponent(Duration dead_after) {
+  constexpr uint8_t most = 21;
+  uint8_t exponent = 10;
+  while (exponent < most && Duration(int64_t{4096} << exponent) * (retries + 1) < dead_after) ++exponent;
+  return exponent;
+}
+
+}  // namespace
+
+Connection::Connection(Context& context, ConnectionId id, Port& port, const ConnectOptions& options)
+    : context_(context), id_(id), port_(port), options_(options) {
+  ++port_.connections;
+}
+
+Connection::~Connection() {
+  --port_.connections;
+  grants_.clear();
+  queue_pair_.reset();
+  if (own_memory_) context_.book->remove(*own_memory_);
+}
+
+Status Connection::open(uint64_t secret, uint32_t packet_number) {
+  Device& device = *port_.owner->device;
+  ProtectionDomain* domain = port_.owner->domain.get();
+  if (!has_windows()) {
+    auto made = device.make_domain();
+    if (!made) return made.status();
+    own_domain_ = std::move(*made);
+    domain = own_domain_.get();
+    own_memory_ = std::make_unique<DomainMemory>(device, *own_domain_, false, context_.options);
+    context_.book->add(*own_memory_);
+  }
+  buffers_.resize(size_t{wire::slots + send_slots} * wire::slot_bytes);
+  Access local;
+  local.local_write = true;
+  auto range = device.register_range(*domain, buffers_, local);
+  if (!range) return registration_failed(range.status(), buffers_.size(), device.info().name);
+  buffers_range_ = std::move(*range);
+
+  send_requests_ = std::min(wanted_send_requests, device.info().max_requests);
+  auto completions = device.make_completion_queue(send_requests_ + wire::slots);
+  if (!completions) return completions.status();
+  completions_ = std::move(*completions);
+  auto pair = device.make_queue_pair(*domain, *completions_, {send_requests_, wire::slots, inline_bytes});
+  if (!pair) return pair.status();
+  queue_pair_ = std::move(*pair);
+  Access remote;
+  remote.local_write = remote.remote_read = remote.remote_write = true;
+  remote.windows = has_windows();
+  if (Status status = queue_pair_->initialise(port_.number, remote); !status.ok()) return status;
+  for (uint32_t slot = 0; slot < wire::slots; ++slot) {
+    const auto bytes = receive_slot(slot);
+    const Element element{bytes.data(), wire::slot_bytes, buffers_range_->local_key()};
+    if (Status status = queue_pair_->post_receive(receive_id(slot), element); !status.ok()) return status;
+  }
+  for (uint32_t slot = send_slots; slot > 0; --slot) free_slots_.push_back(slot - 1);
+
+  own_.link = port_.info.link;
+  own_.gid_type = port_.gid.type;
+  own_.lid = port_.info.lid;
+  own_.gid = port_.gid.gid;
+  own_.mtu_bytes = std::min(port_.info.mtu_bytes, context_.options.mtu_bytes);
+  own_.queue_pair = queue_pair_->number();
+  own_.packet_number = packet_number & 0xffffffU;
+  own_.max_reads = device.info().max_reads;
+  own_.secret = secret;
+  return {};
+}
+
+std::span<std::byte> Connection::receive_slot(uint32_t slot) {
+  return std::span(buffers_).subspan(size_t{slot} * wire::slot_bytes, wire::slot_bytes);
+}
+
+std::span<std::byte> Connection::send_slot(uint32_t slot) { return receive_slot(wire::slots + slot); }
+
+Status Connection::join(std::span<const std::byte> peer_endpoint, TimePoint now) {
+  if (state_ != State::opened) return Status(StatusCode::invalid, "the connection was joined before");
+  if (peer_endpoint.empty()) {
+    return Status(StatusCode::invalid, "rdma cannot connect by address alone: endpoints travel over another transport");
+  }
+  auto peer = wire::decode_endpoint(peer_endpoint);
+  if (!peer) return peer.status();
+  if (peer->link != own_.link) {
+    return Status(StatusCode::invalid, fmt::format("the peer's port is {}, {} is not", 
+                                                   peer->link == LinkLayer::ethernet ? "Ethernet" : "InfiniBand", port_.name()));
+  }
+  peer_ = *peer;
+  PathTo path;
+  path.port = port_.number;
+  path.gid_index = port_.gid.index;
+  // Within an InfiniBand subnet the LID is enough, and works with ports whose GIDs nobody configured.
+  path.global = own_.link == LinkLayer::ethernet;
+  path.gid = peer_.gid;
+  path.lid = peer_.lid;
+  path.mtu_bytes = std::min(own_.mtu_bytes, peer_.mtu_bytes);
+  path.queue_pair = peer_.queue_pair;
+  path.packet_number = peer_.packet_number;
+  path.own_packet_number = own_.packet_number;
+  path.reads_served = own_.max_reads;
+  path.reads_asked = std::min(own_.max_reads, peer_.max_reads);
+  path.timeout_exponent = timeout_exponent(context_.options.dead_after);
+  path.retries = retries;
+  path.traffic_class = context_.options.traffic_class;
+  path.service_level = context_.options.service_level;
+  if (Status status = queue_pair_->connect(path); !status.ok()) {
+    return Status(StatusCode::invalid, fmt::format("{} cannot reach {}: {}", port_.describe(), to_string(peer_.gid),
+                                                   status.message()), status.system_error());
+  }
+  state_ = State::joining;
+  now_ = now;
+  join_deadline_ = now + options_.timeout;
+  last_heard_ = last_sent_ = now;
+  // The passive side answers: its peer may not be listening yet.
+  if (options_.address) records_.emplace_back(wire::Hello{peer_.secret});
+  dirty_ = true;
+  return {};
+}
+
+void Connection::become_ready() {
+  state_ = State::ready;
+  if (!options_.address) records_.emplace_front(wire::Hello{peer_.secret});
+  report(Event::Kind::connected, 0);
+}
+
+void Connection::close(CloseMode mode) {
+  if (state_ == State::over) return;
+  if (mode == CloseMode::abort || state_ != State::ready) return end(Status());
+  closing_ = true;
+  dirty_ = true;
+}
+
+void Connection::report(Event::Kind kind, uint64_t id, Status status) {
+  Event event;
+  event.kind = kind;
+  event.connection = id_;
+  event.id = id;
+  event.status = std::move(status);
+  context_.events.push(std::move(event));
+}
+
+void Connection::finish(Outgoing& operation, Status status) {
+  Event event;
+  event.kind = Event::Kind::completed;
+  event.connection = id_;
+  event.id = operation.id;
+  event.tag = operation.tag;
+  if (operation.op == Op::read && status.ok()) event.crc32c = operation.told_crc32c;
+  event.status = std::move(status);
+  context_.events.push(std::move(event));
+  unfinished_bytes_ -= operation.local.size();
+}
+
+void Connection::end(const Status& why) {
+  if (state_ == State::over) return;
+  const bool clean = why.ok() || (bye_sent_ && bye_heard_);
+  const std::string reason = clean ? "the connection was closed" : std::string(why.message());
+  const Status lost(StatusCode::peer_lost, reason, why.system_error());
+  state_ = State::over;
+  // The device lets go of all memory before anybody is told that it did.
+  grants_.clear();
+  queue_pair_.reset();
+  for (auto& [number, operation] : flying_) finish(operation, operation.outcome.ok() ? lost : operation.outcome);
+  for (auto& [number, operation] : queued_) finish(operation, lost);
+  flying_.clear();
+  queued_.clear();
+  messages_.clear();
+  records_.clear();
+  report(Event::Kind::closed, 0, clean ? Status() : why);
+}
+
+void Connection::check_bye() {
+  if (state_ != State::ready || !(closing_ || bye_heard_)) return;
+  const bool done = queued_.empty() && flying_.empty() && messages_.empty() && landed_.empty();
+  if (!bye_sent_ && done) {
+    records_.emplace_back(wire::Bye{});
+    bye_sent_ = true;
+    dirty_ = true;
+  }
+  if (bye_sent_ && bye_heard_ && records_.empty() && posted_.empty()) end(Status());
+}
+
+void Connection::check_time(TimePoint now) {
+  if (state_ == State::joining && now >= join_deadline_) {
+    return end(Status(StatusCode::unavailable,
+                      fmt::format("no answer from {} over {} within the connect timeout", to_string(peer_.gid), port_.describe())));
+  }
+  if (state_ != State::ready) return;
+  if (now - std::max(last_heard_, last_sent_) >= context_.options.probe_every && posted_.empty()) {
+    probe_ = dirty_ = true;
+  }
+  for (auto it = grants_.begin(); it != grants_.end() && state_ == State::ready;) {
+    const uint32_t number = it->first;
+    Grant& grant = (it++)->second;
+    if (grant.state == Grant::State::asked && now >= grant.deadline) force_back(number, grant);
+  }
+}
+
+void Connection::progress(TimePoint now, NextPoll next) {
+  if (state_ == State::over) return;
+  now_ = now;
+  if (state_ == State::opened) return;
+  // A failure is looked at twice: the device's own word on it may come a moment later, and is the better reason.
+  const bool known = flushed_;
+  take_completions(next);
+  if (state_ == State::over) return;
+  if (!async_error_.ok()) return end(async_error_);
+  if (flushed_ && known) return end(Status(StatusCode::peer_lost, fmt::format("the queue pair on {} failed", port_.name())));
+  check_time(now);
+  check_bye();
+  if (state_ == State::over) return;
+  flush(now);
+  tell_writable();
+}
+
+std::optional<TimePoint> Connection::next_deadline() const {
+  if (state_ == State::over || state_ == State::opened) return std::nullopt;
+  if (dirty_ || flushed_ || !async_error_.ok()) return TimePoint();
+  if (state_ == State::joining) return join_deadline_;
+  TimePoint next = std::max(last_heard_, last_sent_) + context_.options.probe_every;
+  if (!posted_.empty()) next = TimePoint::max();
+  for (const auto& [number, grant] : grants_) {
+    if (grant.state == Grant::State::asked) next = std::min(next, grant.deadline);
+  }
+  if (limits_.rate_bytes_s && !queued_.empty()) next = std::min(next, next_post_);
+  return next == TimePoint::max() ? std::nullopt : std::optional(next);
+}
+
+PathSample Connection::sample() const {
+  PathSample sample;
+  sample.bytes_sent = bytes_sent_;
+  sample.bytes_received = bytes_received_;
+  sample.bytes_unsent = unfinished_bytes_;
+  sample.progress_bytes = bytes_acknowledged_ + bytes_received_;
+  return sample;
+}
+
+std::string Connection::describe() const {
+  std::string text = fmt::format("rdma over {}", port_.describe());
+  if (state_ == State::opened) return text;
+  return text + fmt::format("; to {}, path MTU {}, queue pairs {} and {}", to_string(peer_.gid),
+                            std::min(own_.mtu_bytes, peer_.mtu_bytes), own_.queue_pair, peer_.queue_pair);
+}
+
+}  // namespace haul::rdma

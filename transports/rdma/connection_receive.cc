@@ -1,0 +1,239 @@
+// What completes on a connection, and what its peer says.
+#include <fmt/format.h>
+
+#include <array>
+
+#include "base/crc32c.h"
+#include "rdma/connection.h"
+
+namespace haul::rdma {
+
+namespace {
+
+constexpr size_t completions_at_once = 64;
+constexpr int max_drains = 16;  // one poll must end although completions never do
+
+std::string_view describe_outcome(Outcome outcome) {
+  switch (outcome) {
+    case Outcome::ok: return "it succeeded";
+    case Outcome::local_error: return "a local queue-pair or protection error";
+    case Outcome::flushed: return "it was flushed";
+    case Outcome::remote_access: return "the peer's device refused the access (key, range or rights)";
+    case Outcome::remote_error: return "the peer's device failed";
+    case Outcome::retry_exceeded: return "no acknowledgement after all retries";
+    case Outcome::receiver_not_ready: return "the peer had no receive posted, after all retries";
+    case Outcome::fatal: return "a fatal device error";
+  }
+  return "an unknown error";
+}
+
+}  // namespace
+
+void Connection::take_completions(NextPoll next) {
+  const bool sleeps = next == NextPoll::when_woken;
+  if (sleeps && completions_->armed()) return;
+  if (!drain_completions() || !sleeps) return;
+  if (Status status = completions_->arm(); !status.ok()) return end(status);
+  // What came between the last look and the arming makes nothing readable.
+  drain_completions();
+}
+
+/// False when the connection ended.
+bool Connection::drain_completions() {
+  std::array<Completion, completions_at_once> completions;
+  size_t count = completions.size();
+  for (int i = 0; i < max_drains && count == completions.size(); ++i) {
+    auto taken = completions_->poll(completions);
+    if (!taken) {
+      end(Status(StatusCode::peer_lost, fmt::format("{}: {}", port_.name(), taken.status().message())));
+      return false;
+    }
+    count = *taken;
+    for (const Completion& each : std::span(completions).first(count)) {
+      on_completion(each);
+      if (state_ == State::over) return false;
+    }
+  }
+  if (count == completions.size()) dirty_ = true;
+  return true;
+}
+
+void Connection::on_completion(const Completion& completion) {
+  if (completion.outcome != Outcome::ok) return on_failure(completion);
+  if ((completion.id & receive_bit) != 0) return on_bundle(static_cast<uint32_t>(completion.id & ~receive_bit), completion.bytes);
+  retire(completion.id);
+}
+
+void Connection::on_failure(const Completion& completion) {
+  const bool receive = (completion.id & receive_bit) != 0;
+  if (completion.outcome == Outcome::flushed) {
+    flushed_ = true;
+    return;
+  }
+  const std::string text = fmt::format("{} to {}: {}", port_.name(), to_string(peer_.gid), describe_outcome(completion.outcome));
+  if (receive) {
+    const bool refused = completion.outcome == Outcome::remote_access;
+    return end(Status(refused ? StatusCode::refused : StatusCode::peer_lost,
+                      refused ? fmt::format("the peer used memory that it was not granted ({})", port_.name()) : text));
+  }
+  if (completion.id > first_posted_) retire(completion.id - 1);
+  if (state_ == State::over || posted_.empty() || completion.id < first_posted_) return;
+  const Posted failed = posted_.front();
+  if (failed.kind == Posted::Kind::write || failed.kind == Posted::Kind::read) {
+    if (const auto found = flying_.find(failed.subject); found != flying_.end()) {
+      const bool refused = completion.outcome == Outcome::remote_access;
+      found->second.outcome = Status(refused ? StatusCode::refused : StatusCode::peer_lost, text);
+    }
+  }
+  end(Status(state_ == State::joining ? StatusCode::unavailable : StatusCode::peer_lost, text));
+}
+
+/// The device is done with the requests up to this one.
+void Connection::retire(uint64_t through) {
+  while (state_ != State::over && !posted_.empty() && first_posted_ <= through) {
+    const Posted done = posted_.front();
+    posted_.pop_front();
+    ++first_posted_;
+    switch (done.kind) {
+      case Posted::Kind::write:
+      case Posted::Kind::read:
+        if (!done.last) break;
+        if (const auto found = flying_.find(done.subject); found != flying_.end()) {
+          found->second.placed = true;
+          bytes_acknowledged_ += found->second.local.size();
+          finish_if_over(done.subject);
+        }
+        break;
+      case Posted::Kind::bundle:
+        free_slots_.push_back(done.subject);
+        ++bytes_acknowledged_;
+        last_heard_ = now_;
+        break;
+      case Posted::Kind::bind: break;
+      case Posted::Kind::invalidate: on_invalidated(done.subject); break;
+    }
+    dirty_ = true;
+  }
+}
+
+void Connection::finish_if_over(uint32_t number) {
+  const auto found = flying_.find(number);
+  if (found == flying_.end() || !found->second.placed || !found->second.answered) return;
+  const uint32_t key = found->second.key.number;
+  finish(found->second, found->second.outcome);
+  flying_.erase(found);
+  used_once_less(key);
+}
+
+void Connection::broken(const std::string& what) {
+  end(Status(StatusCode::protocol, fmt::format("the peer broke the rdma framing: {}", what)));
+}
+
+void Connection::on_bundle(uint32_t slot, uint32_t bytes) {
+  last_heard_ = now_;
+  bytes_received_ += bytes;
+  wire::BundleReader reader(receive_slot(slot).first(std::min(bytes, wire::slot_bytes)));
+  const uint32_t newly = reader.received() - peer_received_;
+  if (newly > sent_bundles_ - peer_received_) return broken("it received more than was sent");
+  peer_received_ = reader.received();
+  while (state_ != State::over) {
+    const auto record = reader.next();
+    if (!record) break;
+    if (state_ == State::joining && !std::holds_alternative<wire::Hello>(*record)) return broken("records before the hello");
+    std::visit([this](const auto& each) { on_record(each); }, *record);
+  }
+  if (state_ == State::over) return;
+  if (!reader.sound()) return broken("a malformed record");
+  ++received_bundles_;
+  const Element element{receive_slot(slot).data(), wire::slot_bytes, buffers_range_->local_key()};
+  if (Status status = queue_pair_->post_receive(receive_id(slot), element); !status.ok()) return end(status);
+  dirty_ = true;
+}
+
+void Connection::on_record(const wire::Hello& hello) {
+  if (state_ != State::joining) return broken("a second hello");
+  if (hello.secret != own_.secret) return broken("its hello is for another connection");
+  become_ready();
+}
+
+void Connection::on_record(const wire::Landing& landing) {
+  const auto payload = granted(landing.grant, landing.offset, landing.length, Rights::write);
+  if (state_ == State::over) return;
+  if (payload.empty()) {
+    records_.emplace_back(wire::Answer{landing.operation, StatusCode::refused, 0});
+    return;
+  }
+  if (landed_.size() >= wire::max_operations || !landed_.insert(landing.operation).second) {
+    return broken("more landings than it may have, or one twice");
+  }
+  bytes_received_ += payload.size();
+  Event event;
+  event.kind = Event::Kind::landed;
+  event.connection = id_;
+  event.id = landing.operation;
+  event.tag = landing.tag;
+  event.payload = payload;
+  event.crc32c = landing.crc32c;
+  context_.events.push(std::move(event));
+}
+
+void Connection::on_record(const wire::Answer& answer) {
+  const auto found = flying_.find(answer.operation);
+  if (found == flying_.end() || found->second.answered) return broken("an answer to nothing");
+  Outgoing& operation = found->second;
+  operation.answered = true;
+  operation.told_crc32c = answer.crc32c;
+  if (answer.code == StatusCode::corrupt) operation.outcome = Status(answer.code, "the peer found another checksum");
+  else if (answer.code != StatusCode::ok) operation.outcome = Status(answer.code, "the peer refused the operation");
+  finish_if_over(answer.operation);
+}
+
+void Connection::on_record(const wire::Question& question) {
+  const auto payload = granted(question.grant, question.offset, question.length, Rights::read);
+  if (state_ == State::over) return;
+  const StatusCode code = payload.empty() ? StatusCode::refused : StatusCode::ok;
+  records_.emplace_back(wire::Answer{question.operation, code, payload.empty() ? 0 : base::crc32c(payload)});
+}
+
+void Connection::on_record(const wire::Message& message) {
+  if (message.payload.empty()) return broken("an empty message");
+  Event event;
+  event.kind = Event::Kind::message;
+  event.connection = id_;
+  context_.events.push(std::move(event), message.payload);
+}
+
+void Connection::on_record(const wire::GrantsBound& bound) {
+  if (bound.number < grants_bound_) return broken("grants that are unbound");
+  grants_bound_ = bound.number;
+}
+
+void Connection::on_record(const wire::Revoke& revoke) {
+  revoked_keys_.add(revoke.grant, uint64_t{revoke.grant} + 1);
+  to_release_.insert(revoke.grant);
+  // Those that have not left are refused; the word follows when the others are over.
+  for (auto it = queued_.begin(); it != queued_.end();) {
+    if (it->second.key.number != revoke.grant) {
+      ++it;
+      continue;
+    }
+    finish(it->second, Status(StatusCode::refused, "the grant was revoked"));
+    it = queued_.erase(it);
+    --key_uses_[revoke.grant];
+  }
+  release_if_unused(revoke.grant);
+}
+
+void Connection::on_record(const wire::Released& released) {
+  const auto found = grants_.find(released.grant);
+  if (found == grants_.end() || found->second.state == Grant::State::taking) return;
+  if (found->second.state != Grant::State::asked) return broken("a grant released that nobody asked back");
+  take_back(released.grant, found->second);
+}
+
+void Connection::on_record(const wire::Bye&) {
+  if (bye_heard_) return broken("a second bye");
+  bye_heard_ = true;
+}
+
+}  // namespace haul::rdma
