@@ -76,8 +76,8 @@ void EngineCore::extend_grants(PeerEntry& peer, LaneState& lane) {
     engine::GrantRegion region{lane.number, {}};
     if (Status status = grant_on_lane(peer, lane, grant, region.region); !status.ok()) {
       // Payload would wait for ever on a lane that lacks a grant.
-      log(LogLevel::warning, fmt::format("peer {}: lane {} is closed, for grant {} can't be made on it: {}", peer.id, lane.number,
-                                         id, status.message()));
+      log(LogLevel::warning, fmt::format("peer {}: lane {} is closed, for grant {} can't be made on it: {}", peer.id,
+                                         lane.number, id, status.message()));
       return close_lane(lane, CloseMode::abort);
     }
     send_control(peer, engine::GrantExtended{id, region});

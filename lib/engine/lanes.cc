@@ -49,8 +49,7 @@ void EngineCore::decide_for_data(PeerEntry& peer) {
     }
     peer.for_data.erase(here + 1, peer.for_data.end());
   }
-  std::erase_if(peer.for_data,
-                [&](uint32_t index) { return index != first && transports_[index]->capabilities().bootstraps; });
+  std::erase_if(peer.for_data, [&](uint32_t index) { return index != first && transports_[index]->capabilities().bootstraps; });
 }
 
 // False when nothing is left: the peer is lost then.
@@ -202,7 +201,8 @@ void EngineCore::on_connected(PeerEntry& peer, LaneState& lane) {
 // Called when a lane's opening is decided: on_ready waits for all of the first ones. Without any, the next transport has a try.
 void EngineCore::settle_lanes(PeerEntry& peer, const Status& last_failure) {
   const auto undecided = [&peer] {
-    return std::any_of(peer.lanes.begin(), peer.lanes.end(), [](const auto& lane) { return lane->phase == LanePhase::opening; });
+    return std::any_of(peer.lanes.begin(), peer.lanes.end(),
+                       [](const auto& lane) { return lane->phase == LanePhase::opening; });
   };
   while (peer.phase == PeerPhase::widening && !undecided()) {
     const uint32_t chosen = lane_transport(peer);

@@ -101,7 +101,8 @@ void EngineCore::check_peers() {
 // Signs of life: an event from the peer, or bytes that came in, or, while bytes wait to go out, bytes that it took. A stopped
 // process's kernel takes bytes too, so taking alone is no sign once nothing waits.
 void EngineCore::check_life(PeerEntry& peer) {
-  if (peer.stranded_since && peer.announced && now_ - *peer.stranded_since >= options_.peer_timeout && !peer.transfers.empty()) {
+  if (peer.stranded_since && peer.announced && now_ - *peer.stranded_since >= options_.peer_timeout &&
+      !peer.transfers.empty()) {
     return lose(peer, Status(StatusCode::peer_lost, fmt::format("no lane that may carry payload could be opened for {} ms",
                                                                 (now_ - *peer.stranded_since) / std::chrono::milliseconds(1))));
   }

@@ -95,8 +95,7 @@ size_t Scheduler::fill(Lane& lane, transfer::OperationPool& pool, Batch& batch) 
 bool Scheduler::take_from(detail::TransferState& transfer, Lane& lane, transfer::OperationPool& pool, Batch& batch) {
   const Capabilities& capabilities = lane.transport->capabilities();
   while (!batch.full() && lane.operations_outstanding + batch.size < capabilities.max_operations) {
-    transfer::OperationRecord* record =
-        transfer::next_operation(transfer, pool, lane.number, lane.operation_bytes);
+    transfer::OperationRecord* record = transfer::next_operation(transfer, pool, lane.number, lane.operation_bytes);
     if (record == nullptr) return false;
     const transfer::PlannedPiece& piece = transfer.pieces[record->piece];
     record->lane = lane.number;

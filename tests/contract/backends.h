@@ -141,6 +141,21 @@ class RdmaHarness final : public Harness {
   rdma::Options options_;
 };
 
+/// The rdma backend over this machine's devices, in real time, beside tcp. Nodes use the devices of one parity in turn: those of
+/// scripts/soft-roce.sh are the two ends of cables.
+class RdmaDeviceHarness final : public TcpHarnessBase {
+ public:
+  RdmaDeviceHarness() : TcpHarnessBase(tcp::Io::epoll) {}
+  ~RdmaDeviceHarness() override { stop_all(); }
+  Abilities abilities() const override { return {"rdma", false, false, false, false, true}; }
+  std::unique_ptr<Transport> make_transport(const std::string& node) override;
+  std::unique_ptr<Transport> make_control_transport(const std::string& node) override {
+    return TcpHarnessBase::make_transport(node);
+  }
+
+ private:
+  std::vector<std::string> known_;
+};
 #endif
 
 }  // namespace haul::contract
@@ -151,7 +166,10 @@ class RdmaHarness final : public Harness {
 #define HAUL_RDMA_BACKENDS
 #endif
 
+// A program may name its own list.
+#ifndef HAUL_EVERY_BACKEND
 #define HAUL_EVERY_BACKEND                                                                       \
   ::haul::contract::SimHarness, ::haul::contract::TcpHarness, ::haul::contract::TcpEpollHarness, \
       ::haul::contract::TcpEncryptedHarness, ::haul::contract::TcpIntegrityHarness,              \
       ::haul::contract::OneSidedHarness HAUL_RDMA_BACKENDS
+#endif

@@ -87,6 +87,20 @@ std::vector<std::string> RdmaHarness::defects() const {
   return all;
 }
 
+std::unique_ptr<Transport> RdmaDeviceHarness::make_transport(const std::string& node) {
+  const auto devices = rdma::make_ibverbs()->device_names();
+  INFO(devices.status().to_string());
+  REQUIRE(devices.ok());
+  if (std::find(known_.begin(), known_.end(), node) == known_.end()) known_.push_back(node);
+  const auto place = static_cast<size_t>(std::find(known_.begin(), known_.end(), node) - known_.begin());
+  rdma::Options options;
+  for (size_t i = place % 2; i < devices.value().size(); i += 2) options.rails.push_back({devices.value()[i], 1, std::nullopt});
+  auto transport = rdma::make_transport(options);
+  INFO(transport.status().to_string());
+  REQUIRE(transport.ok());
+  return std::move(transport).value();
+}
+
 }  // namespace haul::contract
 
 #endif

@@ -98,8 +98,9 @@ Status Connection::join(std::span<const std::byte> peer_endpoint, TimePoint now)
   auto peer = wire::decode_endpoint(peer_endpoint);
   if (!peer) return peer.status();
   if (peer->link != own_.link) {
-    return Status(StatusCode::invalid, fmt::format("the peer's port is {}, {} is not", 
-                                                   peer->link == LinkLayer::ethernet ? "Ethernet" : "InfiniBand", port_.name()));
+    return Status(StatusCode::invalid,
+                  fmt::format("the peer's port is {}, {} is not", peer->link == LinkLayer::ethernet ? "Ethernet" : "InfiniBand",
+                              port_.name()));
   }
   peer_ = *peer;
   PathTo path;
@@ -120,8 +121,9 @@ Status Connection::join(std::span<const std::byte> peer_endpoint, TimePoint now)
   path.traffic_class = context_.options.traffic_class;
   path.service_level = context_.options.service_level;
   if (Status status = queue_pair_->connect(path); !status.ok()) {
-    return Status(StatusCode::invalid, fmt::format("{} cannot reach {}: {}", port_.describe(), to_string(peer_.gid),
-                                                   status.message()), status.system_error());
+    return Status(StatusCode::invalid,
+                  fmt::format("{} cannot reach {}: {}", port_.describe(), to_string(peer_.gid), status.message()),
+                  status.system_error());
   }
   state_ = State::joining;
   now_ = now;
@@ -198,8 +200,8 @@ void Connection::check_bye() {
 
 void Connection::check_time(TimePoint now) {
   if (state_ == State::joining && now >= join_deadline_) {
-    return end(Status(StatusCode::unavailable,
-                      fmt::format("no answer from {} over {} within the connect timeout", to_string(peer_.gid), port_.describe())));
+    return end(Status(StatusCode::unavailable, fmt::format("no answer from {} over {} within the connect timeout",
+                                                           to_string(peer_.gid), port_.describe())));
   }
   if (state_ != State::ready) return;
   if (now - std::max(last_heard_, last_sent_) >= context_.options.probe_every && posted_.empty()) {

@@ -51,7 +51,8 @@ Status Connection::make_windows(Grant& grant) {
   for (uint64_t i = 0; i < pieces; ++i) {
     auto window = port_.owner->device->make_window(*port_.owner->domain);
     if (!window) {
-      return Status(StatusCode::exhausted, fmt::format("{} has no memory window left: {}", port_.name(), window.status().message()),
+      return Status(StatusCode::exhausted,
+                    fmt::format("{} has no memory window left: {}", port_.name(), window.status().message()),
                     window.status().system_error());
     }
     grant.key.keys[static_cast<size_t>(i)] = next_key((*window)->remote_key());

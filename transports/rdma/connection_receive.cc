@@ -60,7 +60,8 @@ bool Connection::drain_completions() {
 
 void Connection::on_completion(const Completion& completion) {
   if (completion.outcome != Outcome::ok) return on_failure(completion);
-  if ((completion.id & receive_bit) != 0) return on_bundle(static_cast<uint32_t>(completion.id & ~receive_bit), completion.bytes);
+  if ((completion.id & receive_bit) != 0)
+    return on_bundle(static_cast<uint32_t>(completion.id & ~receive_bit), completion.bytes);
   retire(completion.id);
 }
 
@@ -70,7 +71,8 @@ void Connection::on_failure(const Completion& completion) {
     flushed_ = true;
     return;
   }
-  const std::string text = fmt::format("{} to {}: {}", port_.name(), to_string(peer_.gid), describe_outcome(completion.outcome));
+  const std::string text =
+      fmt::format("{} to {}: {}", port_.name(), to_string(peer_.gid), describe_outcome(completion.outcome));
   if (receive) {
     const bool refused = completion.outcome == Outcome::remote_access;
     return end(Status(refused ? StatusCode::refused : StatusCode::peer_lost,
@@ -183,8 +185,10 @@ void Connection::on_record(const wire::Answer& answer) {
   Outgoing& operation = found->second;
   operation.answered = true;
   operation.told_crc32c = answer.crc32c;
-  if (answer.code == StatusCode::corrupt) operation.outcome = Status(answer.code, "the peer found another checksum");
-  else if (answer.code != StatusCode::ok) operation.outcome = Status(answer.code, "the peer refused the operation");
+  if (answer.code == StatusCode::corrupt)
+    operation.outcome = Status(answer.code, "the peer found another checksum");
+  else if (answer.code != StatusCode::ok)
+    operation.outcome = Status(answer.code, "the peer refused the operation");
   finish_if_over(answer.operation);
 }
 

@@ -99,7 +99,8 @@ void Connection::cancel(uint64_t id) {
 }
 
 bool Connection::send(std::span<const std::byte> message) {
-  if (state_ != State::ready || closing_ || bye_heard_ || message.empty() || message.size() > wire::max_message_bytes) return false;
+  if (state_ != State::ready || closing_ || bye_heard_ || message.empty() || message.size() > wire::max_message_bytes)
+    return false;
   if (message_bytes_ + message.size() > max_queued_message_bytes) {
     refused_ = true;
     return false;
@@ -303,7 +304,8 @@ bool Connection::post_batch(Batch& batch) {
 
 void Connection::pace(uint64_t bytes) {
   if (!limits_.rate_bytes_s || *limits_.rate_bytes_s == 0) return;
-  const auto takes = Duration(static_cast<int64_t>(static_cast<double>(bytes) * 1e9 / static_cast<double>(*limits_.rate_bytes_s)));
+  const auto takes =
+      Duration(static_cast<int64_t>(static_cast<double>(bytes) * 1e9 / static_cast<double>(*limits_.rate_bytes_s)));
   next_post_ = std::max(now_, next_post_) + takes;
 }
 

@@ -1,4 +1,6 @@
 // Verbs by libibverbs: devices, memory, and what they tell. ibverbs_queues.cc has the queues.
+#include "rdma/ibverbs.h"
+
 #include <endian.h>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -7,8 +9,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-
-#include "rdma/ibverbs.h"
 
 namespace haul::rdma {
 
@@ -156,12 +156,13 @@ Result<std::vector<std::string>> IbVerbs::device_names() {
 Result<std::unique_ptr<Device>> IbVerbs::open(const std::string& name) {
   const DeviceList list;
   const auto all = list.all();
-  const auto found = std::find_if(all.begin(), all.end(), [&](ibv_device* device) { return ibv_get_device_name(device) == name; });
+  const auto found =
+      std::find_if(all.begin(), all.end(), [&](ibv_device* device) { return ibv_get_device_name(device) == name; });
   if (found == all.end()) {
     std::string there;
     for (ibv_device* device : all) there += fmt::format(" {}", ibv_get_device_name(device));
-    return Status(StatusCode::unavailable, fmt::format("this machine has no RDMA device {}: there are{}", name,
-                                                       there.empty() ? " none" : ":" + there));
+    return Status(StatusCode::unavailable,
+                  fmt::format("this machine has no RDMA device {}: there are{}", name, there.empty() ? " none" : ":" + there));
   }
   ibv_context* context = ibv_open_device(*found);
   if (context == nullptr) {
@@ -170,7 +171,8 @@ Result<std::unique_ptr<Device>> IbVerbs::open(const std::string& name) {
   auto info = query(context, name);
   ibv_comp_channel* channel = info ? ibv_create_comp_channel(context) : nullptr;
   if (channel == nullptr) {
-    const Status status = info ? Status::from_errno(StatusCode::exhausted, errno, name + " gives no completion channel") : info.status();
+    const Status status =
+        info ? Status::from_errno(StatusCode::exhausted, errno, name + " gives no completion channel") : info.status();
     ibv_close_device(context);
     return status;
   }
@@ -245,7 +247,8 @@ std::optional<AsyncEvent> IbDevice::next_async_event() {
     case IBV_EVENT_QP_ACCESS_ERR:
     case IBV_EVENT_QP_REQ_ERR:
     case IBV_EVENT_QP_FATAL:
-      told.kind = event.event_type == IBV_EVENT_QP_ACCESS_ERR ? AsyncEvent::Kind::access_error : AsyncEvent::Kind::queue_pair_error;
+      told.kind =
+          event.event_type == IBV_EVENT_QP_ACCESS_ERR ? AsyncEvent::Kind::access_error : AsyncEvent::Kind::queue_pair_error;
       told.queue_pair = event.element.qp->qp_num;
       break;
     case IBV_EVENT_CQ_ERR: told.kind = AsyncEvent::Kind::completion_queue_error; break;

@@ -279,7 +279,8 @@ Result<std::unique_ptr<QueuePair>> make_queue_pair(ibv_pd* domain, CompletionQue
     attributes.cap.max_inline_data = 0;
     pair = ibv_create_qp(domain, &attributes);
   }
-  if (pair == nullptr) return Status::from_errno(StatusCode::exhausted, errno, "no queue pair (locked memory? see RLIMIT_MEMLOCK)");
+  if (pair == nullptr)
+    return Status::from_errno(StatusCode::exhausted, errno, "no queue pair (locked memory? see RLIMIT_MEMLOCK)");
   return std::unique_ptr<QueuePair>(std::make_unique<IbQueuePair>(pair, attributes.cap.max_inline_data));
 }
 

@@ -101,8 +101,8 @@ Result<std::shared_ptr<Registered>> DomainMemory::make(const Region& region) {
   for (size_t i = 0; i < cuts.size(); ++i) results.emplace_back(Status(StatusCode::internal, "not registered"));
   const auto one = [&](size_t i) {
     const DmaBuf part{exported.fd, exported.offset + static_cast<uint64_t>(cuts[i].data() - region.bytes().data())};
-    results[i] = on_device ? device_.register_dma_buf(domain_, part, cuts[i], access)
-                           : device_.register_range(domain_, cuts[i], access);
+    results[i] =
+        on_device ? device_.register_dma_buf(domain_, part, cuts[i], access) : device_.register_range(domain_, cuts[i], access);
   };
   // Pinning costs time for each page, and goes side by side.
   std::vector<std::thread> others;

@@ -74,7 +74,10 @@ std::string_view to_string(GidType type) {
 
 const GidEntry* best_gid(const PortInfo& port) {
   const auto rank = [](const GidEntry& each) {
-    return std::tuple(each.type == GidType::roce_v1 ? 1 : 0, is_link_local(each.gid) ? 2 : is_ipv4(each.gid) ? 0 : 1,
+    return std::tuple(each.type == GidType::roce_v1 ? 1 : 0,
+                      is_link_local(each.gid) ? 2
+                      : is_ipv4(each.gid)     ? 0
+                                              : 1,
                       each.index);
   };
   const auto best = std::min_element(port.gids.begin(), port.gids.end(),
@@ -131,8 +134,8 @@ Status Rails::use(Verbs& verbs, const Rail& rail, const Options& options) {
   auto device = open(verbs, rail.device, options);
   if (!device) return device.status();
   if (rail.port == 0 || rail.port > (*device)->device->info().ports) {
-    return Status(StatusCode::invalid, fmt::format("{} has no port {}: it has {}", rail.device, rail.port,
-                                                   (*device)->device->info().ports));
+    return Status(StatusCode::invalid,
+                  fmt::format("{} has no port {}: it has {}", rail.device, rail.port, (*device)->device->info().ports));
   }
   auto info = (*device)->device->query_port(rail.port);
   if (!info) return info.status();

@@ -24,7 +24,8 @@ Status check_options(const Options& options) {
   constexpr std::array<uint32_t, 5> sizes{256, 512, 1024, 2048, 4096};
   if (std::find(sizes.begin(), sizes.end(), options.mtu_bytes) == sizes.end())
     return invalid("mtu_bytes is 256, 512, 1024, 2048 or 4096");
-  if (options.dead_after <= Duration::zero() || options.probe_every <= Duration::zero()) return invalid("times must be positive");
+  if (options.dead_after <= Duration::zero() || options.probe_every <= Duration::zero())
+    return invalid("times must be positive");
   if (options.revoke_grace < Duration::zero()) return invalid("revoke_grace must not be negative");
   if (options.window_bytes == 0) return invalid("window_bytes must be positive");
   return {};

@@ -83,11 +83,11 @@ class MemoryWindow {
 
 enum class Outcome : uint8_t {
   ok,
-  local_error,      ///< length, protection or queue-pair error on this side
-  flushed,          ///< the queue pair was in error already
-  remote_access,    ///< the peer's device refused the key, range or right
-  remote_error,     ///< the peer's device could not do it
-  retry_exceeded,   ///< no acknowledgement
+  local_error,     ///< length, protection or queue-pair error on this side
+  flushed,         ///< the queue pair was in error already
+  remote_access,   ///< the peer's device refused the key, range or right
+  remote_error,    ///< the peer's device could not do it
+  retry_exceeded,  ///< no acknowledgement
   receiver_not_ready,
   fatal,
 };

@@ -12,28 +12,45 @@ constexpr uint8_t endpoint_version = 1;
 constexpr uint8_t key_magic = 0x4b;
 constexpr size_t endpoint_bytes = 4 + 1 + 1 + 1 + 2 + 16 + 4 + 4 + 4 + 1 + 8;
 
-
 // The first byte of a record: its place in the variant.
 template <typename T>
 constexpr uint8_t kind_of();
 template <>
-constexpr uint8_t kind_of<Hello>() { return 1; }
+constexpr uint8_t kind_of<Hello>() {
+  return 1;
+}
 template <>
-constexpr uint8_t kind_of<Landing>() { return 2; }
+constexpr uint8_t kind_of<Landing>() {
+  return 2;
+}
 template <>
-constexpr uint8_t kind_of<Answer>() { return 3; }
+constexpr uint8_t kind_of<Answer>() {
+  return 3;
+}
 template <>
-constexpr uint8_t kind_of<Question>() { return 4; }
+constexpr uint8_t kind_of<Question>() {
+  return 4;
+}
 template <>
-constexpr uint8_t kind_of<Message>() { return 5; }
+constexpr uint8_t kind_of<Message>() {
+  return 5;
+}
 template <>
-constexpr uint8_t kind_of<GrantsBound>() { return 6; }
+constexpr uint8_t kind_of<GrantsBound>() {
+  return 6;
+}
 template <>
-constexpr uint8_t kind_of<Revoke>() { return 7; }
+constexpr uint8_t kind_of<Revoke>() {
+  return 7;
+}
 template <>
-constexpr uint8_t kind_of<Released>() { return 8; }
+constexpr uint8_t kind_of<Released>() {
+  return 8;
+}
 template <>
-constexpr uint8_t kind_of<Bye>() { return 9; }
+constexpr uint8_t kind_of<Bye>() {
+  return 9;
+}
 
 constexpr size_t landing_bytes = 1 + 4 + 4 + 8 + 4 + 8 + 1 + 4;
 

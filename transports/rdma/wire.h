@@ -15,7 +15,7 @@
 
 namespace haul::rdma::wire {
 
-constexpr uint32_t max_operations = 256;   ///< that a side may have unanswered on a connection
+constexpr uint32_t max_operations = 256;    ///< that a side may have unanswered on a connection
 constexpr uint32_t slot_bytes = 16U << 10;  ///< of one bundle
 constexpr uint32_t slots = 32;              ///< posted receives, which are the peer's credits
 constexpr size_t header_bytes = 4;

@@ -138,8 +138,7 @@ Result<std::unique_ptr<RegisteredRange>> FakeDevice::register_range(ProtectionDo
   if (fabric.registered_bytes_ + memory.size() > fabric.options_.lock_limit_bytes) {
     return Status::from_errno(StatusCode::exhausted, ENOMEM, "fake registration");
   }
-  return std::unique_ptr<RegisteredRange>(
-      std::make_unique<FakeRange>(*this, static_cast<FakeDomain&>(domain), memory, access));
+  return std::unique_ptr<RegisteredRange>(std::make_unique<FakeRange>(*this, static_cast<FakeDomain&>(domain), memory, access));
 }
 
 Result<std::unique_ptr<RegisteredRange>> FakeDevice::register_dma_buf(ProtectionDomain& domain, const DmaBuf& buffer,
@@ -148,8 +147,7 @@ Result<std::unique_ptr<RegisteredRange>> FakeDevice::register_dma_buf(Protection
   if (!fabric.options_.dma_buf) return Status::from_errno(StatusCode::unsupported, EOPNOTSUPP, "fake dma-buf");
   if (buffer.fd < 0) return Status::from_errno(StatusCode::invalid, EBADF, "fake dma-buf");
   ++fabric.dma_bufs_;
-  return std::unique_ptr<RegisteredRange>(
-      std::make_unique<FakeRange>(*this, static_cast<FakeDomain&>(domain), memory, access));
+  return std::unique_ptr<RegisteredRange>(std::make_unique<FakeRange>(*this, static_cast<FakeDomain&>(domain), memory, access));
 }
 
 Result<std::unique_ptr<MemoryWindow>> FakeDevice::make_window(ProtectionDomain& domain) {
@@ -163,8 +161,8 @@ Result<std::unique_ptr<CompletionQueue>> FakeDevice::make_completion_queue(uint3
 
 Result<std::unique_ptr<QueuePair>> FakeDevice::make_queue_pair(ProtectionDomain& domain, CompletionQueue& completions,
                                                                const QueueSizes& sizes) {
-  return std::unique_ptr<QueuePair>(std::make_unique<FakeQueuePair>(
-      *this, static_cast<FakeDomain&>(domain), static_cast<FakeCompletionQueue&>(completions), sizes));
+  return std::unique_ptr<QueuePair>(std::make_unique<FakeQueuePair>(*this, static_cast<FakeDomain&>(domain),
+                                                                    static_cast<FakeCompletionQueue&>(completions), sizes));
 }
 
 void FakeDevice::wake(FakeCompletionQueue& queue) {

@@ -27,8 +27,8 @@ struct FabricOptions {
   bool stops_messages = true;  ///< a key taken back stops the message that uses it
   bool on_demand_paging = false;
   bool dma_buf = false;
-  uint32_t piece_bytes = 16U << 10;  ///< messages are placed in pieces of this size …
-  uint32_t pieces_a_step = 16;       ///< … and so many a step and queue pair
+  uint32_t piece_bytes = 16U << 10;                          ///< messages are placed in pieces of this size …
+  uint32_t pieces_a_step = 16;                               ///< … and so many a step and queue pair
   Duration gives_up_after = std::chrono::milliseconds(500);  ///< retries of what is not acknowledged
   uint64_t lock_limit_bytes = UINT64_MAX;                    ///< registering more fails with ENOMEM
 };
