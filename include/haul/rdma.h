@@ -12,6 +12,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "haul/export.h"
@@ -28,6 +29,9 @@ struct Rail {
   /// Of the port's GID table; absent: the best one by type and address (RoCE v2 before v1; IPv4 before IPv6 before link-local).
   std::optional<uint32_t> gid_index = std::nullopt;
 };
+
+/// "DEVICE", "DEVICE:PORT" or "DEVICE:PORT:GID", for command lines. Errors: invalid.
+HAUL_API Result<Rail> parse_rail(std::string_view text);
 
 /// How a peer is kept from memory that it was not granted.
 enum class RightsBy : uint8_t {
@@ -60,8 +64,8 @@ struct Options {
   uint64_t registration_piece_bytes = uint64_t{1} << 30;
   /// Registers memory without pinning it. Error at registration where a device can't. Needs RightsBy::domains on most devices.
   bool on_demand_paging = false;
-  /// Gives the dma-buf of device memory. Absent: MemoryKind::device is refused. `fd` stays the caller's and may be closed after
-  /// register_memory().
+  /// Gives the dma-buf of device memory, once for each device. Absent: MemoryKind::device is refused. `fd` stays the caller's,
+  /// and is used until the next call, or until register_memory() returned; without windows, until the region's first uses.
   struct ExportedMemory {
     int fd = -1;
     uint64_t offset = 0;

@@ -18,6 +18,7 @@ void FileClient::start() {
   began_ = clock_.now();
   PeerOptions options;
   options.lanes = options_.lanes;
+  options.policy = options_.policy;
   options.connect_timeout = options_.timeout;
   options.on_ready = [this, alive = std::weak_ptr<char>(alive_)](Peer, const Status& status) {
     if (!alive.expired()) on_ready(status);

@@ -14,6 +14,7 @@ namespace haul::object {
 struct ClientOptions {
   Address address;
   uint32_t lanes = 0;
+  TransportPolicy policy = {};
   Duration timeout = std::chrono::seconds(10);  ///< for connecting, and again for the server's welcome
 };
 

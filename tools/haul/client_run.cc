@@ -59,7 +59,8 @@ ClientOutcome run_client(const CommonOptions& common, const Address& address, bo
   const SignalWatch signals([&engine] { (*engine)->wake(); });
   Progress progress(show_progress);
   client = std::make_unique<FileClient>(
-      **engine, system_clock(), object::ClientOptions{.address = address, .lanes = common.lanes, .timeout = common.timeout()},
+      **engine, system_clock(),
+      object::ClientOptions{.address = address, .lanes = common.lanes, .policy = common.policy(), .timeout = common.timeout()},
       [&](object::Channel& channel) { return make_job(channel, **engine); });
   drive(**engine, *client, signals, progress, outcome);
   outcome.failure = client->failure();

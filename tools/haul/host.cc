@@ -9,6 +9,9 @@
 #include <utility>
 #include <vector>
 
+#ifdef HAUL_HAS_RDMA
+#include "haul/rdma.h"
+#endif
 #include "object/failure.h"
 
 namespace haul::tool {
@@ -22,6 +25,47 @@ LogSink make_log(bool verbose, LogLevel least) {
     if (!verbose && record.level < least) return;
     fmt::print(stderr, "haul: {}: {}\n", record.component, object::printable(record.text));
   };
+}
+
+#ifdef HAUL_HAS_RDMA
+Result<std::unique_ptr<Transport>> make_rdma(const CommonOptions& options) {
+  rdma::Options rdma_options;
+  for (const std::string& text : options.rails) {
+    auto rail = rdma::parse_rail(text);
+    if (!rail) return rail.status();
+    rdma_options.rails.push_back(std::move(*rail));
+  }
+  rdma_options.log = make_log(options.verbose, LogLevel::warning);
+  return rdma::make_transport(std::move(rdma_options));
+}
+#else
+Result<std::unique_ptr<Transport>> make_rdma(const CommonOptions&) {
+  return Status(StatusCode::unsupported, "this haul was built without RDMA (libibverbs-dev)");
+}
+#endif
+
+/// What `auto` can't have is told; what was asked for by name is an error.
+Result<std::vector<std::unique_ptr<Transport>>> make_transports(const CommonOptions& options) {
+  std::vector<std::unique_ptr<Transport>> transports;
+  if (options.transport != "tcp") {
+    auto rdma = make_rdma(options);
+    if (rdma) {
+      transports.push_back(std::move(*rdma));
+    } else if (options.transport == "rdma" || !options.rails.empty()) {
+      return rdma.status();
+    } else {
+      fmt::print(stderr, "haul: --transport auto goes without rdma: {}\n", object::printable(rdma.status().message()));
+    }
+  }
+  tcp::Options tcp_options;
+  tcp_options.io = options.io;
+  tcp_options.dead_after = options.timeout();
+  tcp_options.kernel_tls = options.kernel_tls;
+  tcp_options.log = make_log(options.verbose, LogLevel::warning);
+  auto tcp = tcp::make_transport(std::move(tcp_options));
+  if (!tcp) return tcp.status();
+  transports.push_back(std::move(*tcp));
+  return transports;
 }
 
 }  // namespace
@@ -44,13 +88,8 @@ Credentials credentials_of(const CommonOptions& options) {
 
 Result<std::unique_ptr<Engine>> make_engine(const CommonOptions& options, EngineCallbacks callbacks) {
   const Duration timeout = options.timeout();
-  tcp::Options tcp_options;
-  tcp_options.io = options.io;
-  tcp_options.dead_after = timeout;
-  tcp_options.kernel_tls = options.kernel_tls;
-  tcp_options.log = make_log(options.verbose, LogLevel::warning);
-  auto transport = tcp::make_transport(std::move(tcp_options));
-  if (!transport) return transport.status();
+  auto transports = make_transports(options);
+  if (!transports) return transports.status();
 
   EngineOptions engine_options;
   engine_options.integrity = options.integrity ? Integrity::crc32c : Integrity::off;
@@ -66,9 +105,7 @@ Result<std::unique_ptr<Engine>> make_engine(const CommonOptions& options, Engine
   engine_options.on_peer_closed = std::move(callbacks.on_peer_closed);
   engine_options.log = make_log(options.verbose, LogLevel::error);
   engine_options.log_level = options.verbose ? LogLevel::debug : LogLevel::error;
-  std::vector<std::unique_ptr<Transport>> transports;
-  transports.push_back(std::move(*transport));
-  return Engine::create(std::move(engine_options), std::move(transports));
+  return Engine::create(std::move(engine_options), std::move(*transports));
 }
 
 }  // namespace haul::tool

@@ -78,6 +78,15 @@ void add_common(CLI::App& command, CommonOptions& common, bool connects) {
   command.add_option("--io", common.io, "How the kernel is asked: uring, epoll, or prefer (uring, else epoll with a warning)")
       ->transform(CLI::CheckedTransformer(io_names).description(""))
       ->option_text("uring|epoll|prefer [uring]");
+  command
+      .add_option("--transport", common.transport,
+                  "What carries payload: tcp; rdma, or fail; auto: rdma where both sides have it")
+      ->check(CLI::IsMember({"tcp", "rdma", "auto"}).description(""))
+      ->option_text("tcp|rdma|auto [tcp]");
+  command
+      .add_option("--rdma-device", common.rails,
+                  "An RDMA port to use, and its GID; may be repeated. Default: all that are active")
+      ->option_text("DEVICE[:PORT[:GID]]");
   command.add_option("--integrity", common.integrity, "CRC32C of every block this side sends, checked where it lands")
       ->transform(CLI::CheckedTransformer(switch_names).description(""))
       ->option_text("on|off [on]");

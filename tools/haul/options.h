@@ -22,9 +22,16 @@ struct CommonOptions {
   tcp::KernelTls kernel_tls = tcp::KernelTls::automatic;
   bool integrity = true;
   tcp::Io io = tcp::Io::uring;
+  std::string transport = "tcp";   ///< or rdma, auto
+  std::vector<std::string> rails;  ///< DEVICE[:PORT[:GID]]; empty: all that are active
   uint32_t lanes = 0;
   double timeout_s = 10;
 
+  TransportPolicy policy() const {
+    if (transport == "rdma") return {{"rdma"}, {}, {}};
+    if (transport == "auto") return {{}, {"rdma"}, {}};
+    return {};
+  }
   Duration timeout() const { return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(timeout_s)); }
 };
 

@@ -12,9 +12,10 @@ namespace {
 constexpr uint32_t send_slots = 16;
 constexpr uint32_t wanted_send_requests = 512;
 constexpr uint32_t inline_bytes = 256;
+constexpr Duration reason_patience = std::chrono::milliseconds(10);
 
-/// Retries and their time-out such that an unanswered request fails after about this long.
-constexpr uint8_t retries = 7;
+// Seven would be endless with soft-RoCE.
+constexpr uint8_t retries = 6;
 uint8_t timeout_exponent(Duration dead_after) {
   constexpr uint8_t most = 21;
   uint8_t exponent = 10;
@@ -218,12 +219,14 @@ void Connection::progress(TimePoint now, NextPoll next) {
   if (state_ == State::over) return;
   now_ = now;
   if (state_ == State::opened) return;
-  // A failure is looked at twice: the device's own word on it may come a moment later, and is the better reason.
-  const bool known = flushed_;
   take_completions(next);
   if (state_ == State::over) return;
   if (!async_error_.ok()) return end(async_error_);
-  if (flushed_ && known) return end(Status(StatusCode::peer_lost, fmt::format("the queue pair on {} failed", port_.name())));
+  if (flushed_at_) {
+    // The device's own word on why may come a moment later.
+    if (now - *flushed_at_ < reason_patience) return;
+    return end(Status(StatusCode::peer_lost, fmt::format("the queue pair on {} failed", port_.name())));
+  }
   check_time(now);
   check_bye();
   if (state_ == State::over) return;
@@ -233,7 +236,8 @@ void Connection::progress(TimePoint now, NextPoll next) {
 
 std::optional<TimePoint> Connection::next_deadline() const {
   if (state_ == State::over || state_ == State::opened) return std::nullopt;
-  if (dirty_ || flushed_ || !async_error_.ok()) return TimePoint();
+  if (flushed_at_ && async_error_.ok()) return *flushed_at_ + reason_patience;
+  if (dirty_ || !async_error_.ok()) return TimePoint();
   if (state_ == State::joining) return join_deadline_;
   TimePoint next = std::max(last_heard_, last_sent_) + context_.options.probe_every;
   if (!posted_.empty()) next = TimePoint::max();

@@ -63,6 +63,7 @@ class Connection {
   void end(const Status& why);
   /// The device told why the queue pair failed, or will.
   void on_async_error(const Status& why) { async_error_ = why; }
+  bool waits_for_reason() const { return flushed_at_.has_value(); }
 
  private:
   enum class State : uint8_t { opened, joining, ready, over };
@@ -234,8 +235,8 @@ class Connection {
   bool bye_sent_ = false;
   bool bye_heard_ = false;
   Status async_error_;
-  bool probe_ = false;    // a bundle is to go out, though it be empty
-  bool flushed_ = false;  // the queue pair failed, and why is not known yet
+  bool probe_ = false;                   // a bundle is to go out, though it be empty
+  std::optional<TimePoint> flushed_at_;  // the queue pair failed, and why is not known yet
 
   // Signs of life.
   TimePoint last_heard_;

@@ -68,7 +68,7 @@ void Connection::on_completion(const Completion& completion) {
 void Connection::on_failure(const Completion& completion) {
   const bool receive = (completion.id & receive_bit) != 0;
   if (completion.outcome == Outcome::flushed) {
-    flushed_ = true;
+    if (!flushed_at_) flushed_at_ = now_;
     return;
   }
   const std::string text =

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <charconv>
 #include <tuple>
 
 namespace haul::rdma {
@@ -83,6 +84,25 @@ const GidEntry* best_gid(const PortInfo& port) {
   const auto best = std::min_element(port.gids.begin(), port.gids.end(),
                                      [&](const GidEntry& a, const GidEntry& b) { return rank(a) < rank(b); });
   return best == port.gids.end() ? nullptr : &*best;
+}
+
+Result<Rail> parse_rail(std::string_view text) {
+  const Status invalid(StatusCode::invalid,
+                       fmt::format("\"{}\" names no RDMA port: DEVICE, DEVICE:PORT or DEVICE:PORT:GID", text));
+  Rail rail;
+  const auto number = [](std::string_view digits, auto& value) {
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+    return error == std::errc() && end == digits.data() + digits.size();
+  };
+  const size_t first = text.find(':');
+  rail.device = std::string(text.substr(0, first));
+  if (rail.device.empty()) return invalid;
+  if (first == std::string_view::npos) return rail;
+  const std::string_view rest = text.substr(first + 1);
+  const size_t second = rest.find(':');
+  if (!number(rest.substr(0, second), rail.port)) return invalid;
+  if (second != std::string_view::npos && !number(rest.substr(second + 1), rail.gid_index.emplace(0))) return invalid;
+  return rail;
 }
 
 std::string Port::name() const { return fmt::format("{} port {}", owner->device->info().name, number); }

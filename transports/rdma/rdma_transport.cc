@@ -205,7 +205,9 @@ size_t RdmaTransport::poll(TimePoint now, NextPoll next, std::span<Event> events
 
 void RdmaTransport::take_device_events(TimePoint now, NextPoll next) {
   const bool sleeps = next == NextPoll::when_woken;
-  if (!sleeps && now - async_looked_ < async_look_every) return;
+  const bool asked =
+      std::any_of(connections_.begin(), connections_.end(), [](const auto& each) { return each.second->waits_for_reason(); });
+  if (!sleeps && !asked && now - async_looked_ < async_look_every) return;
   async_looked_ = now;
   for (const auto& device : rails_->devices()) {
     device->device->take_completion_events();

@@ -9,6 +9,9 @@
 #include <vector>
 
 #include "base/random.h"
+#ifdef HAUL_HAS_RDMA
+#include "haul/rdma.h"
+#endif
 #include "haul/tcp.h"
 #include "haul_bench/credentials.h"
 #include "measure/usage.h"
@@ -32,6 +35,27 @@ haul::tcp::Options tcp_options(const Settings& settings, const haul::LogSink& lo
   return options;
 }
 
+void log_to_stderr(const haul::LogRecord& record);
+
+#ifdef HAUL_HAS_RDMA
+haul::Result<std::unique_ptr<haul::Transport>> make_rdma(const Settings& settings) {
+  haul::rdma::Options options;
+  if (!settings.rails.empty()) {
+    auto rail = haul::rdma::parse_rail(settings.rails.front());
+    if (!rail) return rail.status();
+    options.rails.push_back(std::move(*rail));
+  }
+  options.log = [](const haul::LogRecord& record) {
+    if (record.level >= haul::LogLevel::warning) log_to_stderr(record);
+  };
+  return haul::rdma::make_transport(std::move(options));
+}
+#else
+haul::Result<std::unique_ptr<haul::Transport>> make_rdma(const Settings&) {
+  return haul::Status(haul::StatusCode::unsupported, "this haul-bench was built without RDMA (libibverbs-dev)");
+}
+#endif
+
 void log_to_stderr(const haul::LogRecord& record) { fmt::print(stderr, "haul-bench: {}: {}\n", record.component, record.text); }
 
 }  // namespace
@@ -51,6 +75,11 @@ haul::Result<std::unique_ptr<haul::Engine>> make_engine(const Settings& settings
   options.log_level = haul::LogLevel::warning;
 
   std::vector<std::unique_ptr<haul::Transport>> transports;
+  if (settings.transport == "rdma") {
+    auto rdma = make_rdma(settings);
+    if (!rdma) return rdma.status();
+    transports.push_back(std::move(rdma).value());
+  }
   auto tcp = haul::tcp::make_transport(tcp_options(settings, [](const haul::LogRecord& record) {
     if (record.level >= haul::LogLevel::warning) log_to_stderr(record);
   }));

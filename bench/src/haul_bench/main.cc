@@ -24,7 +24,13 @@ constexpr int exit_failed = 1;
 constexpr int exit_usage = 2;
 
 void add_shared_options(CLI::App& command, Settings& settings) {
-  command.add_option("--transport", settings.transport, "Backend")->check(CLI::IsMember({"tcp"}))->capture_default_str();
+  command.add_option("--transport", settings.transport, "Backend of payload (rdma: control messages go over tcp)")
+      ->check(CLI::IsMember({"tcp", "rdma"}))
+      ->capture_default_str();
+  command
+      .add_option("--rdma-device", settings.rails,
+                  "RDMA port and GID of this side, DEVICE[:PORT[:GID]], and behind a comma of the receiver it starts")
+      ->delimiter(',');
   command.add_option("--io", settings.io, "How tcp asks the kernel: uring, epoll, or prefer (uring where it works)")
       ->check(CLI::IsMember({"uring", "epoll", "prefer"}))
       ->capture_default_str();

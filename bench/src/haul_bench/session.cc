@@ -61,6 +61,7 @@ Status Session::connect() {
   haul::PeerOptions peer_options;
   peer_options.policy.require = {settings_.transport};
   peer_options.lanes = settings_.lanes;
+  peer_options.policy.require = {settings_.transport};
   peer_options.on_ready = [this, &ready](haul::Peer /*peer*/, const Status& outcome) {
     ready = true;
     if (!outcome.ok()) fail(outcome);

@@ -15,6 +15,7 @@ struct Settings {
 
   // Both sides; a receiver process that we start ourselves is given the same.
   std::string transport = "tcp";
+  std::vector<std::string> rails;   ///< of rdma: DEVICE[:PORT[:GID]]; the second one is a receiver's that we start
   std::string io = "uring";         ///< uring, epoll, prefer
   std::string congestion;           ///< empty: the backend's own choice
   std::string poll = "event";       ///< spin, event

@@ -1,0 +1,351 @@
+// What only the rdma backend promises: rights by windows and domains, faults of devices, several rails, beside another transport.
+#include "contract/fixture.h"
+
+#ifdef HAUL_CONTRACT_RDMA
+
+#include "contract/transport_rig.h"
+#include "rdma/rdma_transport.h"
+
+namespace haul::contract {
+namespace {
+
+constexpr size_t arena_bytes = 1'000'000;
+constexpr auto untouched = std::byte{0xee};
+
+/// Two bare transports, x with a key of y's memory.
+struct Wire {
+  RdmaHarness harness;
+  Rig rig{harness};
+  Rig::Link link = rig.connect();
+  const MemoryRegion& local = rig.region(rig.x, arena_bytes, 1);
+  const MemoryRegion& target = rig.region(rig.y, arena_bytes, 2);
+  LocalGrant granted = rig.grant(rig.y, link.at_y, target);
+
+  explicit Wire(const verbs::FabricOptions& devices = {}, const rdma::Options& options = {}) : harness(1, devices, options) {
+    std::fill(target.bytes().begin(), target.bytes().end(), untouched);
+  }
+  Operation write(uint64_t offset, uint32_t length) {
+    Operation operation;
+    operation.id = rig.next_id();
+    operation.local = &local;
+    operation.local_offset = offset;
+    operation.remote = &granted.remote;
+    operation.remote_offset = offset;
+    operation.length = length;
+    return operation;
+  }
+  /// Puts one large write on the wire and runs until some of it, but not all, is placed.
+  uint64_t start_long_write() {
+    const Operation operation = write(0, 900'000);
+    rig.post_all(rig.x, link.at_x, std::span(&operation, 1));
+    REQUIRE(rig.run([&] { return target.bytes()[0] != untouched; }));
+    REQUIRE(target.bytes()[899'999] == untouched);
+    return operation.id;
+  }
+  /// From now on nothing lands.
+  void check_quiet() {
+    std::fill(target.bytes().begin(), target.bytes().end(), untouched);
+    harness.fabric().hold("x", false);
+    rig.run_for(3s);
+    CHECK(all_bytes_are(target.bytes(), untouched));
+  }
+};
+
+verbs::FabricOptions slow_devices(bool stops_messages) {
+  verbs::FabricOptions options;
+  options.pieces_a_step = 1;
+  options.piece_bytes = 4096;
+  options.stops_messages = stops_messages;
+  return options;
+}
+
+TEST_CASE("a revoke waits for a long write of a peer that plays along", "[rdma]") {
+  Wire wire(slow_devices(false));
+  const uint64_t id = wire.start_long_write();
+  wire.rig.y.transport->revoke(wire.link.at_y, wire.granted.id, wire.rig.now());
+  REQUIRE(wire.rig.run([&] { return wire.rig.y.count(Event::Kind::revoked) == 1; }));
+  CHECK(wire.rig.x.completed(id).value().ok());
+  CHECK_FALSE(wire.rig.y.closed(wire.link.at_y));
+  wire.check_quiet();
+  // The key is stale: the peer's own backend refuses it, and the connection lives on.
+  CHECK(wire.rig.finish(wire.rig.x, wire.link.at_x, wire.write(0, 100)).code() == StatusCode::refused);
+  CHECK_FALSE(wire.rig.x.closed(wire.link.at_x));
+}
+
+TEST_CASE("a revoke ends the queue pair of a peer that does not, where the device does not stop its write", "[rdma]") {
+  Wire wire(slow_devices(false));
+  wire.start_long_write();
+  wire.harness.fabric().hold("x", true);  // stuck in the middle of its message
+  wire.rig.y.transport->revoke(wire.link.at_y, wire.granted.id, wire.rig.now());
+  REQUIRE(wire.rig.run([&] { return wire.rig.y.closed(wire.link.at_y).has_value(); }));
+  CHECK(wire.rig.y.closed(wire.link.at_y)->code() == StatusCode::peer_lost);
+  wire.check_quiet();
+}
+
+TEST_CASE("a revoke takes the key where the device stops the write, and the owner learns of its use", "[rdma]") {
+  Wire wire(slow_devices(true));
+  const uint64_t id = wire.start_long_write();
+  wire.harness.fabric().hold("x", true);
+  wire.rig.y.transport->revoke(wire.link.at_y, wire.granted.id, wire.rig.now());
+  REQUIRE(wire.rig.run([&] { return wire.rig.y.count(Event::Kind::revoked) == 1; }));
+  wire.check_quiet();
+  CHECK(wire.rig.x.completed(id).value().code() == StatusCode::refused);
+  REQUIRE(wire.rig.y.closed(wire.link.at_y));
+  CHECK(wire.rig.y.closed(wire.link.at_y)->code() == StatusCode::refused);
+}
+
+TEST_CASE("without windows each connection has a domain, and rights hold all the same", "[rdma]") {
+  verbs::FabricOptions devices;
+  devices.windows = false;
+  Wire wire(devices);
+  CHECK_THAT(wire.rig.x.transport->describe(wire.link.at_x), Catch::Contains("protection domains"));
+  REQUIRE(wire.rig.finish(wire.rig.x, wire.link.at_x, wire.write(10, 50'000)).ok());
+  wire.rig.y.transport->revoke(wire.link.at_y, wire.granted.id, wire.rig.now());
+  REQUIRE(wire.rig.run([&] { return wire.rig.y.count(Event::Kind::revoked) == 1; }));
+  wire.check_quiet();
+}
+
+TEST_CASE("every fault of a queue pair completes every write, with a reason", "[rdma]") {
+  const auto outcome = GENERATE(rdma::Outcome::retry_exceeded, rdma::Outcome::receiver_not_ready, rdma::Outcome::remote_error,
+                                rdma::Outcome::local_error, rdma::Outcome::fatal);
+  Wire wire;
+  std::vector<Operation> all;
+  for (uint64_t i = 0; i < 10; ++i) all.push_back(wire.write(i * 50'000, 50'000));
+  wire.harness.fabric().fail_next("x", outcome);
+  wire.rig.post_all(wire.rig.x, wire.link.at_x, all);
+  REQUIRE(wire.rig.run([&] { return wire.rig.x.closed(wire.link.at_x).has_value(); }));
+  for (const Operation& each : all) {
+    const Status status = wire.rig.x.completed(each.id).value();
+    CHECK((status.ok() || status.code() == StatusCode::peer_lost));
+    if (!status.ok()) CHECK_FALSE(status.message().empty());
+  }
+  CHECK_THAT(std::string(wire.rig.x.closed(wire.link.at_x)->message()), Catch::Contains("fake0"));
+}
+
+TEST_CASE("a queue pair in error and an overrun completion queue end their connection", "[rdma]") {
+  const bool overrun = GENERATE(false, true);
+  Wire wire;
+  const Operation write = wire.write(0, 500'000);
+  wire.rig.post_all(wire.rig.x, wire.link.at_x, std::span(&write, 1));
+  if (overrun) {
+    wire.harness.fabric().overrun("x");
+  } else {
+    wire.harness.fabric().break_queue_pairs("x");
+  }
+  REQUIRE(wire.rig.run([&] { return wire.rig.x.closed(wire.link.at_x).has_value(); }));
+  CHECK(wire.rig.x.closed(wire.link.at_x)->code() == StatusCode::peer_lost);
+  CHECK(wire.rig.x.completed(write.id).value().code() == StatusCode::peer_lost);
+  REQUIRE(wire.rig.run([&] { return wire.rig.y.closed(wire.link.at_y).has_value(); }));
+}
+
+TEST_CASE("large regions are registered in pieces, and moved and granted across their borders", "[rdma]") {
+  rdma::Options options;
+  options.registration_piece_bytes = 128U << 10;
+  Wire wire({}, options);
+  REQUIRE(wire.harness.fabric().registrations() > 10);
+  REQUIRE(wire.rig.finish(wire.rig.x, wire.link.at_x, wire.write(1, 900'000)).ok());
+  CHECK(same(wire.local.bytes().subspan(1, 900'000), wire.target.bytes().subspan(1, 900'000)));
+  Operation read = wire.write(5, 800'000);
+  read.op = Op::read;
+  read.crc32c = 0;
+  CHECK(wire.rig.finish(wire.rig.x, wire.link.at_x, read).ok());
+}
+
+TEST_CASE("a range inside registered memory shares its registration, until that ends", "[rdma]") {
+  RdmaHarness harness;
+  const auto transport = harness.make_transport("x");
+  std::vector<std::byte> memory(100'000);
+  auto whole = transport->register_memory(memory, MemoryKind::host).value();
+  CHECK(harness.fabric().registrations() == 1);
+  const auto part = transport->register_memory(std::span(memory).subspan(1000, 5000), MemoryKind::host).value();
+  CHECK(harness.fabric().registrations() == 1);
+  whole.reset();  // the memory may be mapped anew now: what was registered says nothing about it
+  const auto again = transport->register_memory(memory, MemoryKind::host).value();
+  CHECK(harness.fabric().registrations() == 2);
+}
+
+TEST_CASE("too little lockable memory names the limit and the remedy", "[rdma]") {
+  verbs::FabricOptions devices;
+  devices.lock_limit_bytes = 1'000'000;
+  RdmaHarness harness(1, devices);
+  const auto transport = harness.make_transport("x");
+  std::vector<std::byte> memory(2'000'000);
+  const auto region = transport->register_memory(memory, MemoryKind::host);
+  CHECK(region.status().code() == StatusCode::exhausted);
+  CHECK_THAT(std::string(region.status().message()), Catch::Contains("RLIMIT_MEMLOCK") && Catch::Contains("ulimit -l"));
+}
+
+TEST_CASE("device memory is registered by dma-buf, and on-demand paging where it is there", "[rdma]") {
+  std::vector<std::byte> memory(100'000);
+  verbs::FabricOptions devices;
+  devices.dma_buf = devices.on_demand_paging = true;
+  rdma::Options options;
+  options.on_demand_paging = true;
+  options.export_device_memory = [](std::span<std::byte>) { return rdma::Options::ExportedMemory{7, 0}; };
+  RdmaHarness harness(1, devices, options);
+  const auto transport = harness.make_transport("x");
+  CHECK(transport->capabilities().handles_device_memory);
+  const auto on_device = transport->register_memory(memory, MemoryKind::device);
+  REQUIRE(on_device.ok());
+  CHECK(harness.fabric().dma_bufs() == 1);
+  std::vector<std::byte> host(100'000);
+  const auto paged = transport->register_memory(host, MemoryKind::host);
+  REQUIRE(paged.ok());
+  CHECK(harness.fabric().on_demand_registrations() == 1);
+
+  RdmaHarness plain;
+  CHECK(plain.make_transport("x")->register_memory(memory, MemoryKind::device).status().code() == StatusCode::unsupported);
+  rdma::Options wants_paging;
+  wants_paging.on_demand_paging = true;
+  wants_paging.rails = {{"fake0"}};
+  const auto without = rdma::RdmaTransport::make(plain.fabric().make_verbs("y"), wants_paging);
+  CHECK(without.status().code() == StatusCode::unsupported);
+}
+
+TEST_CASE("a mistyped device and a port that is down are errors", "[rdma]") {
+  RdmaHarness harness;
+  rdma::Options options;
+  options.rails = {{"fake9"}};
+  auto made = rdma::RdmaTransport::make(harness.fabric().make_verbs("x"), options);
+  CHECK(made.status().code() == StatusCode::unavailable);
+  CHECK_THAT(std::string(made.status().message()), Catch::Contains("fake9"));
+  options.rails = {{"fake0", 2}};
+  CHECK(rdma::RdmaTransport::make(harness.fabric().make_verbs("x"), options).status().code() == StatusCode::invalid);
+  options.rails = {{"fake0", 1, 7}};
+  CHECK(rdma::RdmaTransport::make(harness.fabric().make_verbs("x"), options).status().code() == StatusCode::invalid);
+  { const auto opened = harness.fabric().make_verbs("x")->open("fake0"); }
+  harness.fabric().set_port("x", "fake0", false);
+  for (const auto& rails : {std::vector<rdma::Rail>{{"fake0"}}, std::vector<rdma::Rail>{}}) {
+    options.rails = rails;
+    made = rdma::RdmaTransport::make(harness.fabric().make_verbs("x"), options);
+    CHECK(made.status().code() == StatusCode::unavailable);
+    CHECK_THAT(std::string(made.status().message()), Catch::Contains("down"));
+  }
+}
+
+TEST_CASE("authenticated engines use it only where plain links are accepted", "[rdma]") {
+  RdmaHarness harness;
+  const auto transport = harness.make_transport("x");
+  REQUIRE(transport->secure(nullptr, Protection::encrypted).ok());
+  CHECK(transport->open({}, harness.clock().now()).status().code() == StatusCode::refused);
+  ConnectOptions accepts;
+  accepts.protection = Protection::plain;
+  const auto endpoint = transport->open(accepts, harness.clock().now());
+  REQUIRE(endpoint.ok());
+  transport->close(endpoint.value().connection, CloseMode::abort, harness.clock().now());
+}
+
+/// Two engines over two rails.
+struct Rails {
+  RdmaHarness harness;
+  Pair pair;
+  Buffer local = allocate_filled(pair.a, 8'000'000, 1);
+  Buffer target = allocate(pair.b, 8'000'000);
+  RemoteBuffer remote = grant(pair.to_a, target.slice());
+
+  explicit Rails(PeerOptions options)
+      : harness(1,
+                [] {
+                  verbs::FabricOptions devices;
+                  devices.devices = {"fake0", "fake1"};
+                  return devices;
+                }()),
+        pair(harness.connected_pair(std::move(options))) {}
+  size_t lanes_over(std::string_view text) {
+    size_t count = 0;
+    for (const LaneStats& lane : pair.to_b.stats().lanes) count += lane.description.find(text) != std::string::npos ? 1 : 0;
+    return count;
+  }
+  void put_ok() {
+    std::fill(target.bytes().begin(), target.bytes().end(), untouched);
+    finish_ok(harness, pair.to_b.put(local.slice(), remote.slice()));
+    CHECK(same(local.bytes(), target.bytes()));
+  }
+};
+
+PeerOptions asking(uint32_t lanes, TransportPolicy policy = {}) {
+  PeerOptions options;
+  options.lanes = lanes;
+  options.policy = std::move(policy);
+  return options;
+}
+
+TEST_CASE("lanes go over the rails in turn, and over the one that is left", "[rdma]") {
+  Rails rails(asking(4, {{"rdma"}, {}, {}}));
+  CHECK(rails.lanes_over("fake0 port 1") == 2);
+  CHECK(rails.lanes_over("fake1 port 1") == 2);
+  rails.put_ok();
+  const Transfer put = rails.pair.to_b.put(rails.local.slice(), rails.remote.slice());
+  run_rounds(rails.harness, 3);
+  rails.harness.fabric().set_port("a", "fake0", false);
+  finish_ok(rails.harness, put);
+  CHECK(rails.harness.run([&] { return rails.lanes_over("fake1 port 1") == 4; }));
+  rails.harness.fabric().set_port("a", "fake0", true);
+  rails.put_ok();
+  CHECK(rails.pair.a.inbox.closed.empty());
+}
+
+TEST_CASE("with no rail left payload goes over the other transport, and comes back", "[rdma]") {
+  Rails rails(asking(2));
+  CHECK_THAT(rails.pair.to_b.explain(), Catch::Contains("rdma: chosen for payload"));
+  const Transfer put = rails.pair.to_b.put(rails.local.slice(), rails.remote.slice());
+  run_rounds(rails.harness, 3);
+  for (const char* device : {"fake0", "fake1"}) rails.harness.fabric().set_port("a", device, false);
+  finish_ok(rails.harness, put);
+  CHECK(same(rails.local.bytes(), rails.target.bytes()));
+  rails.put_ok();
+  CHECK(rails.lanes_over("fake0") + rails.lanes_over("fake1") == 0);
+  for (const char* device : {"fake0", "fake1"}) rails.harness.fabric().set_port("a", device, true);
+  CHECK(rails.harness.run([&] { return rails.lanes_over("rdma over") == 2; }));
+  rails.put_ok();
+}
+
+TEST_CASE("where rdma is required nothing goes over the other transport", "[rdma]") {
+  Rails rails(asking(1, {{"rdma"}, {}, {}}));
+  CHECK_THAT(rails.pair.to_b.explain(), Catch::Contains("control: carries the control messages, no payload"));
+  const Transfer put = rails.pair.to_b.put(rails.local.slice(), rails.remote.slice());
+  run_rounds(rails.harness, 3);
+  for (const char* device : {"fake0", "fake1"}) rails.harness.fabric().set_port("a", device, false);
+  const Status status = finish(rails.harness, put);
+  CHECK(status.code() == StatusCode::peer_lost);
+}
+
+TEST_CASE("where rdma can't be had, require fails and prefer goes on, aloud", "[rdma]") {
+  const bool required = GENERATE(true, false);
+  RdmaHarness harness;
+  Node& a = harness.start("a");
+  Node& b = harness.start("b");
+  harness.fabric().set_port("b", "fake0", false);
+  PeerOptions options = asking(1);
+  if (required) {
+    options.policy.require = {"rdma"};
+  } else {
+    options.policy.prefer = {"rdma"};
+  }
+  std::optional<Status> outcome;
+  options.on_ready = [&outcome](Peer, const Status& status) { outcome = status; };
+  const auto peer = a->connect(b.address, options);
+  REQUIRE(peer.ok());
+  REQUIRE(harness.run([&] { return outcome.has_value(); }));
+  INFO(outcome->to_string());
+  if (required) {
+    CHECK_FALSE(outcome->ok());
+    CHECK_THAT(std::string(outcome->message()), Catch::Contains("rdma"));
+  } else {
+    CHECK(outcome->ok());
+    CHECK_THAT(peer.value().explain(), Catch::Contains("rdma: the peer refuses"));
+  }
+}
+
+TEST_CASE("a forbidden transport is not used, and rdma alone cannot connect", "[rdma]") {
+  RdmaHarness harness;
+  Pair pair = harness.connected_pair(asking(1, {{}, {}, {"rdma"}}));
+  CHECK_THAT(pair.to_b.explain(), Catch::Contains("rdma: forbidden by policy") && Catch::Contains("control: chosen"));
+  const auto alone = pair.a->connect(pair.b.address, asking(1, {{}, {}, {"control"}}));
+  CHECK(alone.status().code() == StatusCode::refused);
+}
+
+}  // namespace
+}  // namespace haul::contract
+
+#endif
