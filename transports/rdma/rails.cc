@@ -132,6 +132,10 @@ Result<OpenDevice*> Rails::open(Verbs& verbs, const std::string& name, const Opt
   auto entry = std::make_unique<OpenDevice>();
   entry->device = std::move(*device);
   const DeviceInfo& info = entry->device->info();
+  if (info.iwarp) {
+    return Status(StatusCode::unsupported,
+                  fmt::format("{} is an iWARP device, whose queue pairs need the RDMA connection manager", name));
+  }
   if (options.on_demand_paging && !info.on_demand_paging) {
     return Status(StatusCode::unsupported, fmt::format("{} has no on-demand paging: leave it off", name));
   }
