@@ -105,6 +105,7 @@ struct Encoder {
     out.put_bytes(m.payload);
   }
   void operator()(const Abandon& m) const { out.put(m.serial); }
+  void operator()(const Notified& m) const { out.put(m.serial); }
   void operator()(const Verify& m) const {
     out.put(m.check);
     out.put(m.grant);
@@ -203,6 +204,7 @@ void read(base::ByteReader& in, Notify& m, bool&) {
   m.payload = in.get_bytes(in.left());
 }
 void read(base::ByteReader& in, Abandon& m, bool&) { m.serial = in.get<uint64_t>(); }
+void read(base::ByteReader& in, Notified& m, bool&) { m.serial = in.get<uint64_t>(); }
 void read(base::ByteReader& in, Verify& m, bool&) {
   m.check = in.get<uint64_t>();
   m.grant = in.get<uint64_t>();

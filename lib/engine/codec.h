@@ -86,6 +86,10 @@ struct Notify {
 struct Abandon {
   uint64_t serial = 0;
 };
+/// A Notify came over another lane than the first: it need not be sent again when that lane dies.
+struct Notified {
+  uint64_t serial = 0;
+};
 
 /// Asks the owner of granted memory for the checksum of a range: for transports that carry none.
 struct Verify {
@@ -112,7 +116,7 @@ struct Goodbye {
 };
 
 using Control = std::variant<Hello, LaneOpen, LaneAccept, LaneRefuse, LaneClosed, GrantMade, GrantExtended, GrantRevoked,
-                             UserMessage, Notify, Abandon, Verify, Verified, Ping, Pong, Goodbye>;
+                             UserMessage, Notify, Abandon, Verify, Verified, Ping, Pong, Goodbye, Notified>;
 
 /// The message's bytes. Texts longer than their limits are cut; everything else is the caller's to keep within limits.
 std::vector<std::byte> encode(const Control& message);

@@ -214,7 +214,7 @@ void EngineCore::dispatch(uint32_t transport, const Event& event) {
     case Event::Kind::landed: return on_landed(peer, lane, event);
     case Event::Kind::completed: return on_completed(peer, lane, event);
     case Event::Kind::revoked: return on_revoked(peer, lane, event.id);
-    case Event::Kind::message: return on_message(peer, event.payload);
+    case Event::Kind::message: return on_message(peer, lane, event.payload);
     case Event::Kind::aging: return on_aging(peer, lane);
     case Event::Kind::writable: lane.blocked = false; return flush_control(peer);
     case Event::Kind::closed: links_[transport].erase(found); return on_closed(peer, lane, event.status);

@@ -156,6 +156,8 @@ class EngineCore {
   void finish(PeerEntry* peer, TransferState& transfer, Status status);
   void on_all_posted(PeerEntry& peer, TransferState& transfer);
   void send_notification(PeerEntry& peer, TransferState& transfer, uint32_t count);
+  bool notify_beside_payload(PeerEntry& peer, const TransferState& transfer, const engine::Notify& message);
+  void notify_again(PeerEntry& peer, const LaneState& lane);
   void set_transfer_timer(TransferState& transfer, TimePoint when);
   void clear_transfer_timer(TransferState& transfer);
   void on_transfer_timer(TransferState& transfer);
@@ -176,7 +178,8 @@ class EngineCore {
   // messages.cc
   void send_control(PeerEntry& peer, const engine::Control& message);
   void flush_control(PeerEntry& peer);
-  void on_message(PeerEntry& peer, std::span<const std::byte> payload);
+  void on_message(PeerEntry& peer, const LaneState& lane, std::span<const std::byte> payload);
+  void confirm(PeerEntry& peer, const LaneState& lane, uint64_t serial);
   void handle(PeerEntry& peer, const engine::Control& message);
   void deliver(PeerEntry& peer, std::span<const std::byte> payload, bool notification);
 

@@ -252,6 +252,7 @@ void EngineCore::on_closed(PeerEntry& peer, LaneState& lane, const Status& statu
   // It used what it was not granted: no other lane of it is to be trusted.
   if (status.code() == StatusCode::refused && !was_opening) return lose(peer, status);
   if (!status.ok()) log(LogLevel::warning, fmt::format("peer {}: lane {} is lost: {}", peer.id, lane.number, status.message()));
+  notify_again(peer, lane);
   send_control(peer, engine::LaneClosed{lane.number});
   lane.confirm_deadline = now_ + options_.peer_timeout;
   set_timer(*lane.confirm_deadline, Timer{TimerKind::lane, peer.id, lane.number});

@@ -56,11 +56,24 @@ Status EngineCore::send_message(uint64_t peer_id, std::span<const std::byte> mes
   return {};
 }
 
-void EngineCore::on_message(PeerEntry& peer, std::span<const std::byte> payload) {
+void EngineCore::on_message(PeerEntry& peer, const LaneState& lane, std::span<const std::byte> payload) {
   if (peer.phase == PeerPhase::losing) return;
   auto message = engine::decode(payload);
   if (!message) return lose(peer, message.status());
+  if (lane.number != 0) {
+    const auto* notify = std::get_if<engine::Notify>(&*message);
+    if (notify == nullptr && !std::holds_alternative<engine::Notified>(*message)) {
+      return lose(peer, Status(StatusCode::protocol, "the peer sent a message of the first lane over another one"));
+    }
+    if (notify != nullptr) confirm(peer, lane, notify->serial);
+  }
   handle(peer, *message);
+}
+
+// On the same lane, where it travels with answers. Lost with the lane, it costs a repetition.
+void EngineCore::confirm(PeerEntry& peer, const LaneState& lane, uint64_t serial) {
+  const engine::Notified message{serial};
+  if (!lane.transport->send(lane.connection, engine::encode(message), now_)) send_control(peer, message);
 }
 
 void EngineCore::handle(PeerEntry& peer, const engine::Control& message) {
@@ -91,6 +104,10 @@ void EngineCore::handle(PeerEntry& peer, const engine::Control& message) {
     void operator()(const engine::Notify& m) const {
       const auto ready = peer.landings.announced(m.serial, m.count, m.payload);
       if (ready) core.deliver(peer, *ready, true);
+    }
+    void operator()(const engine::Notified& m) const {
+      peer.unconfirmed.erase(m.serial);
+      core.leave_if_idle(peer);
     }
     void operator()(const engine::Abandon& m) const { peer.landings.abandoned(m.serial); }
     void operator()(const engine::Verify& m) const { core.on_verify(peer, m); }

@@ -76,6 +76,11 @@ struct PeerEntry {
   base::IntrusiveList<detail::TransferState, transfer::InPeer> transfers;
   uint64_t next_notify_serial = 1;
   uint64_t open_notifications = 0;
+  struct SentNotification {
+    memory::LaneNumber lane = 0;
+    std::vector<std::byte> message;
+  };
+  std::unordered_map<uint64_t, SentNotification> unconfirmed;  // by serial: went over a lane that may die without its peer
 
   uint64_t progress = 0;  // last seen sign of life
   TimePoint progress_at;

@@ -14,6 +14,9 @@ using transfer::Phase;
 namespace {
 
 // Fewer than what a receiver may have open (LandingTracker::max_open), so that a burst of them is never a fault.
+// Notifications that the peer has not confirmed; more go over the first lane.
+constexpr size_t max_unconfirmed = 1024;
+
 constexpr uint64_t max_open_notifications = 2048;
 
 template <typename T>
@@ -196,7 +199,34 @@ void EngineCore::on_all_posted(PeerEntry& peer, TransferState& transfer) {
 void EngineCore::send_notification(PeerEntry& peer, TransferState& transfer, uint32_t count) {
   transfer.notify_sent = true;
   ++stats_.messages_sent;
-  send_control(peer, engine::Notify{transfer.notify_serial, count, *transfer.notify});
+  const engine::Notify message{transfer.notify_serial, count, *transfer.notify};
+  if (!notify_beside_payload(peer, transfer, message)) send_control(peer, message);
+}
+
+// Lanes of another kind than the first are faster: the notification goes with the payload. It is kept until the peer has it.
+bool EngineCore::notify_beside_payload(PeerEntry& peer, const TransferState& transfer, const engine::Notify& message) {
+  if (peer.data_lanes.empty() || peer.unconfirmed.size() >= max_unconfirmed) return false;
+  const auto* record = transfer.outstanding.front();
+  const LaneState* last = record != nullptr ? peer.lane(record->lane) : nullptr;
+  const schedule::Lane& lane = last != nullptr && last->ready ? *last : *peer.data_lanes.front();
+  if (lane.transport == peer.lanes.front()->transport) return false;
+  auto bytes = engine::encode(message);
+  if (bytes.size() > lane.transport->capabilities().max_message_bytes) return false;
+  if (!lane.transport->send(lane.connection, bytes, now_)) return false;
+  peer.unconfirmed.emplace(message.serial, PeerEntry::SentNotification{lane.number, std::move(bytes)});
+  return true;
+}
+
+// The peer delivers each once, though it may have come already.
+void EngineCore::notify_again(PeerEntry& peer, const LaneState& lane) {
+  for (auto it = peer.unconfirmed.begin(); it != peer.unconfirmed.end();) {
+    if (it->second.lane != lane.number) {
+      ++it;
+      continue;
+    }
+    if (auto message = engine::decode(it->second.message)) send_control(peer, *message);
+    it = peer.unconfirmed.erase(it);
+  }
 }
 
 void EngineCore::cancel(TransferState& transfer) {

@@ -300,6 +300,27 @@ TEST_CASE("with no rail left payload goes over the other transport, and comes ba
   rails.put_ok();
 }
 
+TEST_CASE("a notification goes with the payload, and is delivered once though its lane dies", "[rdma]") {
+  for (uint64_t round = 0; round < 12; ++round) {
+    CAPTURE(round);
+    Rails rails(asking(2));
+    TransferOptions options;
+    options.notify = bytes_of("all there");
+    const Transfer put = rails.pair.to_b.put(rails.local.slice(0, 300'000), rails.remote.slice(0, 300'000), std::move(options));
+    run_rounds(rails.harness, 2 + 2 * round);
+    rails.harness.fabric().break_queue_pairs(round % 2 == 0 ? "a" : "b");
+    finish_ok(rails.harness, put);
+    REQUIRE(rails.harness.run([&] { return !rails.pair.b.inbox.letters.empty(); }));
+    CHECK(same(rails.local.bytes().first(300'000), rails.target.bytes().first(300'000)));
+    rails.harness.run_for(1s);
+    REQUIRE(rails.pair.b.inbox.letters.size() == 1);
+    CHECK(text_of(rails.pair.b.inbox.letters[0].payload) == "all there");
+    rails.pair.to_b.close();
+    REQUIRE(rails.harness.run([&] { return !rails.pair.a.inbox.closed.empty(); }));
+    CHECK(rails.pair.a.inbox.closed[0].second.ok());
+  }
+}
+
 TEST_CASE("where rdma is required nothing goes over the other transport", "[rdma]") {
   Rails rails(asking(1, {{"rdma"}, {}, {}}));
   CHECK_THAT(rails.pair.to_b.explain(), Catch::Contains("control: carries the control messages, no payload"));

@@ -54,7 +54,8 @@ std::vector<Control> one_of_each() {
           Verified{1, true, 0xdeadbeef},
           Ping{5},
           Pong{5},
-          Goodbye{StatusCode::exhausted, "too many peers"}};
+          Goodbye{StatusCode::exhausted, "too many peers"},
+          Notified{12}};
 }
 
 }  // namespace

@@ -135,7 +135,7 @@ haul::Result<Report> measure_mode(Session& session, const Settings& settings) {
 haul::Result<Report> measure(Session& session, const Settings& settings) {
   // The lane's description names the congestion control in force; it is read before a failure could take the peer away.
   const haul::PeerStats stats = session.peer().stats();
-  const std::string path = stats.lanes.empty() ? std::string() : stats.lanes.front().description;
+  const std::string path = stats.lanes.empty() ? std::string() : stats.lanes.back().description;
   if (path.find(settings.congestion) == std::string::npos) {
     return haul::Status(haul::StatusCode::unsupported, "--congestion " + settings.congestion + " is not in force: " + path +
                                                            "; see net.ipv4.tcp_available_congestion_control");
