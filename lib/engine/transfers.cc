@@ -207,13 +207,13 @@ void EngineCore::send_notification(PeerEntry& peer, TransferState& transfer, uin
 bool EngineCore::notify_beside_payload(PeerEntry& peer, const TransferState& transfer, const engine::Notify& message) {
   if (peer.data_lanes.empty() || peer.unconfirmed.size() >= max_unconfirmed) return false;
   const auto* record = transfer.outstanding.front();
-  const LaneState* last = record != nullptr ? peer.lane(record->lane) : nullptr;
+  const schedule::Lane* last = record != nullptr ? peer.lane(record->lane) : nullptr;
   const schedule::Lane& lane = last != nullptr && last->ready ? *last : *peer.data_lanes.front();
   if (lane.transport == peer.lanes.front()->transport) return false;
   auto bytes = engine::encode(message);
   if (bytes.size() > lane.transport->capabilities().max_message_bytes) return false;
   if (!lane.transport->send(lane.connection, bytes, now_)) return false;
-  peer.unconfirmed.emplace(message.serial, PeerEntry::SentNotification{lane.number, std::move(bytes)});
+  peer.unconfirmed.insert_or_assign(message.serial, PeerEntry::SentNotification{lane.number, std::move(bytes)});
   return true;
 }
 
@@ -267,7 +267,8 @@ void EngineCore::finish_if_over(PeerEntry& peer, TransferState& transfer) {
   if (!transfer.outstanding.empty() || transfer.phase == Phase::done || transfer.phase == Phase::waiting) return;
   if (transfer.phase == Phase::running) {
     if (transfer.has_work()) return;
-    if (transfer.notify && !transfer.notify_sent) send_notification(peer, transfer, 0);
+    // Writes that moved to a lane which reports no landings are not counted there: a notification sent before is overtaken.
+    if (transfer.notify && (!transfer.notify_sent || transfer.notify_after_completion)) send_notification(peer, transfer, 0);
     return finish(&peer, transfer, Status());
   }
   drop_unposted(transfer);

@@ -141,7 +141,7 @@ class RdmaHarness final : public Harness {
   rdma::Options options_;
 };
 
-/// The rdma backend over this machine's devices, in real time, beside tcp. Nodes use the devices of one parity in turn: those of
+/// The rdma backend over this machine's devices, in real time, beside tcp. Nodes use every other device in turn: those of
 /// scripts/soft-roce.sh are the two ends of cables.
 class RdmaDeviceHarness final : public TcpHarnessBase {
  public:

@@ -1,4 +1,4 @@
-// What only the rdma backend promises: rights by windows and domains, faults of devices, several rails, beside another transport.
+// What only the rdma backend promises: rights by windows and domains, faults of devices, rails, life beside another transport.
 #include "contract/fixture.h"
 
 #ifdef HAUL_CONTRACT_RDMA

@@ -94,7 +94,7 @@ void Connection::take_back(uint32_t number, Grant& grant) {
   dirty_ = true;
 }
 
-/// The peer did not let go of it in time. Its next use fails; one under way is stopped by the device, or by the end of the queue pair.
+/// The peer did not let go of it in time. Its next use fails; one under way is stopped by the device, or by our end.
 void Connection::force_back(uint32_t number, Grant& grant) {
   if (port_.owner->device->info().stops_messages) return take_back(number, grant);
   end(Status(StatusCode::peer_lost,

@@ -1,6 +1,6 @@
 // A fake of RDMA devices and of the fabric between them, inside one process: for the rdma backend's tests.
 //
-// It checks what devices check (keys, ranges, rights, protection domains, queue pairs of windows) and breaks as they break. Work
+// It checks what devices check (keys, ranges, rights, domains, queue pairs of windows) and breaks as they break. Work
 // moves in step(), in order on each queue pair. The same seed and calls give the same events.
 #pragma once
 
