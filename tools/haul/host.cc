@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "object/failure.h"
+#include "print.h"
 
 namespace haul::tool {
 
@@ -20,7 +21,7 @@ namespace {
 LogSink make_log(bool verbose, LogLevel least) {
   return [verbose, least](const LogRecord& record) {
     if (!verbose && record.level < least) return;
-    fmt::print(stderr, "haul: {}: {}\n", record.component, object::printable(record.text));
+    print(stderr, "haul: {}: {}\n", record.component, object::printable(record.text));
   };
 }
 

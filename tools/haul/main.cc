@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
+#include <cstdio>
 #include <map>
 #include <string>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "commands.h"
 #include "object/url.h"
 #include "outcome.h"
+#include "print.h"
 #include "signals.h"
 
 namespace haul::tool {
@@ -197,6 +199,13 @@ void raise_descriptor_limit() {
   setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+/// Whoever reads the output relies on it: what did not get out is a failure.
+int with_output_written(int code) {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return code;
+  print(stderr, "haul: not all of the output could be written: is its disk full, or its reader gone?\n");
+  return code == exit_ok ? exit_transfer : code;
+}
+
 int main_checked(int argc, char** argv) {
   CLI::App app("haul moves model weights and other bulk data between machines.");
   app.set_version_flag("--version", fmt::format("haul {}", version()));
@@ -213,7 +222,7 @@ int main_checked(int argc, char** argv) {
     return app.exit(error) == 0 ? exit_ok : exit_usage;
   }
   raise_descriptor_limit();
-  return run(app, line);
+  return with_output_written(run(app, line));
 }
 
 }  // namespace
