@@ -192,7 +192,7 @@ void sample_socket(int fd, PathSample& sample) noexcept {
 Result<base::UniqueFd> listen_on(const Endpoint& endpoint, bool both_families, const Options& options) {
   const auto failed = [&endpoint](int error) {
     const StatusCode code = error == EACCES ? StatusCode::refused : StatusCode::unavailable;
-    return Status::from_errno(code, error, fmt::format("cannot listen on {}", endpoint.to_string()));
+    return Status::from_errno(code, error, fmt::format("cannot listen on {}{}", endpoint.to_string(), remedy(error)));
   };
   auto made = make_socket(endpoint.family(), options);
   if (!made.ok()) return made;
@@ -214,6 +214,20 @@ StatusCode code_of(int error) noexcept {
     case EACCES:
     case EPERM: return StatusCode::refused;
     default: return StatusCode::unavailable;
+  }
+}
+
+std::string_view remedy(int error) noexcept {
+  switch (error) {
+    case ECONNREFUSED: return " (nothing listens there: check the port, and that the server runs)";
+    case EHOSTUNREACH:
+    case ENETUNREACH: return " (no way leads there: check the address and the network)";
+    case ETIMEDOUT: return " (no answer: check the address, and firewalls on the way)";
+    case EADDRINUSE: return " (something listens there already: choose another port)";
+    case EADDRNOTAVAIL: return " (this machine does not have that address)";
+    case EACCES:
+    case EPERM: return " (not permitted: ports below 1024 need privileges, and a firewall may forbid it)";
+    default: return "";
   }
 }
 

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/unique_fd.h"
@@ -66,5 +67,7 @@ Result<base::UniqueFd> listen_on(const Endpoint& endpoint, bool both_families, c
 
 /// The reaction that an errno of a connection calls for.
 StatusCode code_of(int error) noexcept;
+/// What to do about a connect or a listen that failed so, as " (…)" behind what was tried; empty where there is no advice.
+std::string_view remedy(int error) noexcept;
 
 }  // namespace haul::tcp
