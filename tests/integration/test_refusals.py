@@ -89,6 +89,15 @@ class NobodyThere(HaulTest):
             with self.subTest(arguments=arguments):
                 self.fails(Haul.run(*arguments), 4, "--insecure", within_s=5)
 
+    @needs_root
+    def test_localhost_is_this_machine(self):
+        """Whatever the name leads to here: without credentials nothing else is spoken to."""
+        hosts = self.folder / "hosts"
+        hosts.write_text("192.0.2.1 localhost\n")
+        prefix = ["unshare", "-m", "sh", "-c", f'mount --bind {hosts} /etc/hosts && exec "$0" "$@"']
+        outcome = Haul.run("probe", "--timeout", "3", "localhost:5", prefix=prefix)
+        self.fails(outcome, 3, "localhost", "does not resolve")
+
     def test_address_in_use(self):
         server = self.serve()
         outcome = Haul.run("serve", "--listen", f"127.0.0.1:{server.port}", "--root", self.root)

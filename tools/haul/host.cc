@@ -44,6 +44,7 @@ Credentials credentials_of(const CommonOptions& options) {
 }
 
 Result<std::unique_ptr<Engine>> make_engine(const CommonOptions& options, EngineCallbacks callbacks) {
+  if (options.insecure) fmt::print(stderr, "haul: warning: --insecure: peers are not authenticated, data is not encrypted\n");
   const Duration timeout = options.timeout();
   tcp::Options tcp_options;
   tcp_options.io = options.io;

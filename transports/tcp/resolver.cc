@@ -43,6 +43,8 @@ Result<std::vector<Endpoint>> look_up(const Address& address, int flags) {
     Endpoint endpoint;
     std::memcpy(&endpoint.storage, entry->ai_addr, entry->ai_addrlen);
     endpoint.bytes = entry->ai_addrlen;
+    // Engines without credentials talk to this name because it is this machine (RFC 6761 section 6.3), whatever DNS says.
+    if (address.host == "localhost" && !endpoint.is_loopback()) continue;
     endpoints.push_back(endpoint);
   }
   if (endpoints.empty()) return lookup_failed(address, EAI_NONAME, 0);

@@ -86,6 +86,17 @@ bool Endpoint::is_loopback() const noexcept {
   return IN6_IS_ADDR_LOOPBACK(&v6) || (IN6_IS_ADDR_V4MAPPED(&v6) && v6.s6_addr[12] == 127);
 }
 
+uint64_t Endpoint::network() const noexcept {
+  if (family() == AF_INET) return as_v4(*this).sin_addr.s_addr;
+  if (family() != AF_INET6) return 0;
+  const in6_addr& v6 = as_v6(*this).sin6_addr;
+  uint64_t first_half = 0;
+  uint32_t mapped = 0;
+  std::memcpy(&first_half, v6.s6_addr, sizeof(first_half));
+  std::memcpy(&mapped, &v6.s6_addr[12], sizeof(mapped));
+  return IN6_IS_ADDR_V4MAPPED(&v6) ? mapped : first_half;
+}
+
 Address Endpoint::address() const {
   std::array<char, INET6_ADDRSTRLEN> text{};
   if (family() == AF_INET) {

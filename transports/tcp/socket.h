@@ -29,6 +29,8 @@ struct Endpoint {
   bool is_loopback() const noexcept;
   Address address() const;
   std::string to_string() const { return address().to_string(); }
+  /// What one stranger hardly has many of: an IPv4 address, or the first half of an IPv6 address.
+  uint64_t network() const noexcept;
 };
 
 Endpoint local_endpoint(int fd);
