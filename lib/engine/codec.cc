@@ -118,6 +118,8 @@ struct Encoder {
     out.put(static_cast<uint8_t>(m.code));
     out.put_text(cut(m.reason, max_text_bytes));
   }
+  void operator()(const ControlMove& m) const { out.put(m.lane); }
+  void operator()(const ControlMoved& m) const { out.put(m.lane); }
 };
 
 std::vector<std::byte> get_blob(base::ByteReader& in, bool& sound) {
@@ -216,6 +218,8 @@ void read(base::ByteReader& in, Goodbye& m, bool& sound) {
   m.code = sound ? static_cast<StatusCode>(code) : StatusCode::protocol;
   m.reason = get_text(in, max_text_bytes, sound);
 }
+void read(base::ByteReader& in, ControlMove& m, bool&) { m.lane = in.get<uint32_t>(); }
+void read(base::ByteReader& in, ControlMoved& m, bool&) { m.lane = in.get<uint32_t>(); }
 
 template <size_t index>
 Result<Control> decode_as(base::ByteReader& in) {

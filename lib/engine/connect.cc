@@ -157,13 +157,32 @@ void EngineCore::try_next_transport(PeerEntry& peer) {
 }
 
 void EngineCore::on_accepted(uint32_t transport, const Event& event) {
-  links_[transport].emplace(event.connection, Link{nullptr, nullptr, now_ + options_.handshake_timeout});
+  std::string fingerprint = transports_[transport]->identity(event.connection).fingerprint;
+  const size_t of_identity = fingerprint.empty() ? 0 : connections_of(fingerprint);
+  links_[transport].emplace(event.connection,
+                            Link{.deadline = now_ + options_.handshake_timeout, .fingerprint = std::move(fingerprint)});
   ++unidentified_;
   if (shutting_down_) return transports_[transport]->close(event.connection, CloseMode::abort, now_);
   if (unidentified_ > options_.max_unidentified || peers_.size() >= options_.max_peers) {
     return refuse(transport, event.connection, StatusCode::exhausted, "this engine has all the peers it may have: try later");
   }
+  if (of_identity >= options_.max_peers_per_identity) {
+    return refuse(transport, event.connection, StatusCode::exhausted,
+                  fmt::format("this identity already has the {} connections that this engine grants to one "
+                              "(EngineOptions::max_peers_per_identity)",
+                              of_identity));
+  }
   set_timer(now_ + options_.handshake_timeout, Timer{TimerKind::introduction, transport, event.connection});
+}
+
+size_t EngineCore::connections_of(std::string_view fingerprint) const {
+  const auto of_peer = [&](const auto& entry) { return entry.second->identity.fingerprint == fingerprint; };
+  auto count = std::count_if(peers_.begin(), peers_.end(), of_peer);
+  for (const Links& links : links_) {
+    count += std::count_if(links.begin(), links.end(),
+                           [&](const auto& entry) { return !entry.second.peer && entry.second.fingerprint == fingerprint; });
+  }
+  return static_cast<size_t>(count);
 }
 
 // The connection stays known until `closed`.
@@ -182,7 +201,7 @@ void EngineCore::on_unidentified_message(uint32_t transport, ConnectionId connec
   --unidentified_;
   PeerEntry& peer = add_peer();
   add_lane(peer, 0, transport, connection);
-  on_connected(peer, *peer.lanes.front());
+  on_connected(peer, peer.control());
   on_hello(peer, std::move(*hello));
 }
 
@@ -218,7 +237,7 @@ void EngineCore::on_hello(PeerEntry& peer, engine::Hello hello) {
 
 void EngineCore::become_ready(PeerEntry& peer) {
   peer.progress_at = now_;
-  peer.choices.push_back(fmt::format("{}: chosen", transport_of(*peer.lanes.front()).capabilities().name));
+  peer.choices.push_back(fmt::format("{}: chosen", transport_of(peer.control()).capabilities().name));
   for (const uint32_t left : peer.candidates) {
     peer.choices.push_back(fmt::format("{}: not tried, an earlier choice worked", transports_[left]->capabilities().name));
   }

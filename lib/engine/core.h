@@ -1,5 +1,5 @@
-// The engine's inside. One class, a file a topic: core.cc (loop), connect.cc (peers come), lanes.cc, grants.cc, transfers.cc,
-// operations.cc (completions), messages.cc, loss.cc (peers go), explain.cc.
+// The engine's inside. One class, a file a topic: core.cc (loop), connect.cc (peers come), lanes.cc, control_lane.cc,
+// grants.cc, transfers.cc, operations.cc (completions), messages.cc, loss.cc (peers go), explain.cc.
 #pragma once
 
 #include <atomic>
@@ -68,7 +68,8 @@ class EngineCore {
   struct Link {
     PeerEntry* peer = nullptr;  // null: accepted, not introduced yet
     LaneState* lane = nullptr;
-    TimePoint deadline;  // of an introduction
+    TimePoint deadline{};       // of an introduction
+    std::string fingerprint{};  // of who is not introduced yet
   };
   using Links = std::unordered_map<ConnectionId, Link>;
 
@@ -111,6 +112,7 @@ class EngineCore {
   void announce_ready(PeerEntry& peer);
   engine::Hello our_hello() const;
   PeerEntry& add_peer();
+  size_t connections_of(std::string_view fingerprint) const;
   std::string security_line() const;
   Status check_security(const Address& address, std::string_view what) const;
 
@@ -129,6 +131,14 @@ class EngineCore {
   void widen(PeerEntry& peer);
   void on_aging(PeerEntry& peer, LaneState& lane);
   void retire_lanes(PeerEntry& peer);
+  uint32_t most_lanes(const PeerEntry& peer) const;
+  bool has_lane_room(const PeerEntry& peer) const;
+  LaneState* heir(const PeerEntry& peer) const;
+
+  // control_lane.cc
+  void move_control_if_worn(PeerEntry& peer);
+  void on_control_move(PeerEntry& peer, const engine::ControlMove& message);
+  void on_control_moved(PeerEntry& peer, const engine::ControlMoved& message);
 
   // grants.cc
   void on_grant_made(PeerEntry& peer, const engine::GrantMade& message);
@@ -172,9 +182,10 @@ class EngineCore {
   // messages.cc
   void send_control(PeerEntry& peer, const engine::Control& message);
   void flush_control(PeerEntry& peer);
-  void on_message(PeerEntry& peer, std::span<const std::byte> payload);
+  void on_message(PeerEntry& peer, const LaneState& lane, std::span<const std::byte> payload);
   void handle(PeerEntry& peer, const engine::Control& message);
   void deliver(PeerEntry& peer, std::span<const std::byte> payload, bool notification);
+  void check_landings(PeerEntry& peer);
 
   // loss.cc: peers go.
   void lose(PeerEntry& peer, Status why, CloseMode mode = CloseMode::abort);

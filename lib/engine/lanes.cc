@@ -26,22 +26,41 @@ LaneState& EngineCore::add_lane(PeerEntry& peer, uint32_t number, uint32_t trans
   LaneState& entry = *lane;
   peer.lanes.push_back(std::move(lane));
   entry.open_deadline = now_ + peer.options.connect_timeout;
-  links_[transport].insert_or_assign(connection, Link{&peer, &entry, {}});
+  links_[transport].insert_or_assign(connection, Link{.peer = &peer, .lane = &entry});
   return entry;
 }
 
 // Opens as many lanes as the application asked for and the peer allows.
 void EngineCore::widen(PeerEntry& peer) {
-  const uint32_t most = std::min(peer.theirs.max_lanes, options_.max_lanes_per_peer);
-  const uint32_t wanted = std::min(std::max(peer.options.lanes, 1U), most);
+  const uint32_t wanted = std::min(std::max(peer.options.lanes, 1U), most_lanes(peer));
   const auto lasting = [&peer] {
     return std::count_if(peer.lanes.begin(), peer.lanes.end(), [](const auto& lane) { return !lane->aging; });
   };
-  while (lasting() < wanted && peer.lanes.size() < most && peer.usable()) {
+  while (lasting() < wanted && has_lane_room(peer) && peer.usable()) {
     const size_t before = peer.lanes.size();
     open_lane(peer);
     if (peer.lanes.size() == before) return;
   }
+}
+
+uint32_t EngineCore::most_lanes(const PeerEntry& peer) const {
+  return std::min(peer.theirs.max_lanes, options_.max_lanes_per_peer);
+}
+
+// Lanes that are being replaced come on top of those that are allowed.
+bool EngineCore::has_lane_room(const PeerEntry& peer) const { return peer.lanes.size() < size_t{2} * most_lanes(peer); }
+
+// The lane that takes over from those that are worn: the youngest that is not, else, where no further one can be opened before
+// another ends, the youngest. Null: none yet.
+LaneState* EngineCore::heir(const PeerEntry& peer) const {
+  const auto youngest = [&peer](bool worn_too) -> LaneState* {
+    for (auto lane = peer.lanes.rbegin(); lane != peer.lanes.rend(); ++lane) {
+      if ((*lane)->ready && (worn_too || !(*lane)->aging)) return lane->get();
+    }
+    return nullptr;
+  };
+  LaneState* fresh = youngest(false);
+  return fresh != nullptr || has_lane_room(peer) ? fresh : youngest(true);
 }
 
 // Make before break: the new lane is opened first, and what runs on the old one ends there.
@@ -50,21 +69,25 @@ void EngineCore::on_aging(PeerEntry& peer, LaneState& lane) {
   log(LogLevel::info, fmt::format("peer {}: the keys of lane {} are to be renewed", peer.id, lane.number));
   if (peer.initiator) widen(peer);
   refresh_data_lanes(peer);
+  move_control_if_worn(peer);
+  retire_lanes(peer);
 }
 
-// The first lane stays, for control messages, which take few bytes.
+// Lanes that were replaced end when their last operation did, and once they carry no control messages.
 void EngineCore::retire_lanes(PeerEntry& peer) {
   if (!peer.initiator) return;
-  const bool replaced =
-      std::any_of(peer.lanes.begin(), peer.lanes.end(), [](const auto& lane) { return lane->ready && !lane->aging; });
-  if (!replaced) return;
+  const LaneState* takes_over = heir(peer);
+  if (takes_over == nullptr) return;
   for (const auto& lane : peer.lanes) {
-    if (lane->aging && lane->number != 0 && lane->operations_outstanding == 0) close_lane(*lane, CloseMode::drain);
+    if (lane.get() == takes_over || lane->number == peer.control_lane ||
+        (peer.move != engine::Move::none && lane->number == peer.move_to))
+      continue;
+    if (lane->aging && lane->operations_outstanding == 0) close_lane(*lane, CloseMode::drain);
   }
 }
 
 void EngineCore::open_lane(PeerEntry& peer) {
-  const LaneState& control = *peer.lanes.front();
+  const LaneState& control = peer.control();
   ConnectOptions options;
   options.address = peer.address;
   options.timeout = peer.options.connect_timeout;
@@ -87,12 +110,15 @@ void EngineCore::on_lane_open(PeerEntry& peer, const engine::LaneOpen& message) 
     return lose(peer, Status(StatusCode::protocol, "the peer opened a lane that it may not open"));
   }
   if (!peer.usable()) return refuse_lane("the peer is being closed");
-  if (peer.lanes.size() >= options_.max_lanes_per_peer) return refuse_lane("all lanes that this engine allows are open");
+  const auto lasting = std::count_if(peer.lanes.begin(), peer.lanes.end(), [](const auto& lane) { return !lane->aging; });
+  const size_t most = options_.max_lanes_per_peer;
+  if (static_cast<size_t>(lasting) >= most || peer.lanes.size() >= 2 * most)
+    return refuse_lane("all lanes that this engine allows are open");
   const auto found = std::find_if(transports_.begin(), transports_.end(),
                                   [&](const auto& transport) { return transport->capabilities().name == message.transport; });
   if (found == transports_.end()) return refuse_lane(fmt::format("this engine has no transport {}", message.transport));
   ConnectOptions options;
-  options.beside = peer.lanes.front()->connection;
+  options.beside = peer.control().connection;
   options.timeout = peer.options.connect_timeout;
   auto endpoint = (*found)->open(options, now_);
   if (!endpoint) return refuse_lane(std::string(endpoint.status().message()));
@@ -117,7 +143,7 @@ void EngineCore::on_lane_accept(PeerEntry& peer, const engine::LaneAccept& messa
 
 void EngineCore::on_lane_refuse(PeerEntry& peer, const engine::LaneRefuse& message) {
   LaneState* lane = peer.lane(message.lane);
-  if (lane == nullptr || !peer.initiator || lane->number == 0) return;
+  if (lane == nullptr || !peer.initiator || lane->phase != LanePhase::opening || lane->number == 0) return;
   log(LogLevel::warning, fmt::format("peer {}: lane {} was refused: {}", peer.id, message.lane, message.reason));
   lane->closed_by_peer = true;
   ++peer.lane_failures;
@@ -143,6 +169,7 @@ void EngineCore::on_connected(PeerEntry& peer, LaneState& lane) {
   refresh_data_lanes(peer);
   extend_grants(peer, lane);
   settle_lane(peer, lane);
+  move_control_if_worn(peer);
   retire_lanes(peer);
 }
 
@@ -169,7 +196,7 @@ void EngineCore::on_closed(PeerEntry& peer, LaneState& lane, const Status& statu
   lane_ends_grants(peer, lane);
   if (peer.phase == PeerPhase::losing) return finish_loss_if_quiet(peer);
   park_posted(peer, lane);
-  if (lane.number == 0) {
+  if (lane.number == peer.vital_lane()) {
     if (was_opening && peer.phase == PeerPhase::connecting && !peer.candidates.empty()) {
       peer.choices.push_back(fmt::format("{}: {}", transport_of(lane).capabilities().name, status.message()));
       log(LogLevel::warning, fmt::format("{}: {}", peer.address.to_string(), peer.choices.back()));
@@ -195,7 +222,8 @@ void EngineCore::on_closed(PeerEntry& peer, LaneState& lane, const Status& statu
 void EngineCore::on_lane_closed_by_peer(PeerEntry& peer, uint32_t number) {
   LaneState* lane = peer.lane(number);
   if (lane == nullptr) return;
-  if (number == 0) return lose(peer, Status(StatusCode::protocol, "the peer closed its control lane while using it"));
+  if (number == peer.control_lane)
+    return lose(peer, Status(StatusCode::protocol, "the peer closed its control lane while using it"));
   lane->closed_by_peer = true;
   close_lane(*lane, CloseMode::abort);
   if (lane->over()) release_parked(peer, *lane);
@@ -207,8 +235,9 @@ void EngineCore::refresh_data_lanes(PeerEntry& peer) {
     if (lane->ready && !lane->aging) peer.data_lanes.push_back(lane.get());
   }
   if (!peer.data_lanes.empty()) return;
+  const LaneState* takes_over = heir(peer);
   for (const auto& lane : peer.lanes) {
-    if (lane->ready) peer.data_lanes.push_back(lane.get());
+    if (lane->ready && (takes_over == nullptr || lane.get() == takes_over)) peer.data_lanes.push_back(lane.get());
   }
 }
 

@@ -21,9 +21,7 @@ void EngineCore::on_landed(PeerEntry& peer, LaneState& lane, const Event& event)
   lane.transport->answer(lane.connection, event.id, Status(), now_);
   if (event.tag == transfer::untracked_tag) return;
   const auto ready = peer.landings.landed(transfer::tag_serial(event.tag), transfer::tag_index(event.tag));
-  if (peer.landings.overflowed()) {
-    return lose(peer, Status(StatusCode::protocol, "the peer has more unfinished notified transfers than it may have"));
-  }
+  check_landings(peer);
   if (ready) deliver(peer, *ready, true);
 }
 
@@ -151,7 +149,8 @@ void EngineCore::release_parked(PeerEntry& peer, LaneState& lane) {
     }
     finish_if_over(peer, *transfer);
   }
-  std::erase_if(peer.lanes, [number](const auto& entry) { return entry->number == number && number != 0; });
+  if (number == peer.control_lane) return;
+  std::erase_if(peer.lanes, [number](const auto& entry) { return entry->number == number; });
 }
 
 void EngineCore::on_verify(PeerEntry& peer, const engine::Verify& message) {

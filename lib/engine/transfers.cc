@@ -102,7 +102,7 @@ Status EngineCore::plan(PeerEntry& peer, TransferState& transfer, std::span<cons
   for (const Piece& piece : pieces) {
     if (Status status = plan_piece(peer, transfer, piece); !status.ok()) return status;
   }
-  const uint32_t cut_bytes = peer.lanes.front()->transport->capabilities().preferred_operation_bytes;
+  const uint32_t cut_bytes = peer.control().transport->capabilities().preferred_operation_bytes;
   if (transfer::count_operations(transfer.pieces, cut_bytes) >= transfer::max_operations_per_transfer) {
     return Status(StatusCode::invalid, "the transfer has too many operations (16 million): split it");
   }

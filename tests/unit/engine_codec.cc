@@ -53,7 +53,9 @@ std::vector<Control> one_of_each() {
           Verified{1, true, 0xdeadbeef},
           Ping{5},
           Pong{5},
-          Goodbye{StatusCode::exhausted, "too many peers"}};
+          Goodbye{StatusCode::exhausted, "too many peers"},
+          ControlMove{4},
+          ControlMoved{4}};
 }
 
 }  // namespace

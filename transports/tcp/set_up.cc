@@ -210,11 +210,16 @@ Status uring_works() { return uring_probe(); }
 
 Result<std::unique_ptr<Transport>> make_transport(Options options) {
   constexpr uint32_t max_threshold_bytes = 32U << 10;
+  constexpr uint64_t max_renew_bytes = uint64_t{160} << 30;  // twice as much is below what one key may protect
   if (options.direct_threshold_bytes == 0 || options.direct_threshold_bytes > max_threshold_bytes) {
     return Status(StatusCode::invalid, fmt::format("direct_threshold_bytes is {}; 1 to {} are possible",
                                                    options.direct_threshold_bytes, max_threshold_bytes));
   }
   if (options.max_handshakes_per_s == 0) return Status(StatusCode::invalid, "max_handshakes_per_s is 0: nobody could connect");
+  if (options.renew_keys_after_bytes == 0 || options.renew_keys_after_bytes > max_renew_bytes) {
+    return Status(StatusCode::invalid, fmt::format("renew_keys_after_bytes is {}; 1 to {} are possible",
+                                                   options.renew_keys_after_bytes, max_renew_bytes));
+  }
   if (options.max_unidentified == 0) return Status(StatusCode::invalid, "max_unidentified is 0: nobody could connect");
   if (options.zero_copy == ZeroCopy::always && options.io == Io::epoll) {
     return Status(StatusCode::unsupported, "zero-copy sends need io_uring: choose Io::uring, or ZeroCopy::automatic");
