@@ -45,6 +45,8 @@ TEST_CASE("wrong addresses are refused, with what is wrong", "[vocabulary][addre
       {"[::1:80", "not closed"},
       {"[]:80", "brackets are empty"},
       {"ho st:80", "character"},
+      {"[[host]:80", "character"},
+      {"ho]st:80", "character"},
       {"host/path:80", "character"},
       {"haul://host:80", "brackets"},
       {"ho\nst:80", "character"},
