@@ -128,10 +128,13 @@ std::vector<std::byte> get_blob(base::ByteReader& in, bool& sound) {
   return {bytes.begin(), bytes.end()};
 }
 
+// Texts are shown to people, in logs and on terminals, which control characters could command.
 std::string get_text(base::ByteReader& in, size_t max_bytes, bool& sound) {
-  const auto text = in.get_text();
+  std::string text(in.get_text());
   sound = sound && text.size() <= max_bytes;
-  return std::string(text);
+  std::replace_if(
+      text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, '?');
+  return text;
 }
 
 GrantRegion get_region(base::ByteReader& in, bool& sound) {

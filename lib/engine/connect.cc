@@ -11,6 +11,8 @@ using engine::PeerPhase;
 
 namespace {
 
+constexpr const char* all_peers_are_there = "this engine has all the peers it may have: try later";
+
 bool contains(const std::vector<std::string>& names, std::string_view name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
@@ -164,7 +166,7 @@ void EngineCore::on_accepted(uint32_t transport, const Event& event) {
   ++unidentified_;
   if (shutting_down_) return transports_[transport]->close(event.connection, CloseMode::abort, now_);
   if (unidentified_ > options_.max_unidentified || peers_.size() >= options_.max_peers) {
-    return refuse(transport, event.connection, StatusCode::exhausted, "this engine has all the peers it may have: try later");
+    return refuse(transport, event.connection, StatusCode::exhausted, all_peers_are_there);
   }
   if (of_identity >= options_.max_peers_per_identity) {
     return refuse(transport, event.connection, StatusCode::exhausted,
@@ -187,16 +189,20 @@ size_t EngineCore::connections_of(std::string_view fingerprint) const {
 
 // The connection stays known until `closed`.
 void EngineCore::refuse(uint32_t transport, ConnectionId connection, StatusCode code, const std::string& reason) {
+  links_[transport].at(connection).refused = true;
   log(LogLevel::warning, fmt::format("refused {}: {}", transports_[transport]->describe(connection), reason));
   transports_[transport]->send(connection, engine::encode(engine::Goodbye{code, reason}), now_);
   transports_[transport]->close(connection, CloseMode::drain, now_);
 }
 
 void EngineCore::on_unidentified_message(uint32_t transport, ConnectionId connection, std::span<const std::byte> payload) {
+  if (links_[transport].at(connection).refused) return;
   auto message = engine::decode(payload);
   if (!message) return refuse(transport, connection, StatusCode::protocol, std::string(message.status().message()));
   auto* hello = std::get_if<engine::Hello>(&*message);
   if (hello == nullptr) return refuse(transport, connection, StatusCode::protocol, "the first message is not a hello");
+  // Others may have introduced themselves since this one was accepted.
+  if (peers_.size() >= options_.max_peers) return refuse(transport, connection, StatusCode::exhausted, all_peers_are_there);
   links_[transport].erase(connection);
   --unidentified_;
   PeerEntry& peer = add_peer();

@@ -70,6 +70,7 @@ class EngineCore {
     LaneState* lane = nullptr;
     TimePoint deadline{};       // of an introduction
     std::string fingerprint{};  // of who is not introduced yet
+    bool refused = false;       // not introduced, and sent away: whatever else it says comes too late
   };
   using Links = std::unordered_map<ConnectionId, Link>;
 
@@ -228,8 +229,6 @@ class EngineCore {
   std::unordered_map<uint64_t, std::shared_ptr<TransferState>> transfers_;
   uint64_t next_transfer_ = 1;
   uint64_t next_grant_ = 1;
-  std::unordered_map<uint64_t, uint64_t> checks_;  // Verify::check -> operation
-  uint64_t next_check_ = 1;
 
   std::multimap<TimePoint, Timer> timers_;
   std::set<std::pair<TimePoint, uint64_t>> transfer_timers_;

@@ -106,9 +106,10 @@ void EngineCore::open_lane(PeerEntry& peer) {
 
 void EngineCore::on_lane_open(PeerEntry& peer, const engine::LaneOpen& message) {
   const auto refuse_lane = [&](std::string reason) { send_control(peer, engine::LaneRefuse{message.lane, std::move(reason)}); };
-  if (peer.initiator || message.lane == 0 || peer.lane(message.lane) != nullptr) {
+  if (peer.initiator || message.lane <= peer.highest_lane) {
     return lose(peer, Status(StatusCode::protocol, "the peer opened a lane that it may not open"));
   }
+  peer.highest_lane = message.lane;
   if (!peer.usable()) return refuse_lane("the peer is being closed");
   const auto lasting = std::count_if(peer.lanes.begin(), peer.lanes.end(), [](const auto& lane) { return !lane->aging; });
   const size_t most = options_.max_lanes_per_peer;

@@ -66,7 +66,8 @@ struct PeerEntry {
   PeerIdentity identity;                          // proved on the first lane
   std::vector<std::unique_ptr<LaneState>> lanes;  // never empty once connecting; one carries control messages
   std::vector<schedule::Lane*> data_lanes;        // those that the scheduler may use
-  uint32_t next_lane = 1;
+  uint32_t next_lane = 1;                         // of those that we open
+  uint32_t highest_lane = 0;                      // of those that the peer opened
   uint32_t lane_failures = 0;
   std::optional<TimePoint> next_lane_open;
 
