@@ -134,8 +134,10 @@ void EngineCore::check_landings(PeerEntry& peer) {
 void EngineCore::deliver(PeerEntry& peer, std::span<const std::byte> payload, bool notification) {
   if (peer.phase == PeerPhase::losing) return;
   ++stats_.messages_received;
-  announce_ready(peer);  // the application hears of a peer before it hears from it
-  if (!options_.on_message) return;
+  // The application hears of a peer before it hears from it: on_ready may be among what was deferred.
+  announce_ready(peer);
+  if (!deferred_.empty()) run_deferred();
+  if (peer.phase == PeerPhase::losing || !options_.on_message) return;
   in_callback_ = true;
   options_.on_message(Peer(this, peer.id), Message{payload, notification});
   in_callback_ = false;

@@ -190,6 +190,32 @@ TEST_CASE("notifications whose writes never come do not pile up") {
   CHECK(hostile.thrown_out());
 }
 
+TEST_CASE("the side that connects hears of a peer before it hears from it") {
+  Scene scene;
+  std::string told;
+  EngineOptions options;
+  options.security = SecurityPolicy::insecure;
+  options.clock = &scene.world.clock();
+  options.seed = 2;
+  options.on_message = [&told](Peer, const Message&) { told += "message "; };
+  std::vector<std::unique_ptr<Transport>> transports;
+  transports.push_back(scene.world.make_transport("hostile"));
+  const auto connects = Engine::create(std::move(options), std::move(transports)).value();
+  PeerOptions peer_options;
+  peer_options.on_ready = [&told](Peer, const Status&) { told += "ready "; };
+  static_cast<void>(connects->connect({"engine", 1}, std::move(peer_options)));
+  Engine* const both[] = {connects.get(), scene.engine.get()};
+  REQUIRE(scene.world.run(
+      both, [&] { return scene.arrived.size() == 1; }, 1s));
+  // The answer to the hello and a message reach it in one poll.
+  REQUIRE(scene.arrived[0].send(std::as_bytes(std::span("hello"))).ok());
+  Engine* const other[] = {scene.engine.get()};
+  scene.world.run(
+      other, [] { return false; }, 10ms);
+  connects->poll();
+  CHECK(told == "ready message ");
+}
+
 TEST_CASE("a lane's number is used once") {
   Scene scene;
   Hostile hostile(scene);
