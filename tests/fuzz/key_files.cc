@@ -62,7 +62,8 @@ void shown(Script& script) {
   std::array<std::span<const std::byte>, 3> chain;
   const size_t count = script.below(chain.size() + 1);
   for (size_t i = 0; i < count; ++i) chain[i] = script.bytes(script.number16());
-  const auto verdict = identities().accepts->judge(std::span(chain).first(count), script.flag() ? "host" : "");
+  const auto end = script.flag() ? SecurityContext::End::dialed : SecurityContext::End::connected_to_us;
+  const auto verdict = identities().accepts->judge(std::span(chain).first(count), end, script.flag() ? "host" : "");
   require(!verdict.status.ok(), "a certificate that nobody made is trusted");
 }
 
