@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Installs the Debian 12 packages that building and testing need, where they are missing: packages.sh [--bench] [--demo]
+# Installs the Debian 12 packages that building and testing need, where they are missing:
+# packages.sh [--bench] [--demo] [--guest]
 #   --bench   also what bench/compare measures beside haul
 #   --demo    also the trained weights that scripts/demo.sh moves
+#   --guest   also what scripts/guest.sh and scripts/soft-roce.sh need, and RDMA's own programs to use in the guest
 set -euo pipefail
 
 packages=(
@@ -15,7 +17,8 @@ for argument in "$@"; do
   case $argument in
     --bench) packages+=(iperf3 ucx-utils libfabric-bin) ;;
     --demo) packages+=(tesseract-ocr-eng tesseract-ocr-script-latn tesseract-ocr-script-cyrl tesseract-ocr-script-grek) ;;
-    *) echo "usage: packages.sh [--bench] [--demo]" >&2; exit 2 ;;
+    --guest) packages+=(qemu-system-x86 busybox-static kmod cpio rdma-core ibverbs-providers ibverbs-utils perftest) ;;
+    *) echo "usage: packages.sh [--bench] [--demo] [--guest]" >&2; exit 2 ;;
   esac
 done
 
