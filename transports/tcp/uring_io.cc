@@ -185,7 +185,9 @@ class UringIo final : public IoLoop {
 void UringIo::prepare(io_uring_sqe& entry, IoOperation& operation) {
   switch (operation.kind) {
     case IoKind::receive: io_uring_prep_recvmsg(&entry, operation.fd, &operation.message, 0); break;
-    case IoKind::send: io_uring_prep_sendmsg(&entry, operation.fd, &operation.message, MSG_NOSIGNAL | MSG_WAITALL); break;
+    case IoKind::send:
+      io_uring_prep_sendmsg(&entry, operation.fd, &operation.message, MSG_NOSIGNAL | (operation.whole ? MSG_WAITALL : 0));
+      break;
     case IoKind::send_zero_copy:
       io_uring_prep_send_zc(&entry, operation.fd, operation.payload.data(), operation.payload.size(),
                             MSG_NOSIGNAL | MSG_WAITALL, report_usage);

@@ -1,0 +1,118 @@
+// Contract of protected lanes: which protection is in force, keys that are renewed, bytes that are altered on the way.
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <fstream>
+#include <map>
+
+#include "contract/fixture.h"
+#include "unit/tcp_support.h"
+
+namespace haul::contract {
+namespace {
+
+#define HAUL_EVERY_PROTECTION TcpEncryptedHarness, TcpIntegrityHarness, TcpKernelTlsHarness, TcpHalfKernelTlsHarness
+
+bool has(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
+
+/// Who seals a peer's first lane, as the library tells it.
+bool by_kernel(const Peer& peer) { return has(peer.stats().lanes.at(0).description, "TLS 1.3 AES-128-GCM by the kernel"); }
+bool by_library(const Peer& peer) {
+  const std::string description = peer.stats().lanes.at(0).description;
+  return has(description, "TLS 1.3 AES-128-GCM by the library (kernel TLS: switched off)");
+}
+bool integrity_only(const Peer& peer) { return has(peer.stats().lanes.at(0).description, "integrity only (GMAC)"); }
+
+/// The kernel's own counters: sockets that send and receive by its TLS at the moment, records that failed since it started.
+std::map<std::string, uint64_t> kernel_counters() {
+  std::ifstream file("/proc/net/tls_stat");
+  REQUIRE(file);
+  std::map<std::string, uint64_t> counters;
+  std::string name;
+  uint64_t value = 0;
+  while (file >> name >> value) counters[name] = value;
+  return counters;
+}
+
+void check_put_and_get(Harness& harness, Pair& pair, uint64_t bytes, uint64_t seed) {
+  const Buffer source = allocate_filled(pair.a, bytes, seed);
+  const Buffer target = allocate(pair.b, bytes);
+  const RemoteBuffer remote = grant(pair.to_a, target.slice());
+  TransferOptions options;
+  options.notify = bytes_of("all there");
+  const size_t letters = pair.b.inbox.letters.size();
+  finish_ok(harness, pair.to_b.put(source.slice(), remote.slice(), options));
+  REQUIRE(harness.run([&] { return pair.b.inbox.letters.size() == letters + 1; }));
+  CHECK(same(source.bytes(), target.bytes()));
+  const Buffer back = allocate(pair.a, bytes);
+  finish_ok(harness, pair.to_b.get(back.slice(), remote.slice()));
+  CHECK(same(back.bytes(), source.bytes()));
+}
+
+TEST_CASE("the library's protection is named by both sides", "[contract][protection]") {
+  TcpEncryptedHarness encrypted;
+  const Pair pair = encrypted.connected_pair();
+  CHECK(by_library(pair.to_b));
+  CHECK(by_library(pair.to_a));
+  TcpIntegrityHarness integrity;
+  const Pair other = integrity.connected_pair();
+  CHECK(integrity_only(other.to_b));
+  CHECK(integrity_only(other.to_a));
+}
+
+TEMPLATE_TEST_CASE("keys are renewed under transfers by lanes that replace each other", "[contract][protection]",
+                   HAUL_EVERY_PROTECTION) {
+  TestType harness;
+  harness.transport_options().renew_keys_after_bytes = 1U << 20;
+  Pair pair = harness.connected_pair();
+  uint32_t newest_lane = 0;
+  for (uint64_t round = 0; round < 100 && newest_lane < 4; ++round) {
+    CAPTURE(round);
+    check_put_and_get(harness, pair, 1'200'000, round);
+    for (const LaneStats& lane : pair.to_b.stats().lanes) newest_lane = std::max(newest_lane, lane.lane);
+  }
+  CHECK(newest_lane >= 4);
+  // Those that were replaced go.
+  CHECK(harness.run([&] { return pair.to_b.stats().lanes.size() <= 3 && pair.to_a.stats().lanes.size() <= 3; }));
+  CHECK(pair.a.inbox.closed.empty());
+  CHECK(pair.b.inbox.closed.empty());
+}
+
+TEMPLATE_TEST_CASE("the kernel seals and opens what both sides send", "[contract][protection]", TcpKernelTlsHarness) {
+  const auto before = kernel_counters();
+  TestType harness;
+  Pair pair = harness.connected_pair();
+  CHECK(by_kernel(pair.to_b));
+  CHECK(by_kernel(pair.to_a));
+  CHECK(has(pair.a->explain() + pair.to_b.explain(), "by the kernel"));
+  auto counters = kernel_counters();
+  CHECK(counters["TlsCurrTxSw"] == before.at("TlsCurrTxSw") + 2);
+  CHECK(counters["TlsCurrRxSw"] == before.at("TlsCurrRxSw") + 2);
+  check_put_and_get(harness, pair, 3'000'000, 1);
+  CHECK(kernel_counters()["TlsDecryptError"] == before.at("TlsDecryptError"));
+}
+
+TEMPLATE_TEST_CASE("the kernel on one side and the library on the other understand each other", "[contract][protection]",
+                   TcpHalfKernelTlsHarness) {
+  TestType harness;
+  Pair pair = harness.connected_pair();
+  CHECK(by_kernel(pair.to_b) != by_kernel(pair.to_a));
+  CHECK(by_library(pair.to_b) != by_library(pair.to_a));
+  check_put_and_get(harness, pair, 3'000'000, 1);
+  Pair reversed = harness.connect(pair.b, pair.a);
+  check_put_and_get(harness, reversed, 3'000'000, 2);
+}
+
+TEMPLATE_TEST_CASE("with integrity only the kernel is not asked", "[contract][protection]", TcpKernelTlsHarness) {
+  TestType harness(tcp::Io::epoll, Protection::integrity_only);
+  const auto before = kernel_counters();
+  Pair pair = harness.connected_pair();
+  CHECK(integrity_only(pair.to_b));
+  CHECK(integrity_only(pair.to_a));
+  CHECK(kernel_counters()["TlsCurrTxSw"] == before.at("TlsCurrTxSw"));
+  check_put_and_get(harness, pair, 1'000'000, 1);
+}
+
+}  // namespace
+}  // namespace haul::contract
