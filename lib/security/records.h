@@ -91,6 +91,10 @@ class RecordCipher {
   uint64_t blocks_ = 0;
 };
 
+/// What is said of a record that does not open, and of bytes that are none: whoever finds it, this library or the kernel.
+Status record_damaged();
+Status not_a_record();
+
 /// Bytes of the record that begins `in`, header included; 0: its header is not there yet. Errors: protocol.
 Result<size_t> record_size(std::span<const std::byte> in);
 

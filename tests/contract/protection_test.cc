@@ -114,5 +114,73 @@ TEMPLATE_TEST_CASE("with integrity only the kernel is not asked", "[contract][pr
   check_put_and_get(harness, pair, 1'000'000, 1);
 }
 
+/// Passes one connection on, and flips a bit of a byte that the side that dials sends.
+class Meddler {
+ public:
+  Meddler(const Address& target, uint64_t at) : target_(target), at_(at) { listening_.emplace(listen()); }
+  Address address;
+
+  /// Moves what there is. Called between polls of the engines.
+  void step() {
+    if (!ends_[0] && !listening_->readable()) return;
+    if (!ends_[0]) {
+      ends_[0].emplace(listening_->accept_one());
+      ends_[1].emplace(tcp::test::RawSocket::connect_to(target_));
+    }
+    for (const size_t from : {0U, 1U}) pass(from);
+  }
+  bool flipped() const { return passed_ > at_; }
+
+ private:
+  tcp::test::RawSocket listen() { return tcp::test::RawSocket::listen_on_loopback(address); }
+  void pass(size_t from) {
+    std::array<std::byte, 4096> block{};
+    const ssize_t got = ::recv(ends_[from]->fd(), block.data(), block.size(), MSG_DONTWAIT);
+    if (got == 0 || (got < 0 && errno == ECONNRESET)) ::shutdown(ends_[1 - from]->fd(), SHUT_WR);
+    if (got <= 0) return;
+    const auto bytes = static_cast<uint64_t>(got);
+    if (from == 0 && passed_ <= at_ && passed_ + bytes > at_) block[at_ - passed_] ^= std::byte{1};
+    if (from == 0) passed_ += bytes;
+    ends_[1 - from]->send(std::span<const std::byte>(block).first(bytes));
+  }
+
+  Address target_;
+  uint64_t at_;
+  uint64_t passed_ = 0;
+  std::optional<tcp::test::RawSocket> listening_;
+  std::array<std::optional<tcp::test::RawSocket>, 2> ends_;
+};
+
+TEMPLATE_TEST_CASE("who receives altered records says that they were altered", "[contract][protection]", TcpEncryptedHarness,
+                   TcpIntegrityHarness, TcpKernelTlsHarness) {
+  TestType harness;
+  Node& a = harness.start("a");
+  Node& b = harness.start("b");
+  constexpr uint64_t well_behind_the_handshake = 200'000;
+  Meddler meddler(b.address, well_behind_the_handshake);
+  bool ready = false;
+  PeerOptions peer_options;
+  peer_options.on_ready = [&ready](Peer, const Status& status) { ready = status.ok(); };
+  Peer to_b = a->connect(meddler.address, std::move(peer_options)).value();
+  const auto run = [&](const std::function<bool()>& until) {
+    return harness.run([&] {
+      meddler.step();
+      return until();
+    });
+  };
+  REQUIRE(run([&] { return ready && b.inbox.arrived.size() == 1; }));
+  const Buffer source = allocate_filled(a, 1'000'000, 1);
+  const Buffer target = allocate(b, 1'000'000);
+  const RemoteBuffer remote = grant(b.inbox.arrived[0], target.slice());
+  const Transfer put = to_b.put(source.slice(), remote.slice());
+  REQUIRE(run([&] { return put.done() && !b.inbox.closed.empty(); }));
+  CHECK(meddler.flipped());
+  CHECK_FALSE(put.status().ok());
+  const Status& why = b.inbox.closed[0].second;
+  INFO(why.to_string());
+  CHECK(why.code() == StatusCode::protocol);
+  CHECK(has(std::string(why.message()), "altered"));
+}
+
 }  // namespace
 }  // namespace haul::contract

@@ -96,6 +96,34 @@ TEST_CASE("kernel tls: what came before the keys is opened with them", "[.kernel
   CHECK(wire.kernel.receive(content.size()) == content);
 }
 
+TEST_CASE("kernel tls: an altered record is named as such, whichever byte it was", "[.kernel-tls]") {
+  const auto keys = keys_of(security::Cipher::aes_128_gcm, 1, 0);
+  constexpr size_t content_bytes = 1000;
+  constexpr size_t last = content_bytes + security::record_overhead_bytes - 1;
+  // Not the very first: the kernel ignores the outer content type, and takes the one that was sealed with the content.
+  for (const size_t at : {size_t{1}, size_t{3}, size_t{5}, size_t{500}, last}) {
+    CAPTURE(at);
+    Wire wire;
+    REQUIRE(tcp::use_kernel_tls(wire.kernel.fd(), keys, keys).ok());
+    auto sealer = cipher_of(keys);
+    auto record = sealed(sealer, random_bytes(content_bytes, 1));
+    record[at] ^= std::byte{0x80};
+    REQUIRE(wire.plain.send(record));
+    std::array<std::byte, content_bytes> got{};
+    CHECK(recv(wire.kernel.fd(), got.data(), got.size(), 0) < 0);
+    const Status why = tcp::kernel_tls_failure(errno);
+    INFO(why.to_string());
+    CHECK(why.code() == StatusCode::protocol);
+    CHECK(why.message().find("altered") != std::string_view::npos);
+  }
+}
+
+TEST_CASE("kernel tls: other errors are a lost peer", "[tcp]") {
+  CHECK(tcp::kernel_tls_failure(EIO).code() == StatusCode::peer_lost);
+  CHECK(tcp::kernel_tls_failure(ECONNRESET).code() == StatusCode::peer_lost);
+  CHECK(tcp::kernel_tls_failure(ECONNRESET).message().find("reset") != std::string_view::npos);
+}
+
 TEST_CASE("kernel tls: a cipher that is left to the library leaves the socket as it was", "[tcp]") {
   const auto keys = keys_of(security::Cipher::chacha20_poly1305, 1, 0);
   Wire wire;

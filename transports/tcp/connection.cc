@@ -160,6 +160,7 @@ Status Connection::protect(Link link) {
     Status kernel = wanted == KernelTls::off ? Status(StatusCode::unsupported, "switched off")
                                              : use_kernel_tls(socket_.get(), link.sealer->keys(), link.opener->keys());
     if (kernel.ok()) {
+      kernel_tls_ = true;
       send_.whole = false;
       protected_by_ = fmt::format("TLS 1.3 {} by the kernel", name);
       return {};

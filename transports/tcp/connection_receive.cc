@@ -5,6 +5,7 @@
 #include <cerrno>
 
 #include "tcp/connection.h"
+#include "tcp/ktls.h"
 
 namespace haul::tcp {
 
@@ -125,6 +126,9 @@ void Connection::on_end_of_stream(int error) {
                     "connection",
                     target_),
         error));
+  } else if (error != 0 && kernel_tls_) {
+    const Status why = kernel_tls_failure(error);
+    fail(Status(why.code(), fmt::format("{}: {}", target_, why.message()), error));
   } else if (error != 0) {
     fail(Status::from_errno(StatusCode::peer_lost, error, fmt::format("the connection to {} broke", target_)));
   } else {
