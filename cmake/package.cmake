@@ -8,8 +8,13 @@ set(HAUL_CMAKE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/haul)
 # PC_PRIVATE: pkg-config modules that a static library needs at the link; a shared one brings them.
 function(haul_package target)
   cmake_parse_arguments(PACKAGE "" "EXPORT_NAME;PC_NAME;DESCRIPTION;PC_REQUIRES;PC_PRIVATE" "" ${ARGN})
+  # Before 1.0 a minor version may change the interface: then programs built for the one before must not load it.
+  set(so_version ${PROJECT_VERSION_MAJOR})
+  if(PROJECT_VERSION_MAJOR EQUAL 0)
+    set(so_version ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR})
+  endif()
   set_target_properties(${target} PROPERTIES LINKER_LANGUAGE CXX OUTPUT_NAME ${PACKAGE_PC_NAME}
-    EXPORT_NAME ${PACKAGE_EXPORT_NAME} VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR})
+    EXPORT_NAME ${PACKAGE_EXPORT_NAME} VERSION ${PROJECT_VERSION} SOVERSION ${so_version})
   if(BUILD_SHARED_LIBS)
     set(exports ${PROJECT_SOURCE_DIR}/cmake/exports.map)
     target_link_options(${target} PRIVATE LINKER:--version-script=${exports})

@@ -1,7 +1,9 @@
 # The kinds of targets: what is ours, and a room of lib/.
 
 # Our own targets: strict warnings. (Not for code that other packages give us.)
+#   haul_own(<target> [PRECOMPILED <kind>])     see haul_precompiled
 function(haul_own target)
+  cmake_parse_arguments(OWN "" "PRECOMPILED" "" ${ARGN})
   target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wconversion -Werror)
   if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
     # A call within the library goes straight to its target, also where the target is exported.
@@ -15,7 +17,38 @@ function(haul_own target)
       target_compile_options(${target} PRIVATE -Wno-maybe-uninitialized)
     endif()
   endif()
+  if(HAUL_PRECOMPILE AND OWN_PRECOMPILED)
+    target_precompile_headers(${target} REUSE_FROM haul_precompiled_${OWN_PRECOMPILED})
+  endif()
 endfunction()
+
+# Headers that are compiled once for all targets of one kind of code. Every file includes what it uses all the same: builds
+# without HAUL_PRECOMPILE notice what is missing.
+#   haul_precompiled(<kind> LIBRARY|PROGRAM HEADERS <headers>… [LINKS <targets>…])
+function(haul_precompiled kind type)
+  cmake_parse_arguments(KIND "" "" "HEADERS;LINKS" ${ARGN})
+  if(NOT HAUL_PRECOMPILE)
+    return()
+  endif()
+  set(name haul_precompiled_${kind})
+  set(source ${CMAKE_CURRENT_BINARY_DIR}/${name}.cc)
+  if(type STREQUAL PROGRAM)
+    # Position-independent as programs are, which differs from libraries.
+    file(CONFIGURE OUTPUT ${source} CONTENT "int main() {}\n" @ONLY)
+    add_executable(${name} EXCLUDE_FROM_ALL ${source})
+  else()
+    file(CONFIGURE OUTPUT ${source} CONTENT "\n" @ONLY)
+    add_library(${name} STATIC EXCLUDE_FROM_ALL ${source})
+  endif()
+  target_link_libraries(${name} PRIVATE ${KIND_LINKS})
+  target_precompile_headers(${name} PRIVATE ${KIND_HEADERS})
+  haul_own(${name})
+endfunction()
+
+set(HAUL_COMMON_HEADERS <algorithm> <array> <chrono> <cstring> <functional> <map> <memory> <optional> <span> <string>
+  <unordered_map> <utility> <variant> <vector> <fmt/format.h>)
+haul_precompiled(library LIBRARY HEADERS ${HAUL_COMMON_HEADERS} LINKS fmt::fmt)
+haul_precompiled(program PROGRAM HEADERS ${HAUL_COMMON_HEADERS} LINKS fmt::fmt)
 
 # A room of lib/: a static library whose dependencies are the only rooms it may use.
 function(haul_room name)
@@ -27,5 +60,5 @@ function(haul_room name)
     target_link_libraries(haul_${name} PUBLIC haul_${used})
   endforeach()
   target_link_libraries(haul_${name} PRIVATE fmt::fmt)
-  haul_own(haul_${name})
+  haul_own(haul_${name} PRECOMPILED library)
 endfunction()

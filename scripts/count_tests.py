@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Counts test cases in ctest's JUnit reports and prints "N passed, N failed, N skipped": count_tests.py [--failed N] REPORT...
 
-A program of Catch2 or of Python's unittest is one test of ctest: its own summary tells how many test cases it had. A Catch2
-test case that can't run here prints a line "SKIPPED: why". Any other program counts as one. --failed adds failures that have no
-report.
+A program of Catch2 or of Python's unittest is one test of ctest (in a guest, several are): its own summary tells how many test
+cases it had. A Catch2 test case that can't run here prints a line "SKIPPED: why". Any other program counts as one. --failed
+adds failures that have no report.
 """
 import argparse
 import re
@@ -17,20 +17,23 @@ UNITTEST = re.compile(r"^Ran (\d+) tests? in .*\n\n(?:OK|FAILED)(.*)$", re.M)
 SKIPPED = re.compile(r"^\s*SKIPPED: ", re.M)
 
 
-def count_output(output, ok):
-    """(passed, failed, skipped) of one program."""
-    skipped = len(SKIPPED.findall(output))
-    if match := ALL_PASSED.search(output):
-        cases, failed = int(match[1]), 0
-    elif match := SOME_FAILED.search(output):
+def summaries(output):
+    """(cases, failed, skipped) of each program whose summary is in the output."""
+    for match in ALL_PASSED.finditer(output):
+        yield int(match[1]), 0, 0
+    for match in SOME_FAILED.finditer(output):
         found = re.search(r"(\d+) failed(?! as expected)", match[2])
-        cases, failed = int(match[1]), int(found[1]) if found else 0
-    elif match := UNITTEST.search(output):
+        yield int(match[1]), int(found[1]) if found else 0, 0
+    for match in UNITTEST.finditer(output):
         found = {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", match[2])}
-        cases, failed = int(match[1]), found.get("failures", 0) + found.get("errors", 0)
-        skipped += found.get("skipped", 0)
-    else:
-        cases, failed = 1, 0 if ok else 1
+        yield int(match[1]), found.get("failures", 0) + found.get("errors", 0), found.get("skipped", 0)
+
+
+def count_output(output, ok):
+    """(passed, failed, skipped) of one test of ctest, which may have run several programs."""
+    found = list(summaries(output)) or [(1, 0 if ok else 1, 0)]
+    cases, failed, skipped = (sum(column) for column in zip(*found))
+    skipped += len(SKIPPED.findall(output))
     if not ok and failed == 0:
         failed = 1  # a sanitizer's finding or a crash after the last test case
     skipped = min(skipped, max(cases - failed, 0))

@@ -58,7 +58,10 @@ echo "trainer $(fingerprint "$work/client/haul.crt") push=/weights pull=/weights
 echo "hub $(fingerprint "$work/server/haul.crt")" >"$work/client/authorized_peers"
 export HAUL_CREDENTIALS=$work/client
 
-"$haul" serve --listen 127.0.0.1:0 --root "$work/root" --credentials "$work/server" >"$work/serve.out" 2>"$work/serve.err" &
+# Containers often forbid io_uring: then epoll, and each command says so.
+io=(--io prefer)
+"$haul" serve "${io[@]}" --listen 127.0.0.1:0 --root "$work/root" --credentials "$work/server" \
+  >"$work/serve.out" 2>"$work/serve.err" &
 server=$!
 for _ in $(seq 100); do
   address=$(sed -n 's/^listening on //p' "$work/serve.out" | head -n 1)
@@ -72,8 +75,8 @@ if [[ -z $address ]]; then
 fi
 echo "demo: serving on $address"
 
-"$haul" push --json "$work/weights" "haul://$address/weights" >"$work/push.json"
-"$haul" pull --json "haul://$address/weights" "$work/back" >"$work/pull.json"
+"$haul" push "${io[@]}" --json "$work/weights" "haul://$address/weights" >"$work/push.json"
+"$haul" pull "${io[@]}" --json "haul://$address/weights" "$work/back" >"$work/pull.json"
 
 hashes() { (cd "$1" && find . -type f -print0 | sort -z | xargs -0 sha256sum); }
 hashes "$work/weights" >"$work/sent.sums"
@@ -95,4 +98,4 @@ for job in ("push", "pull"):
           f"{report['bytes'] / 1e9 / seconds:.2f} GB/s, verified, on disk (fsync included)")
 EOF
 echo "  sha256 of all $(wc -l <"$work/sent.sums") files: equal at the source, after the push and after the pull"
-"$haul" explain "$address" | sed 's/^/  /'
+"$haul" explain "${io[@]}" "$address" | sed 's/^/  /'

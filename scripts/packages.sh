@@ -11,7 +11,7 @@ packages=(
   libfmt-dev liburing-dev libibverbs-dev libisal-dev libgnutls28-dev libasio-dev libcli11-dev nlohmann-json3-dev
   catch2 libbenchmark-dev
   clang-14 clang-format-14 clang-tidy-14 libclang-rt-14-dev
-  python3 iproute2
+  python3 iproute2 openssl gnutls-bin
 )
 for argument in "$@"; do
   case $argument in

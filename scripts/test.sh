@@ -7,7 +7,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 exec </dev/null
 
-all_stages=(packages build tidy lint unit contract simulation integration others asan tsan)
+all_stages=(packages build tidy lint unit contract simulation integration guest fuzz others asan tsan)
 results=$PWD/build/results
 jobs=$(nproc)
 stage_limit=30m  # of one stage; a hang is a failure
@@ -53,11 +53,21 @@ stage_lint() { quietly lint scripts/lint.sh build/release; }
 stage_unit() { run_tests unit release -L '^unit$'; }
 stage_contract() { run_tests contract release -L '^contract$' -LE '^schedules$'; }
 stage_simulation() { run_tests simulation release -L '^(sim|schedules)$'; }
+# The corpus in the release build, then some time of libFuzzer with each target.
+stage_fuzz() {
+  run_tests fuzz release -L '^fuzz$' || return 1
+  build fuzz && run_tests libfuzzer fuzz -L '^libfuzzer$'
+}
 stage_integration() { run_tests integration release -L '^integration$'; }
-stage_others() { run_tests others release -LE '^(tidy|unit|contract|sim|schedules|integration)$'; }
+# Where the guest's packages can't be had, its tests say so and count as skipped.
+stage_guest() {
+  scripts/packages.sh --guest
+  run_tests guest release -L '^guest$'
+}
+stage_others() { run_tests others release -LE '^(tidy|unit|contract|sim|schedules|integration|guest|fuzz)$'; }
 stage_asan() { build asan && run_tests asan asan; }
 # The simulation and the contract suite have one thread by design: nothing for this sanitizer to find.
-stage_tsan() { build tsan && run_tests tsan tsan -LE '^(sim|schedules|contract)$'; }
+stage_tsan() { build tsan && run_tests tsan tsan -LE '^(sim|schedules|contract|hostile_peer)$'; }
 
 rm -rf "$results"
 mkdir -p "$results"
@@ -73,7 +83,7 @@ run_stage() {
   names+=("$1") seconds+=($((SECONDS - began))) outcomes+=("$outcome")
 }
 
-needs_build=" tidy lint unit contract simulation integration others "
+needs_build=" tidy lint unit contract simulation integration guest fuzz others "
 built=no
 for stage in "${wanted[@]}"; do
   if [[ $needs_build == *" $stage "* && $built == no ]]; then

@@ -54,7 +54,8 @@ struct EngineOptions {
   Duration spin = std::chrono::microseconds(50);
 
   uint32_t max_peers = 1024;
-  uint32_t max_unidentified = 64;  ///< accepted connections that have not introduced themselves yet
+  uint32_t max_peers_per_identity = 256;  ///< connections accepted from one authenticated identity
+  uint32_t max_unidentified = 64;         ///< accepted connections that have not introduced themselves yet
   uint32_t max_lanes_per_peer = 64;
   uint32_t max_grants_per_peer = 65536;
   uint32_t max_transfers = 65536;  ///< running at one time; more answer `busy`

@@ -35,7 +35,7 @@ struct TransportPolicy {
 
 struct PeerOptions {
   TransportPolicy policy;
-  /// Connections to the peer, all together; 0: one. The first one also carries control messages.
+  /// Connections to the peer, all together; 0: one. One of them also carries control messages.
   uint32_t lanes = 0;
   Duration connect_timeout = std::chrono::seconds(10);
   /// The weakest protection of the links to this peer; absent: EngineOptions::protection.

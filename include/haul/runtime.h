@@ -14,6 +14,7 @@
 #include <future>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "haul/engine.h"
@@ -68,6 +69,12 @@ struct SharedPiece {
   RemoteSlice remote;
 };
 
+/// What Transfer::progress() and Transfer::waiting_for() say at one moment.
+struct TransferSnapshot {
+  Progress progress;
+  std::string waiting_for;  ///< empty when done
+};
+
 /// A running or finished transfer: a handle, cheap to copy. Dropping it detaches.
 class HAUL_API SharedTransfer {
  public:
@@ -79,6 +86,10 @@ class HAUL_API SharedTransfer {
   bool done() const;
   /// As Transfer::cancel(). Never refused.
   void cancel() const;
+
+  /// How far it is. Errors: busy (the queue is full), unavailable (shut down), invalid (a default-constructed handle).
+  std::future<Result<TransferSnapshot>> snapshot() const;
+  Status snapshot(Reply<Result<TransferSnapshot>> reply) const;
 
  private:
   friend class SharedPeer;

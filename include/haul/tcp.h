@@ -58,15 +58,15 @@ struct Options {
   Duration dead_after = std::chrono::seconds(10);
 
   /// Accepted sockets that have not introduced themselves (TLS handshake, preface): how many, and for how long. When there are
-  /// too many, the oldest makes room.
+  /// too many, one of the network address that has the most makes room: the most silent, the oldest.
   uint32_t max_unidentified = 128;
   Duration preface_timeout = std::chrono::seconds(5);
   /// TLS handshakes that strangers may begin in a second; each costs about half a millisecond of processor time. More wait.
   uint32_t max_handshakes_per_s = 500;
 
   KernelTls kernel_tls = KernelTls::automatic;
-  /// After so many protected bytes the engine is asked to replace the lane (RFC 8446 section 5.5 limits what AES-GCM keys may
-  /// protect to about 400 GB).
+  /// After so many protected bytes, both directions together, the engine is asked to replace the lane; after somewhat more than
+  /// twice as many the connection ends. At most 160 GiB: RFC 8446 section 5.5 limits what AES-GCM keys may protect to 388 GB.
   uint64_t renew_keys_after_bytes = uint64_t{128} << 30;
 
   /// Shared by the transports of several engines in one process: whichever listens hands sockets to the engine that owns the

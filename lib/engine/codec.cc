@@ -123,6 +123,8 @@ struct Encoder {
     out.put(static_cast<uint8_t>(m.code));
     out.put_text(cut(m.reason, max_text_bytes));
   }
+  void operator()(const ControlMove& m) const { out.put(m.lane); }
+  void operator()(const ControlMoved& m) const { out.put(m.lane); }
 };
 
 std::vector<std::byte> get_blob(base::ByteReader& in, bool& sound) {
@@ -131,10 +133,13 @@ std::vector<std::byte> get_blob(base::ByteReader& in, bool& sound) {
   return {bytes.begin(), bytes.end()};
 }
 
+// Texts are shown to people, in logs and on terminals, which control characters could command.
 std::string get_text(base::ByteReader& in, size_t max_bytes, bool& sound) {
-  const auto text = in.get_text();
+  std::string text(in.get_text());
   sound = sound && text.size() <= max_bytes;
-  return std::string(text);
+  std::replace_if(
+      text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, '?');
+  return text;
 }
 
 GrantRegion get_region(base::ByteReader& in, bool& sound) {
@@ -224,6 +229,8 @@ void read(base::ByteReader& in, Goodbye& m, bool& sound) {
   m.code = sound ? static_cast<StatusCode>(code) : StatusCode::protocol;
   m.reason = get_text(in, max_text_bytes, sound);
 }
+void read(base::ByteReader& in, ControlMove& m, bool&) { m.lane = in.get<uint32_t>(); }
+void read(base::ByteReader& in, ControlMoved& m, bool&) { m.lane = in.get<uint32_t>(); }
 
 template <size_t index>
 Result<Control> decode_as(base::ByteReader& in) {

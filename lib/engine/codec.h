@@ -110,13 +110,22 @@ struct Ping {
 struct Pong {
   uint64_t number = 0;
 };
+/// The sender's next control messages come on this lane, once the receiver moved too.
+struct ControlMove {
+  uint32_t lane = 0;
+};
+/// The answer, the last on the old lane; and the first message on the new one. The old lane's number: not moved.
+struct ControlMoved {
+  uint32_t lane = 0;
+};
 struct Goodbye {
   StatusCode code = StatusCode::ok;
   std::string reason;
 };
 
-using Control = std::variant<Hello, LaneOpen, LaneAccept, LaneRefuse, LaneClosed, GrantMade, GrantExtended, GrantRevoked,
-                             UserMessage, Notify, Abandon, Verify, Verified, Ping, Pong, Goodbye, Notified>;
+using Control =
+    std::variant<Hello, LaneOpen, LaneAccept, LaneRefuse, LaneClosed, GrantMade, GrantExtended, GrantRevoked, UserMessage,
+                 Notify, Abandon, Verify, Verified, Ping, Pong, Goodbye, ControlMove, ControlMoved, Notified>;
 
 /// The message's bytes. Texts longer than their limits are cut; everything else is the caller's to keep within limits.
 std::vector<std::byte> encode(const Control& message);

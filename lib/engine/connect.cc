@@ -11,6 +11,8 @@ using engine::PeerPhase;
 
 namespace {
 
+constexpr const char* all_peers_are_there = "this engine has all the peers it may have: try later";
+
 bool contains(const std::vector<std::string>& names, std::string_view name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
@@ -178,32 +180,55 @@ void EngineCore::try_next_transport(PeerEntry& peer) {
 }
 
 void EngineCore::on_accepted(uint32_t transport, const Event& event) {
-  links_[transport].emplace(event.connection, Link{nullptr, nullptr, now_ + options_.handshake_timeout});
+  std::string fingerprint = transports_[transport]->identity(event.connection).fingerprint;
+  const size_t of_identity = fingerprint.empty() ? 0 : connections_of(fingerprint);
+  links_[transport].emplace(event.connection,
+                            Link{.deadline = now_ + options_.handshake_timeout, .fingerprint = std::move(fingerprint)});
   ++unidentified_;
   if (shutting_down_) return transports_[transport]->close(event.connection, CloseMode::abort, now_);
   if (unidentified_ > options_.max_unidentified || peers_.size() >= options_.max_peers) {
-    return refuse(transport, event.connection, StatusCode::exhausted, "this engine has all the peers it may have: try later");
+    return refuse(transport, event.connection, StatusCode::exhausted, all_peers_are_there);
+  }
+  if (of_identity >= options_.max_peers_per_identity) {
+    return refuse(transport, event.connection, StatusCode::exhausted,
+                  fmt::format("this identity already has the {} connections that this engine grants to one "
+                              "(EngineOptions::max_peers_per_identity)",
+                              of_identity));
   }
   set_timer(now_ + options_.handshake_timeout, Timer{TimerKind::introduction, transport, event.connection});
 }
 
+size_t EngineCore::connections_of(std::string_view fingerprint) const {
+  const auto of_peer = [&](const auto& entry) { return entry.second->identity.fingerprint == fingerprint; };
+  auto count = std::count_if(peers_.begin(), peers_.end(), of_peer);
+  for (const Links& links : links_) {
+    count += std::count_if(links.begin(), links.end(),
+                           [&](const auto& entry) { return !entry.second.peer && entry.second.fingerprint == fingerprint; });
+  }
+  return static_cast<size_t>(count);
+}
+
 // The connection stays known until `closed`.
 void EngineCore::refuse(uint32_t transport, ConnectionId connection, StatusCode code, const std::string& reason) {
+  links_[transport].at(connection).refused = true;
   log(LogLevel::warning, fmt::format("refused {}: {}", transports_[transport]->describe(connection), reason));
   transports_[transport]->send(connection, engine::encode(engine::Goodbye{code, reason}), now_);
   transports_[transport]->close(connection, CloseMode::drain, now_);
 }
 
 void EngineCore::on_unidentified_message(uint32_t transport, ConnectionId connection, std::span<const std::byte> payload) {
+  if (links_[transport].at(connection).refused) return;
   auto message = engine::decode(payload);
   if (!message) return refuse(transport, connection, StatusCode::protocol, std::string(message.status().message()));
   auto* hello = std::get_if<engine::Hello>(&*message);
   if (hello == nullptr) return refuse(transport, connection, StatusCode::protocol, "the first message is not a hello");
+  // Others may have introduced themselves since this one was accepted.
+  if (peers_.size() >= options_.max_peers) return refuse(transport, connection, StatusCode::exhausted, all_peers_are_there);
   links_[transport].erase(connection);
   --unidentified_;
   PeerEntry& peer = add_peer();
   add_lane(peer, 0, transport, connection);
-  on_connected(peer, *peer.lanes.front());
+  on_connected(peer, peer.control());
   on_hello(peer, std::move(*hello));
 }
 
@@ -244,7 +269,7 @@ void EngineCore::on_hello(PeerEntry& peer, engine::Hello hello) {
 
 void EngineCore::become_ready(PeerEntry& peer) {
   peer.progress_at = now_;
-  peer.choices.push_back(fmt::format("{}: {}", transport_of(*peer.lanes.front()).capabilities().name,
+  peer.choices.push_back(fmt::format("{}: {}", transport_of(peer.control()).capabilities().name,
                                      peer.control_only ? "carries the control messages, no payload" : "chosen"));
   for (const uint32_t left : peer.candidates) {
     peer.choices.push_back(fmt::format("{}: not tried, an earlier choice worked", transports_[left]->capabilities().name));

@@ -33,6 +33,7 @@ Status check_options(const EngineOptions& options, size_t transports) {
   if (options.keepalive * 2 > options.peer_timeout) return invalid("keepalive must be at most half of peer_timeout");
   if (options.max_lanes_per_peer == 0 || options.max_lanes_per_peer > 64) return invalid("max_lanes_per_peer is 1 to 64");
   if (options.max_message_bytes == 0 || options.max_message_bytes > 8192) return invalid("max_message_bytes is 1 to 8192");
+  if (options.max_peers_per_identity == 0) return invalid("max_peers_per_identity is at least 1");
   if (options.max_attempts == 0) return invalid("max_attempts is at least 1");
   if (!options.credentials.empty() && options.security == SecurityPolicy::insecure) {
     return invalid("credentials and the insecure policy contradict each other: leave one of them out");

@@ -1,5 +1,5 @@
-// The engine's inside. One class, a file a topic: core.cc (loop), connect.cc (peers come), lanes.cc, grants.cc, transfers.cc,
-// operations.cc (completions), messages.cc, loss.cc (peers go), explain.cc.
+// The engine's inside. One class, a file a topic: core.cc (loop), connect.cc (peers come), lanes.cc, control_lane.cc,
+// grants.cc, transfers.cc, operations.cc (completions), messages.cc, loss.cc (peers go), explain.cc.
 #pragma once
 
 #include <atomic>
@@ -68,7 +68,9 @@ class EngineCore {
   struct Link {
     PeerEntry* peer = nullptr;  // null: accepted, not introduced yet
     LaneState* lane = nullptr;
-    TimePoint deadline;  // of an introduction
+    TimePoint deadline{};       // of an introduction
+    std::string fingerprint{};  // of who is not introduced yet
+    bool refused = false;       // not introduced, and sent away: whatever else it says comes too late
   };
   using Links = std::unordered_map<ConnectionId, Link>;
 
@@ -111,6 +113,7 @@ class EngineCore {
   void announce_ready(PeerEntry& peer);
   engine::Hello our_hello(const PeerEntry& peer) const;
   PeerEntry& add_peer();
+  size_t connections_of(std::string_view fingerprint) const;
   std::string security_line() const;
   Status check_security(const Address& address, std::string_view what) const;
 
@@ -118,7 +121,7 @@ class EngineCore {
   uint32_t lane_transport(const PeerEntry& peer) const;
   void decide_for_data(PeerEntry& peer);
   bool try_next_for_data(PeerEntry& peer, const Status& why);
-  void open_lane(PeerEntry& peer);
+  void open_lane(PeerEntry& peer, uint32_t index);
   void on_lane_open(PeerEntry& peer, const engine::LaneOpen& message);
   void on_lane_accept(PeerEntry& peer, const engine::LaneAccept& message);
   void on_lane_refuse(PeerEntry& peer, const engine::LaneRefuse& message);
@@ -133,6 +136,14 @@ class EngineCore {
   void widen(PeerEntry& peer);
   void on_aging(PeerEntry& peer, LaneState& lane);
   void retire_lanes(PeerEntry& peer);
+  uint32_t most_lanes(const PeerEntry& peer) const;
+  bool has_lane_room(const PeerEntry& peer) const;
+  LaneState* heir(const PeerEntry& peer) const;
+
+  // control_lane.cc
+  void move_control_if_worn(PeerEntry& peer);
+  void on_control_move(PeerEntry& peer, const engine::ControlMove& message);
+  void on_control_moved(PeerEntry& peer, const engine::ControlMoved& message);
 
   // grants.cc
   void on_grant_made(PeerEntry& peer, const engine::GrantMade& message);
@@ -182,6 +193,7 @@ class EngineCore {
   void confirm(PeerEntry& peer, const LaneState& lane, uint64_t serial);
   void handle(PeerEntry& peer, const engine::Control& message);
   void deliver(PeerEntry& peer, std::span<const std::byte> payload, bool notification);
+  void check_landings(PeerEntry& peer);
 
   // loss.cc: peers go.
   void lose(PeerEntry& peer, Status why, CloseMode mode = CloseMode::abort);
@@ -224,8 +236,6 @@ class EngineCore {
   std::unordered_map<uint64_t, std::shared_ptr<TransferState>> transfers_;
   uint64_t next_transfer_ = 1;
   uint64_t next_grant_ = 1;
-  std::unordered_map<uint64_t, uint64_t> checks_;  // Verify::check -> operation
-  uint64_t next_check_ = 1;
 
   std::multimap<TimePoint, Timer> timers_;
   std::set<std::pair<TimePoint, uint64_t>> transfer_timers_;

@@ -38,7 +38,7 @@ Result<RemoteBuffer> EngineCore::grant(uint64_t peer_id, Slice slice, Rights rig
   made.rights = rights;
   engine::GrantMade announcement{made.id, slice.length, rights, {}};
   for (const auto& lane : peer->lanes) {
-    if (!lane->ready || (peer->control_only && lane->number == 0)) continue;
+    if (!lane->ready || (peer->control_only && lane->transport == peer->control().transport)) continue;
     engine::GrantRegion region{lane->number, {}};
     if (Status status = grant_on_lane(*peer, *lane, made, region.region); !status.ok()) {
       for (const auto& entry : made.lanes) {

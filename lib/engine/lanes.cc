@@ -27,18 +27,18 @@ LaneState& EngineCore::add_lane(PeerEntry& peer, uint32_t number, uint32_t trans
   LaneState& entry = *lane;
   peer.lanes.push_back(std::move(lane));
   entry.open_deadline = now_ + peer.options.connect_timeout;
-  links_[transport].insert_or_assign(connection, Link{&peer, &entry, {}});
+  links_[transport].insert_or_assign(connection, Link{.peer = &peer, .lane = &entry});
   return entry;
 }
 
 // Which of the permitted transports further lanes go over: the best that is not out of the question yet.
 uint32_t EngineCore::lane_transport(const PeerEntry& peer) const {
-  return peer.data_choice < peer.for_data.size() ? peer.for_data[peer.data_choice] : peer.lanes.front()->transport_index;
+  return peer.data_choice < peer.for_data.size() ? peer.for_data[peer.data_choice] : peer.control().transport_index;
 }
 
 // Once the first lane stands: those that connect by address had their chance. What is behind it in the order stands back.
 void EngineCore::decide_for_data(PeerEntry& peer) {
-  const uint32_t first = peer.lanes.front()->transport_index;
+  const uint32_t first = peer.control().transport_index;
   const auto here = std::find(peer.for_data.begin(), peer.for_data.end(), first);
   peer.control_only = here == peer.for_data.end();
   if (!peer.control_only) {
@@ -72,20 +72,45 @@ bool EngineCore::try_next_for_data(PeerEntry& peer, const Status& why) {
 
 // Opens as many lanes as the application asked for and the peer allows. A first lane that is of another kind is not counted.
 void EngineCore::widen(PeerEntry& peer) {
-  const uint32_t most = std::min(peer.theirs.max_lanes, options_.max_lanes_per_peer);
   const uint32_t transport = lane_transport(peer);
-  const bool apart = transport != peer.lanes.front()->transport_index;
-  const uint32_t wanted = std::min(std::max(peer.options.lanes, 1U), apart && most > 1 ? most - 1 : most);
-  const auto lasting = [&] {
-    return std::count_if(peer.lanes.begin(), peer.lanes.end(), [&](const auto& lane) {
-      return !lane->aging && lane->phase != LanePhase::closed && lane->transport_index == transport;
+  const uint32_t beside = peer.control().transport_index;
+  const uint32_t most = most_lanes(peer);
+  const uint32_t wanted = std::min(std::max(peer.options.lanes, 1U), transport != beside && most > 1 ? most - 1 : most);
+  const auto lasting = [&peer](uint32_t of) {
+    return std::count_if(peer.lanes.begin(), peer.lanes.end(), [of](const auto& lane) {
+      return !lane->aging && lane->phase != LanePhase::closed && lane->transport_index == of;
     });
   };
-  while (lasting() < wanted && peer.lanes.size() < most && peer.usable()) {
-    const size_t before = peer.lanes.size();
-    open_lane(peer);
-    if (peer.lanes.size() == before) return;
-  }
+  const auto open_up_to = [&](uint32_t of, uint32_t count) {
+    size_t before = SIZE_MAX;
+    while (lasting(of) < count && has_lane_room(peer) && peer.usable() && before != peer.lanes.size()) {
+      before = peer.lanes.size();
+      open_lane(peer, of);
+    }
+  };
+  open_up_to(transport, wanted);
+  if (transport != beside) open_up_to(beside, 1);  // a worn control lane is replaced by its like
+}
+
+uint32_t EngineCore::most_lanes(const PeerEntry& peer) const {
+  return std::min(peer.theirs.max_lanes, options_.max_lanes_per_peer);
+}
+
+// Lanes that are being replaced come on top of those that are allowed.
+bool EngineCore::has_lane_room(const PeerEntry& peer) const { return peer.lanes.size() < size_t{2} * most_lanes(peer); }
+
+// The lane that takes over from those that are worn: the youngest that is not, else, where no further one can be opened before
+// another ends, the youngest. Null: none yet.
+LaneState* EngineCore::heir(const PeerEntry& peer) const {
+  const auto youngest = [&peer](bool worn_too) -> LaneState* {
+    for (auto lane = peer.lanes.rbegin(); lane != peer.lanes.rend(); ++lane) {
+      const bool alike = (*lane)->transport_index == peer.control().transport_index;
+      if (alike && (*lane)->ready && (worn_too || !(*lane)->aging)) return lane->get();
+    }
+    return nullptr;
+  };
+  LaneState* fresh = youngest(false);
+  return fresh != nullptr || has_lane_room(peer) ? fresh : youngest(true);
 }
 
 // Make before break: the new lane is opened first, and what runs on the old one ends there.
@@ -94,22 +119,25 @@ void EngineCore::on_aging(PeerEntry& peer, LaneState& lane) {
   log(LogLevel::info, fmt::format("peer {}: the keys of lane {} are to be renewed", peer.id, lane.number));
   if (peer.initiator) widen(peer);
   refresh_data_lanes(peer);
+  move_control_if_worn(peer);
+  retire_lanes(peer);
 }
 
-// The first lane stays, for control messages, which take few bytes.
+// Lanes that were replaced end when their last operation did, and once they carry no control messages.
 void EngineCore::retire_lanes(PeerEntry& peer) {
   if (!peer.initiator) return;
-  const bool replaced =
-      std::any_of(peer.lanes.begin(), peer.lanes.end(), [](const auto& lane) { return lane->ready && !lane->aging; });
-  if (!replaced) return;
+  const LaneState* takes_over = heir(peer);
+  if (takes_over == nullptr) return;
   for (const auto& lane : peer.lanes) {
-    if (lane->aging && lane->number != 0 && lane->operations_outstanding == 0) close_lane(*lane, CloseMode::drain);
+    if (lane.get() == takes_over || lane->number == peer.control_lane ||
+        (peer.move != engine::Move::none && lane->number == peer.move_to))
+      continue;
+    if (lane->aging && lane->operations_outstanding == 0) close_lane(*lane, CloseMode::drain);
   }
 }
 
-void EngineCore::open_lane(PeerEntry& peer) {
-  const LaneState& control = *peer.lanes.front();
-  const uint32_t index = lane_transport(peer);
+void EngineCore::open_lane(PeerEntry& peer, uint32_t index) {
+  const LaneState& control = peer.control();
   Transport& transport = *transports_[index];
   ConnectOptions options;
   options.address = peer.address;
@@ -131,16 +159,20 @@ void EngineCore::open_lane(PeerEntry& peer) {
 
 void EngineCore::on_lane_open(PeerEntry& peer, const engine::LaneOpen& message) {
   const auto refuse_lane = [&](std::string reason) { send_control(peer, engine::LaneRefuse{message.lane, std::move(reason)}); };
-  if (peer.initiator || message.lane == 0 || peer.lane(message.lane) != nullptr) {
+  if (peer.initiator || message.lane <= peer.highest_lane) {
     return lose(peer, Status(StatusCode::protocol, "the peer opened a lane that it may not open"));
   }
+  peer.highest_lane = message.lane;
   if (!peer.usable()) return refuse_lane("the peer is being closed");
-  if (peer.lanes.size() >= options_.max_lanes_per_peer) return refuse_lane("all lanes that this engine allows are open");
+  const auto lasting = std::count_if(peer.lanes.begin(), peer.lanes.end(), [](const auto& lane) { return !lane->aging; });
+  const size_t most = options_.max_lanes_per_peer;
+  if (static_cast<size_t>(lasting) >= most || peer.lanes.size() >= 2 * most)
+    return refuse_lane("all lanes that this engine allows are open");
   const auto found = std::find_if(transports_.begin(), transports_.end(),
                                   [&](const auto& transport) { return transport->capabilities().name == message.transport; });
   if (found == transports_.end()) return refuse_lane(fmt::format("this engine has no transport {}", message.transport));
   ConnectOptions options;
-  if (found->get() == peer.lanes.front()->transport) options.beside = peer.lanes.front()->connection;
+  if (found->get() == peer.control().transport) options.beside = peer.control().connection;
   options.timeout = peer.options.connect_timeout;
   options.peer_endpoint = message.endpoint;
   auto endpoint = (*found)->open(options, now_);
@@ -166,7 +198,7 @@ void EngineCore::on_lane_accept(PeerEntry& peer, const engine::LaneAccept& messa
 
 void EngineCore::on_lane_refuse(PeerEntry& peer, const engine::LaneRefuse& message) {
   LaneState* lane = peer.lane(message.lane);
-  if (lane == nullptr || !peer.initiator || lane->number == 0) return;
+  if (lane == nullptr || !peer.initiator || lane->phase != LanePhase::opening || lane->number == 0) return;
   log(LogLevel::warning, fmt::format("peer {}: lane {} was refused: {}", peer.id, message.lane, message.reason));
   lane->closed_by_peer = true;
   peer.last_lane_failure = Status(StatusCode::refused, fmt::format("the peer refuses: {}", message.reason));
@@ -195,6 +227,7 @@ void EngineCore::on_connected(PeerEntry& peer, LaneState& lane) {
   refresh_data_lanes(peer);
   extend_grants(peer, lane);
   settle_lanes(peer, Status());
+  move_control_if_worn(peer);
   retire_lanes(peer);
 }
 
@@ -209,7 +242,7 @@ void EngineCore::settle_lanes(PeerEntry& peer, const Status& last_failure) {
     const bool works = std::any_of(peer.lanes.begin(), peer.lanes.end(),
                                    [chosen](const auto& lane) { return lane->ready && lane->transport_index == chosen; });
     if (works) {
-      if (peer.initiator && chosen != peer.lanes.front()->transport_index)
+      if (peer.initiator && chosen != peer.control().transport_index)
         peer.choices.push_back(fmt::format("{}: chosen for payload", transports_[chosen]->capabilities().name));
       return announce_ready(peer);
     }
@@ -240,7 +273,7 @@ void EngineCore::on_closed(PeerEntry& peer, LaneState& lane, const Status& statu
   lane_ends_grants(peer, lane);
   if (peer.phase == PeerPhase::losing) return finish_loss_if_quiet(peer);
   park_posted(peer, lane);
-  if (lane.number == 0) {
+  if (lane.number == peer.vital_lane()) {
     if (was_opening && peer.phase == PeerPhase::connecting && !peer.candidates.empty()) {
       peer.choices.push_back(fmt::format("{}: {}", transport_of(lane).capabilities().name, status.message()));
       log(LogLevel::warning, fmt::format("{}: {}", peer.address.to_string(), peer.choices.back()));
@@ -265,7 +298,8 @@ void EngineCore::on_closed(PeerEntry& peer, LaneState& lane, const Status& statu
 void EngineCore::on_lane_closed_by_peer(PeerEntry& peer, uint32_t number) {
   LaneState* lane = peer.lane(number);
   if (lane == nullptr) return;
-  if (number == 0) return lose(peer, Status(StatusCode::protocol, "the peer closed its control lane while using it"));
+  if (number == peer.control_lane)
+    return lose(peer, Status(StatusCode::protocol, "the peer closed its control lane while using it"));
   lane->closed_by_peer = true;
   close_lane(*lane, CloseMode::abort);
   if (lane->over()) release_parked(peer, *lane);
@@ -274,20 +308,22 @@ void EngineCore::on_lane_closed_by_peer(PeerEntry& peer, uint32_t number) {
 // Payload goes over the lanes of one transport: the chosen one, else the one that stands in for it.
 void EngineCore::refresh_data_lanes(PeerEntry& peer) {
   peer.data_lanes.clear();
-  const auto take = [&peer](bool aging, auto&& wanted) {
+  const auto take = [&peer](auto&& wanted) {
     if (!peer.data_lanes.empty()) return;
     for (const auto& lane : peer.lanes) {
-      if (lane->ready && (aging || !lane->aging) && wanted(*lane)) peer.data_lanes.push_back(lane.get());
+      if (lane->ready && !lane->aging && wanted(*lane)) peer.data_lanes.push_back(lane.get());
     }
   };
-  const uint32_t control = peer.lanes.empty() ? 0 : peer.lanes.front()->transport_index;
+  const uint32_t control = peer.lanes.empty() ? 0 : peer.control().transport_index;
   const auto apart = [control](const LaneState& lane) { return lane.transport_index != control; };
-  const auto alike = [control, &peer](const LaneState& lane) {
-    return lane.transport_index == control && !(peer.control_only && lane.number == 0);
-  };
-  for (const bool aging : {false, true}) {
-    take(aging, apart);
-    take(aging, alike);
+  const auto alike = [control, &peer](const LaneState& lane) { return lane.transport_index == control && !peer.control_only; };
+  take(apart);
+  take(alike);
+  if (peer.data_lanes.empty() && !peer.control_only) {
+    const LaneState* takes_over = heir(peer);
+    for (const auto& lane : peer.lanes) {
+      if (lane->ready && (takes_over == nullptr || lane.get() == takes_over)) peer.data_lanes.push_back(lane.get());
+    }
   }
   if (!peer.data_lanes.empty()) {
     peer.stranded_since.reset();

@@ -13,13 +13,21 @@ namespace {
 // and does not read is dropped.
 constexpr size_t max_control_backlog = 1U << 18;
 
+// Of the part of a message that is the application's.
+size_t application_bytes(const engine::Control& message) {
+  if (const auto* user = std::get_if<engine::UserMessage>(&message)) return user->payload.size();
+  if (const auto* notify = std::get_if<engine::Notify>(&message)) return notify->payload.size();
+  return 0;
+}
+
 }  // namespace
 
 void EngineCore::send_control(PeerEntry& peer, const engine::Control& message) {
-  LaneState& lane = *peer.lanes.front();
+  LaneState& lane = peer.control();
+  const bool moving = peer.move != engine::Move::none;
   auto bytes = engine::encode(message);
-  if (peer.control_queue.empty() && lane.ready && lane.transport->send(lane.connection, bytes, now_)) return;
-  if (lane.phase == engine::LanePhase::closed || lane.phase == engine::LanePhase::closing) return;
+  if (peer.control_queue.empty() && !moving && lane.ready && lane.transport->send(lane.connection, bytes, now_)) return;
+  if (!moving && (lane.phase == engine::LanePhase::closed || lane.phase == engine::LanePhase::closing)) return;
   peer.control_queue.push_back(std::move(bytes));
   if (peer.control_queue.size() == max_control_backlog) {
     const uint64_t id = peer.id;
@@ -30,10 +38,12 @@ void EngineCore::send_control(PeerEntry& peer, const engine::Control& message) {
 }
 
 void EngineCore::flush_control(PeerEntry& peer) {
-  LaneState& lane = *peer.lanes.front();
-  while (lane.ready && !peer.control_queue.empty()) {
+  LaneState& lane = peer.control();
+  const bool moving = peer.move != engine::Move::none;
+  while (lane.ready && !peer.control_queue.empty() && !(moving && peer.before_move == 0)) {
     if (!lane.transport->send(lane.connection, peer.control_queue.front(), now_)) return;
     peer.control_queue.pop_front();
+    if (moving) --peer.before_move;
   }
 }
 
@@ -60,10 +70,13 @@ void EngineCore::on_message(PeerEntry& peer, const LaneState& lane, std::span<co
   if (peer.phase == PeerPhase::losing) return;
   auto message = engine::decode(payload);
   if (!message) return lose(peer, message.status());
-  if (lane.number != 0) {
+  if (lane.number != peer.vital_lane()) {
+    // Notifications may come beside their payload, over lanes of another kind.
     const auto* notify = std::get_if<engine::Notify>(&*message);
-    if (notify == nullptr && !std::holds_alternative<engine::Notified>(*message)) {
-      return lose(peer, Status(StatusCode::protocol, "the peer sent a message of the first lane over another one"));
+    const bool may_come = notify != nullptr || std::holds_alternative<engine::Notified>(*message);
+    if (!may_come || lane.transport == peer.control().transport) {
+      return lose(peer, Status(StatusCode::protocol,
+                               fmt::format("the peer sent a message on lane {}, where none may come now", lane.number)));
     }
     if (notify != nullptr) confirm(peer, lane, notify->serial);
   }
@@ -88,6 +101,9 @@ void EngineCore::handle(PeerEntry& peer, const engine::Control& message) {
   if (!peer.usable() && peer.phase != PeerPhase::leaving) {
     return lose(peer, Status(StatusCode::protocol, "the peer sent something else before its hello"));
   }
+  if (application_bytes(message) > options_.max_message_bytes) {
+    return lose(peer, Status(StatusCode::protocol, "the peer sent a message that is longer than this side allows"));
+  }
   struct Visitor {
     EngineCore& core;
     PeerEntry& peer;
@@ -103,28 +119,41 @@ void EngineCore::handle(PeerEntry& peer, const engine::Control& message) {
     void operator()(const engine::UserMessage& m) const { core.deliver(peer, m.payload, false); }
     void operator()(const engine::Notify& m) const {
       const auto ready = peer.landings.announced(m.serial, m.count, m.payload);
+      core.check_landings(peer);
       if (ready) core.deliver(peer, *ready, true);
     }
     void operator()(const engine::Notified& m) const {
       peer.unconfirmed.erase(m.serial);
       core.leave_if_idle(peer);
     }
-    void operator()(const engine::Abandon& m) const { peer.landings.abandoned(m.serial); }
+    void operator()(const engine::Abandon& m) const {
+      peer.landings.abandoned(m.serial);
+      core.check_landings(peer);
+    }
     void operator()(const engine::Verify& m) const { core.on_verify(peer, m); }
     void operator()(const engine::Verified& m) const { core.on_verified(peer, m); }
     void operator()(const engine::Ping& m) const { core.send_control(peer, engine::Pong{m.number}); }
     void operator()(const engine::Pong& m) const {
       if (peer.ping_outstanding == m.number) peer.ping_outstanding.reset();
     }
+    void operator()(const engine::ControlMove& m) const { core.on_control_move(peer, m); }
+    void operator()(const engine::ControlMoved& m) const { core.on_control_moved(peer, m); }
   };
   std::visit(Visitor{*this, peer}, message);
+}
+
+void EngineCore::check_landings(PeerEntry& peer) {
+  if (!peer.landings.overflowed()) return;
+  lose(peer, Status(StatusCode::protocol, "the peer has more unfinished notified transfers than it may have"));
 }
 
 void EngineCore::deliver(PeerEntry& peer, std::span<const std::byte> payload, bool notification) {
   if (peer.phase == PeerPhase::losing) return;
   ++stats_.messages_received;
-  announce_ready(peer);  // the application hears of a peer before it hears from it
-  if (!options_.on_message) return;
+  // The application hears of a peer before it hears from it: on_ready may be among what was deferred.
+  announce_ready(peer);
+  if (!deferred_.empty()) run_deferred();
+  if (peer.phase == PeerPhase::losing || !options_.on_message) return;
   in_callback_ = true;
   options_.on_message(Peer(this, peer.id), Message{payload, notification});
   in_callback_ = false;

@@ -1,6 +1,8 @@
 // Operations: what landed here, what completed there.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/crc32c.h"
 #include "engine/core.h"
 #include "transfer/tag.h"
@@ -21,9 +23,7 @@ void EngineCore::on_landed(PeerEntry& peer, LaneState& lane, const Event& event)
   lane.transport->answer(lane.connection, event.id, Status(), now_);
   if (event.tag == transfer::untracked_tag) return;
   const auto ready = peer.landings.landed(transfer::tag_serial(event.tag), transfer::tag_index(event.tag));
-  if (peer.landings.overflowed()) {
-    return lose(peer, Status(StatusCode::protocol, "the peer has more unfinished notified transfers than it may have"));
-  }
+  check_landings(peer);
   if (ready) deliver(peer, *ready, true);
 }
 
@@ -41,10 +41,8 @@ void EngineCore::on_completed(PeerEntry& peer, LaneState& lane, const Event& eve
       // The owner's memory is compared with ours by a question.
       record->state = OperationState::verifying;
       const transfer::PlannedPiece& piece = transfer.pieces[record->piece];
-      const uint64_t check = next_check_++;
-      checks_.emplace(check, record->id);
       return send_control(
-          peer, engine::Verify{check, piece.remote_grant, piece.remote_offset + record->piece_offset, record->length});
+          peer, engine::Verify{record->id, piece.remote_grant, piece.remote_offset + record->piece_offset, record->length});
     }
     if (transfer.op == Op::read && event.crc32c && base::crc32c(transfer::local_memory(*record)) != *event.crc32c) {
       ++stats_.checksum_failures;
@@ -151,10 +149,20 @@ void EngineCore::release_parked(PeerEntry& peer, LaneState& lane) {
     }
     finish_if_over(peer, *transfer);
   }
-  std::erase_if(peer.lanes, [number](const auto& entry) { return entry->number == number && number != 0; });
+  if (number == peer.control_lane) return;
+  std::erase_if(peer.lanes, [number](const auto& entry) { return entry->number == number; });
 }
 
+// Only where it is needed: the checksum of a few bytes tells what they are, also to a peer that may only write.
 void EngineCore::on_verify(PeerEntry& peer, const engine::Verify& message) {
+  uint32_t max_bytes = 0;
+  for (const auto& lane : peer.lanes) {
+    const Capabilities& capabilities = lane->transport->capabilities();
+    if (!capabilities.carries_checksums) max_bytes = std::max(max_bytes, capabilities.max_operation_bytes);
+  }
+  if (message.length > max_bytes) {
+    return lose(peer, Status(StatusCode::protocol, "the peer asked for a checksum of more than an operation that needs one"));
+  }
   engine::Verified answer{message.check, false, 0};
   const auto grant = peer.grants.made.find(message.grant);
   if (grant != peer.grants.made.end() && !grant->second.revoking) {
@@ -168,10 +176,7 @@ void EngineCore::on_verify(PeerEntry& peer, const engine::Verify& message) {
 }
 
 void EngineCore::on_verified(PeerEntry& peer, const engine::Verified& message) {
-  const auto check = checks_.find(message.check);
-  if (check == checks_.end()) return;
-  OperationRecord* record = operations_.find(check->second);
-  checks_.erase(check);
+  OperationRecord* record = operations_.find(message.check);
   if (record == nullptr || record->state != OperationState::verifying || record->transfer->peer != peer.id) return;
   if (!message.ok)
     return conclude(peer, *record, Status(StatusCode::refused, "the grant was revoked before its bytes were verified"));

@@ -45,6 +45,13 @@ enum class PeerPhase : uint8_t {
   losing,   ///< all lanes are being closed; nothing new
 };
 
+/// How far control messages are on their way from one lane to another.
+enum class Move : uint8_t {
+  none,
+  asked,   ///< the side that connected moves, and waits for the other side's word
+  agreed,  ///< the other side moves too, and waits for the first message on the new lane
+};
+
 struct PeerEntry {
   uint64_t id = 0;
   bool initiator = false;
@@ -60,15 +67,20 @@ struct PeerEntry {
 
   Hello theirs;
   PeerIdentity identity;                          // proved on the first lane
-  std::vector<std::unique_ptr<LaneState>> lanes;  // [0] carries control messages
+  std::vector<std::unique_ptr<LaneState>> lanes;  // never empty once connecting; one carries control messages
   std::vector<schedule::Lane*> data_lanes;        // those that the scheduler may use
-  uint32_t next_lane = 1;
+  uint32_t next_lane = 1;                         // of those that we open
+  uint32_t highest_lane = 0;                      // of those that the peer opened
   uint32_t lane_failures = 0;
   Status last_lane_failure;  // while widening
   std::optional<TimePoint> next_lane_open;
   std::optional<TimePoint> stranded_since;  // no lane that payload may use is ready
 
+  uint32_t control_lane = 0;                         // the number of the lane that control messages are sent on
   std::deque<std::vector<std::byte>> control_queue;  // waiting for the transport to take them
+  Move move = Move::none;
+  uint32_t move_to = 0;
+  size_t before_move = 0;  // so many of the queue still go over the old lane; the others wait for the new one
 
   memory::GrantBook grants;
   schedule::Scheduler scheduler;
@@ -93,6 +105,9 @@ struct PeerEntry {
   bool announced = false;  // on_ready or on_peer was called with success: on_peer_closed is owed
 
   bool usable() const noexcept { return phase == PeerPhase::ready || phase == PeerPhase::widening; }
+  LaneState& control() const { return *lane(control_lane); }
+  /// The lane that control messages come by, and whose end is the end of the peer.
+  uint32_t vital_lane() const noexcept { return move == Move::agreed ? move_to : control_lane; }
   LaneState* lane(memory::LaneNumber number) const {
     for (const auto& lane : lanes) {
       if (lane->number == number) return lane.get();

@@ -209,7 +209,7 @@ bool EngineCore::notify_beside_payload(PeerEntry& peer, const TransferState& tra
   const auto* record = transfer.outstanding.front();
   const schedule::Lane* last = record != nullptr ? peer.lane(record->lane) : nullptr;
   const schedule::Lane& lane = last != nullptr && last->ready ? *last : *peer.data_lanes.front();
-  if (lane.transport == peer.lanes.front()->transport) return false;
+  if (lane.transport == peer.control().transport) return false;
   auto bytes = engine::encode(message);
   if (bytes.size() > lane.transport->capabilities().max_message_bytes) return false;
   if (!lane.transport->send(lane.connection, bytes, now_)) return false;

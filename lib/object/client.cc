@@ -76,6 +76,7 @@ void FileClient::on_welcome(const FileMessage& message) {
   }
   phase_ = Phase::running;
   job_ = make_job_(*channel_);
+  if (!job_) return give_up({.kind = FailureKind::limit, .message = "no thread could be started (`ulimit -u`)"});
   job_->start();
 }
 

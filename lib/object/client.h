@@ -21,6 +21,7 @@ struct ClientOptions {
 /// The engine's thread only. Must be destroyed before the engine; its two on_ functions are what EngineOptions' callbacks call.
 class FileClient {
  public:
+  /// Null: there was no thread for it.
   using MakeJob = std::function<std::unique_ptr<Job>(Channel&)>;
 
   FileClient(Engine& engine, const Clock& clock, ClientOptions options, MakeJob make_job);

@@ -137,7 +137,12 @@ std::unique_ptr<Job> FileService::make_job(Session& session, const FileMessage& 
     return std::make_unique<MeasureHost>(session.channel, *engine_, options_.limits);
   base::UniqueFd folder(fcntl(options_.folder.get(), F_DUPFD_CLOEXEC, 0));
   if (!folder) {
-    refuse(session, FailureKind::limit, "the server has no file descriptor left");
+    refuse(session, FailureKind::limit, "the server has no file descriptor left: try again later");
+    return nullptr;
+  }
+  auto worker = options_.make_worker();
+  if (!worker) {
+    refuse(session, FailureKind::limit, "the server can start no further thread: try again later");
     return nullptr;
   }
   if (const auto* push = std::get_if<PushRequest>(&request)) {
@@ -147,7 +152,7 @@ std::unique_ptr<Job> FileService::make_job(Session& session, const FileMessage& 
                      .overwrite = push->overwrite,
                      .totals = push->totals,
                      .shown_folder = {}};
-    return std::make_unique<Receiver>(session.channel, *engine_, std::move(folder), std::move(sink), options_.make_worker(),
+    return std::make_unique<Receiver>(session.channel, *engine_, std::move(folder), std::move(sink), std::move(worker),
                                       options_.limits, std::nullopt);
   }
   if (const auto* pull = std::get_if<PullRequest>(&request)) {
@@ -159,7 +164,7 @@ std::unique_ptr<Job> FileService::make_job(Session& session, const FileMessage& 
     std::vector<Top> tops{
         {.path = pull->path, .name = std::string(split(pull->path).second), .only_what_is_in_it = pull->path.empty()}};
     return std::make_unique<Sender>(session.channel, *engine_,
-                                    std::make_unique<Source>(std::move(tops), root, std::move(folder)), options_.make_worker(),
+                                    std::make_unique<Source>(std::move(tops), root, std::move(folder)), std::move(worker),
                                     options_.limits, std::nullopt);
   }
   refuse(session, FailureKind::protocol, "the first message is not a request");

@@ -54,7 +54,9 @@ std::string without_extra_slashes(std::string_view path) {
 }  // namespace
 
 std::string Url::to_string() const {
-  return fmt::format("haul://{}/{}{}", address.to_string(), path, folder && !path.empty() ? "/" : "");
+  std::string escaped;
+  for (const char c : path) c == '%' ? escaped += "%25" : escaped += c;
+  return fmt::format("haul://{}/{}{}", address.to_string(), escaped, folder && !path.empty() ? "/" : "");
 }
 
 Result<Url> parse_url(std::string_view text) {

@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <deque>
 #include <mutex>
+#include <system_error>
 #include <thread>
 
 namespace haul::object {
@@ -113,7 +114,11 @@ class InlineWorker final : public Worker {
 }  // namespace
 
 std::unique_ptr<Worker> make_thread_worker(std::function<void()> notify) {
-  return std::make_unique<ThreadWorker>(std::move(notify));
+  try {
+    return std::make_unique<ThreadWorker>(std::move(notify));
+  } catch (const std::system_error&) {
+    return nullptr;
+  }
 }
 
 std::unique_ptr<Worker> make_inline_worker() { return std::make_unique<InlineWorker>(); }

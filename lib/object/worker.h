@@ -36,6 +36,7 @@ class Worker {
 };
 
 /// One thread. `notify` is called on it whenever collect() has something to do; it must be callable from any thread.
+/// Null: the system gives no further thread.
 std::unique_ptr<Worker> make_thread_worker(std::function<void()> notify);
 
 /// Runs work within collect(): for tests and simulations, where nothing may depend on a thread's timing.

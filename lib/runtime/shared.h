@@ -49,7 +49,8 @@ struct SharedOperation {
   TransferOptions options;  // without the notification and the callback, which are beside it
   std::optional<std::vector<std::byte>> notify;
   TransferCallback on_done;
-  Transfer transfer;
+  Transfer transfer;  // empty before it begins, and once it is over
+  Progress last;      // once it is over
   bool over = false;
   std::promise<TransferResult> promise;
 

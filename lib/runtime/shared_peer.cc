@@ -29,6 +29,19 @@ void SharedTransfer::cancel() const {
   if (operation_) operation_->worker->cancel(operation_);
 }
 
+std::future<Result<TransferSnapshot>> SharedTransfer::snapshot() const {
+  return detail::as_future<Result<TransferSnapshot>>([&](auto reply) { return snapshot(std::move(reply)); });
+}
+
+Status SharedTransfer::snapshot(Reply<Result<TransferSnapshot>> reply) const {
+  if (!operation_) return Status(StatusCode::invalid, "the SharedTransfer is empty: take it from a call of SharedPeer");
+  return operation_->worker->post([operation = operation_, reply = std::move(reply)](Engine&) {
+    const Transfer& transfer = operation->transfer;
+    if (transfer.valid()) return reply(TransferSnapshot{transfer.progress(), transfer.waiting_for()});
+    reply(TransferSnapshot{operation->last, {}});
+  });
+}
+
 namespace {
 
 Status no_peer() { return Status(StatusCode::invalid, "the SharedPeer is empty: take it from Runtime::connect or on_peer"); }

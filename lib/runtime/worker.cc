@@ -205,6 +205,7 @@ void RuntimeWorker::finish(const std::shared_ptr<SharedOperation>& over, Transfe
   const std::shared_ptr<SharedOperation> operation = over;
   if (std::exchange(operation->over, true)) return;
   running_.erase(operation);
+  operation->last = operation->transfer.progress();
   // Here, because the handles' last holder may be another thread.
   operation->transfer = {};
   operation->work.clear();

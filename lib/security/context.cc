@@ -162,7 +162,7 @@ SecurityContext::Verdict SecurityContext::judge_known(const AuthorizedPeer& know
   return {Status(), {}, PeerIdentity{known.name, fingerprint, known.permissions}};
 }
 
-SecurityContext::Verdict SecurityContext::judge(std::span<const std::span<const std::byte>> chain,
+SecurityContext::Verdict SecurityContext::judge(std::span<const std::span<const std::byte>> chain, End end,
                                                 std::string_view host) const {
   auto certificates = ShownCertificate::import(chain);
   if (!certificates) return {certificates.status(), Refusal::bad, {}};
@@ -180,14 +180,17 @@ SecurityContext::Verdict SecurityContext::judge(std::span<const std::span<const 
                                             fingerprint, day(leaf.valid_from_s())));
   }
   if (now_s > leaf.valid_to_s()) {
-    return refuse(Refusal::expired, fmt::format("the certificate of {} expired at {}", fingerprint, day(leaf.valid_to_s())));
+    return refuse(Refusal::expired,
+                  fmt::format("the certificate of {} expired at {}: its owner has to renew it (`haul keygen`); if "
+                              "that time is to come, set this side's clock",
+                              fingerprint, day(leaf.valid_to_s())));
   }
   if (const AuthorizedPeer* known = authorized->by_fingerprint(*key)) return judge_known(*known, fingerprint, now_s);
   if (authorities_ == nullptr) {
     return refuse(Refusal::unknown, fmt::format("{} is not known: add a line \"NAME {} ...\" to {} to trust it", fingerprint,
                                                 fingerprint, files_.authorized_peers_file));
   }
-  const bool server = !host.empty();
+  const bool server = end == End::dialed;
   const std::string problem = security::verify_chain(authorities_, *certificates, std::string(host), server);
   if (!problem.empty()) {
     const bool revoked = problem.find("revoked") != std::string::npos;
@@ -201,7 +204,7 @@ SecurityContext::Verdict SecurityContext::judge(std::span<const std::span<const 
     verdict.identity.name = name;
     return verdict;
   }
-  // A server that is certified for the name it was dialed by is the right one.
+  // A server that is certified for the name it was dialed by is the right one; on a further lane the caller compares.
   if (server || files_.authorized_peers_file.empty()) return {Status(), {}, PeerIdentity{name, fingerprint, {}}};
   return refuse(Refusal::unknown, fmt::format("\"{}\" ({}) is certified, but {} has no line \"{} ca ...\" and none for \"*\"",
                                               name, fingerprint, files_.authorized_peers_file, name));

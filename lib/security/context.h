@@ -46,9 +46,11 @@ class SecurityContext {
     Refusal refusal = Refusal::bad;
     PeerIdentity identity;
   };
-  /// Whether whoever holds the key of this certificate (DER, its issuers behind it) is trusted. `host`: the name or address
-  /// under which it was dialed; empty: it connected to us, or is compared with a known peer by the caller.
-  Verdict judge(std::span<const std::span<const std::byte>> chain, std::string_view host) const;
+  enum class End : uint8_t { dialed, connected_to_us };
+  /// Whether whoever holds the key of this certificate (DER, its issuers behind it) is trusted at this end of a connection.
+  /// `host`: the name or address under which it was dialed, which an authority must have certified; empty: the caller compares
+  /// it with a peer that it knows.
+  Verdict judge(std::span<const std::span<const std::byte>> chain, End end, std::string_view host) const;
 
   gnutls_certificate_credentials_st* tls_credentials() const noexcept { return tls_; }
 

@@ -32,14 +32,18 @@ std::array<std::byte, record_header_bytes> header_for(size_t protected_bytes) {
           static_cast<std::byte>(protected_bytes & 0xffU)};
 }
 
-Status damaged() {
+}  // namespace
+
+Status record_damaged() {
   return Status(
       StatusCode::protocol,
       "a record failed its authentication: bytes were altered, repeated, dropped or reordered on the way. Nothing of it "
       "was accepted");
 }
 
-}  // namespace
+Status not_a_record() {
+  return Status(StatusCode::protocol, "what came is not a TLS record: the stream was altered on the way");
+}
 
 const char* to_string(Cipher cipher) noexcept {
   switch (cipher) {
@@ -142,7 +146,7 @@ Result<RecordCipher::Opened> RecordCipher::open(std::span<const std::byte> recor
     if (error >= 0) std::memcpy(out.data(), body.data(), inner);
     opened = inner;
   }
-  if (error < 0 || opened != inner) return damaged();
+  if (error < 0 || opened != inner) return record_damaged();
   // Padding (RFC 8446 section 5.4) is not used: the type follows the content at once.
   const auto type = static_cast<uint8_t>(out[inner - 1]);
   if (type != static_cast<uint8_t>(ContentType::application_data) && type != static_cast<uint8_t>(ContentType::alert)) {
@@ -156,7 +160,7 @@ Result<size_t> record_size(std::span<const std::byte> in) {
   const size_t bytes = (static_cast<size_t>(in[3]) << 8U) | static_cast<size_t>(in[4]);
   if (in[0] != outer_type || in[1] != std::byte{3} || in[2] != std::byte{3} || bytes < 1 + record_tag_bytes ||
       bytes > max_record_bytes - record_header_bytes) {
-    return Status(StatusCode::protocol, "what came is not a TLS record: the stream was altered on the way");
+    return not_a_record();
   }
   return record_header_bytes + bytes;
 }

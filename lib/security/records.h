@@ -43,9 +43,9 @@ inline constexpr size_t max_record_content_bytes = 16384;
 inline constexpr size_t record_overhead_bytes = record_header_bytes + 1 + record_tag_bytes;
 inline constexpr size_t max_record_bytes = max_record_content_bytes + record_overhead_bytes;
 
-/// Sixteen-byte blocks that one key may protect: 2^34.5 keep an attacker's advantage under 2^-60 (RFC 8446 section 5.5 says the
-/// same in full-size records). Lanes are replaced long before.
-inline constexpr uint64_t max_blocks = uint64_t{3} << 33;
+/// Sixteen-byte blocks that one key may protect: a little less than the 2^34.5 that RFC 8446 section 5.5 permits (it counts
+/// full-size records). Lanes are replaced long before.
+inline constexpr uint64_t max_blocks = uint64_t{22} << 30;
 
 /// The TLS content types that occur after a handshake.
 enum class ContentType : uint8_t { alert = 21, application_data = 23 };
@@ -90,6 +90,10 @@ class RecordCipher {
   Protection mode_;
   uint64_t blocks_ = 0;
 };
+
+/// What is said of a record that does not open, and of bytes that are none: whoever finds it, this library or the kernel.
+Status record_damaged();
+Status not_a_record();
 
 /// Bytes of the record that begins `in`, header included; 0: its header is not there yet. Errors: protocol.
 Result<size_t> record_size(std::span<const std::byte> in);

@@ -21,6 +21,8 @@ constexpr const char* priorities =
 // By Protection's value. RFC 7301.
 constexpr std::array<std::string_view, 3> protocols = {"haul/1", "haul/1-integrity", "haul/1-plain"};
 constexpr size_t max_certificates = 8;
+// Room for as many certificates; GnuTLS would keep four times as much of a stranger.
+constexpr size_t max_handshake_message_bytes = 32U << 10;
 
 gnutls_alert_description_t alert_for(SecurityContext::Refusal refusal) {
   switch (refusal) {
@@ -58,6 +60,10 @@ Status alert_meaning(int alert, const SecurityContext& context) {
       return Status(StatusCode::refused,
                     "both sides speak TLS, but not haul's protocol in the same version, or they do not accept "
                     "the same protection of the link");
+    case GNUTLS_A_INSUFFICIENT_SECURITY:
+      return Status(StatusCode::refused,
+                    "it speaks no TLS, and this side has credentials: give it credentials too (`haul keygen`), or none to this "
+                    "side");
     default:
       return Status(StatusCode::protocol, fmt::format("the peer ended the TLS handshake: {}",
                                                       gnutls_alert_get_name(static_cast<gnutls_alert_description_t>(alert))));
@@ -103,6 +109,7 @@ Status TlsSession::set_up(Protection weakest) {
   gnutls_transport_set_pull_function(session_, &TlsSession::pull);
   gnutls_transport_set_push_function(session_, &TlsSession::push);
   gnutls_handshake_set_timeout(session_, 0);  // who does the I/O keeps the time
+  gnutls_handshake_set_max_packet_length(session_, max_handshake_message_bytes);
   return {};
 }
 
@@ -132,7 +139,9 @@ int TlsSession::verify(gnutls_session_int* session) {
   std::array<std::span<const std::byte>, max_certificates> certificates;
   if (count > max_certificates) count = 0;
   for (unsigned i = 0; i < count; ++i) certificates[i] = std::as_bytes(std::span(chain[i].data, chain[i].size));
-  self.verdict_ = self.context_->judge(std::span(certificates).first(count), self.host_);
+  self.verdict_ = self.context_->judge(
+      std::span(certificates).first(count),
+      self.role_ == Role::dials ? SecurityContext::End::dialed : SecurityContext::End::connected_to_us, self.host_);
   return self.verdict_.status.ok() ? 0 : GNUTLS_E_CERTIFICATE_ERROR;
 }
 
@@ -215,6 +224,12 @@ Result<RecordKeys> TlsSession::integrity_keys(bool sending) const {
   std::memcpy(keys.iv.data(), own + key_bytes, keys.iv.size());
   gnutls_memset(material.data(), 0, material.size());
   return keys;
+}
+
+std::array<std::byte, 7> TlsSession::no_credentials_alert() noexcept {
+  constexpr auto alert = std::byte{21};
+  constexpr auto fatal = std::byte{2};
+  return {alert, std::byte{3}, std::byte{3}, std::byte{0}, std::byte{2}, fatal, std::byte{GNUTLS_A_INSUFFICIENT_SECURITY}};
 }
 
 Status TlsSession::alert_status(std::span<const std::byte> alert, const SecurityContext& context) {

@@ -1,6 +1,7 @@
 // One TLS 1.3 handshake in memory: who does the I/O hands bytes in and takes bytes out.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -49,6 +50,9 @@ class TlsSession {
   /// Keys for Protection::integrity_only, derived from the session (RFC 8446 section 7.5). Errors: internal.
   Result<RecordKeys> integrity_keys(bool sending) const;
 
+  /// The record that tells a TLS client that this side has no credentials. Anybody on the path can say so: it explains a
+  /// connection that fails, and changes nothing else.
+  static std::array<std::byte, 7> no_credentials_alert() noexcept;
   /// What an alert that the peer sent instead of data means. `alert`: two bytes (RFC 8446 section 6).
   static Status alert_status(std::span<const std::byte> alert, const SecurityContext& context);
 

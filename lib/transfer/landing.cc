@@ -8,7 +8,9 @@ namespace haul::transfer {
 LandingTracker::Ready LandingTracker::landed(uint64_t serial, uint32_t index) {
   if (is_over(serial)) return std::nullopt;
   Open& open = open_[serial];
+  gaps_ -= open.indices.ranges();
   open.indices.add(index, uint64_t{index} + 1);
+  gaps_ += open.indices.ranges();
   return deliver_if_complete(serial, open);
 }
 
@@ -30,7 +32,10 @@ LandingTracker::Ready LandingTracker::deliver_if_complete(uint64_t serial, Open&
 }
 
 void LandingTracker::finish(uint64_t serial) {
-  open_.erase(serial);
+  if (const auto open = open_.find(serial); open != open_.end()) {
+    gaps_ -= open->second.indices.ranges();
+    open_.erase(open);
+  }
   over_.add(serial, serial + 1);
 }
 

@@ -12,10 +12,12 @@
 
 namespace haul::transfer {
 
-/// One peer's notified transfers. Memory is bounded by max_open entries; each is small unless its writes land with gaps.
+/// One peer's notified transfers. Its owner gives the peer up once overflowed(), which bounds the memory.
 class LandingTracker {
  public:
   static constexpr size_t max_open = 4096;
+  /// Between landed writes, over all open transfers: as many as operations can be under way (64 lanes of 4096).
+  static constexpr size_t max_gaps = 1U << 18;
 
   /// What an event made complete.
   using Ready = std::optional<std::vector<std::byte>>;
@@ -27,8 +29,8 @@ class LandingTracker {
   /// The sender gave the transfer up: nothing will be delivered for it.
   void abandoned(uint64_t serial);
 
-  /// More transfers are open than a well-behaved peer ever has.
-  bool overflowed() const noexcept { return open_.size() > max_open; }
+  /// More transfers are open, or with more gaps, than a well-behaved peer ever has.
+  bool overflowed() const noexcept { return open_.size() > max_open || over_.ranges() > max_open + 1 || gaps_ > max_gaps; }
   size_t open() const noexcept { return open_.size(); }
 
  private:
@@ -42,6 +44,7 @@ class LandingTracker {
   void finish(uint64_t serial);
 
   std::unordered_map<uint64_t, Open> open_;
+  size_t gaps_ = 0;      // ranges of all open_
   base::RangeSet over_;  // delivered or abandoned; contiguous in the long run, as serials are
 };
 

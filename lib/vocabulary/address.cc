@@ -38,7 +38,7 @@ Result<Address> Address::parse(std::string_view text) {
   constexpr size_t max_host_bytes = 255;  // RFC 1035 section 2.3.4
   if (host.size() > max_host_bytes) return bad_address(text, "the host is longer than 255 bytes");
   for (const char c : host) {
-    if (static_cast<unsigned char>(c) <= ' ' || c == '/' || c == '\x7f')
+    if (static_cast<unsigned char>(c) <= ' ' || c == '/' || c == '[' || c == ']' || c == '\x7f')
       return bad_address(text, "the host has a character that no host has");
   }
   uint16_t number = 0;

@@ -46,12 +46,14 @@ bool SimHarness::run_transports(std::span<Transport* const>, const std::function
   return world_.run({}, until, limit);
 }
 
+TcpHarnessBase::TcpHarnessBase(tcp::Io io) {
+  options_.io = io;
+  options_.dead_after = 2s;
+  options_.preface_timeout = 1s;
+}
+
 std::unique_ptr<Transport> TcpHarnessBase::make_transport(const std::string&) {
-  tcp::Options options;
-  options.io = io_;
-  options.dead_after = 2s;
-  options.preface_timeout = 1s;
-  auto transport = tcp::make_transport(options);
+  auto transport = tcp::make_transport(options_);
   INFO(transport.status().to_string());
   REQUIRE(transport.ok());
   return std::move(transport).value();

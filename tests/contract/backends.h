@@ -42,7 +42,7 @@ class SimHarness final : public Harness {
 /// Real sockets over loopback, in real time.
 class TcpHarnessBase : public Harness {
  public:
-  explicit TcpHarnessBase(tcp::Io io) : io_(io) {}
+  explicit TcpHarnessBase(tcp::Io io);
   Abilities abilities() const override { return {"tcp", false, false, false, false}; }
   const Clock& clock() const override { return system_clock(); }
   std::unique_ptr<Transport> make_transport(const std::string& node) override;
@@ -50,8 +50,11 @@ class TcpHarnessBase : public Harness {
   bool run_world(std::span<Engine* const> engines, const std::function<bool()>& until, Duration limit) override;
   bool run_transports(std::span<Transport* const> transports, const std::function<bool()>& until, Duration limit) override;
 
+  /// Of the transports made from now on.
+  tcp::Options& transport_options() { return options_; }
+
  private:
-  tcp::Io io_;
+  tcp::Options options_;
 };
 
 class TcpHarness final : public TcpHarnessBase {
@@ -69,7 +72,9 @@ class TcpEpollHarness final : public TcpHarnessBase {
 /// tcp between nodes that authenticate each other, with records sealed by the library.
 class TcpProtectedHarness : public TcpHarnessBase {
  public:
-  TcpProtectedHarness(tcp::Io io, Protection protection) : TcpHarnessBase(io), protection_(protection) {}
+  TcpProtectedHarness(tcp::Io io, Protection protection) : TcpHarnessBase(io), protection_(protection) {
+    transport_options().kernel_tls = tcp::KernelTls::off;
+  }
   std::unique_ptr<Transport> make_transport(const std::string& node) override;
 
  private:
@@ -86,6 +91,29 @@ class TcpIntegrityHarness final : public TcpProtectedHarness {
  public:
   TcpIntegrityHarness() : TcpProtectedHarness(tcp::Io::epoll, Protection::integrity_only) {}
   ~TcpIntegrityHarness() override { stop_all(); }
+};
+
+/// Records sealed and opened by the kernel, which may lack that: cases over this harness and the next are run where the kernel
+/// has it (tests/guest), and left out elsewhere by their names.
+class TcpKernelTlsHarness final : public TcpProtectedHarness {
+ public:
+  explicit TcpKernelTlsHarness(tcp::Io io = tcp::Io::uring, Protection protection = Protection::encrypted)
+      : TcpProtectedHarness(io, protection) {
+    transport_options().kernel_tls = tcp::KernelTls::require;
+  }
+  ~TcpKernelTlsHarness() override { stop_all(); }
+};
+
+/// One node by the kernel, the next by the library, and so on.
+class TcpHalfKernelTlsHarness final : public TcpProtectedHarness {
+ public:
+  TcpHalfKernelTlsHarness() : TcpProtectedHarness(tcp::Io::epoll, Protection::encrypted) {}
+  ~TcpHalfKernelTlsHarness() override { stop_all(); }
+  std::unique_ptr<Transport> make_transport(const std::string& node) override {
+    auto& kernel_tls = transport_options().kernel_tls;
+    kernel_tls = kernel_tls == tcp::KernelTls::off ? tcp::KernelTls::require : tcp::KernelTls::off;
+    return TcpProtectedHarness::make_transport(node);
+  }
 };
 
 class OneSidedHarness final : public Harness {
@@ -168,8 +196,8 @@ class RdmaDeviceHarness final : public TcpHarnessBase {
 
 // A program may name its own list.
 #ifndef HAUL_EVERY_BACKEND
-#define HAUL_EVERY_BACKEND                                                                       \
-  ::haul::contract::SimHarness, ::haul::contract::TcpHarness, ::haul::contract::TcpEpollHarness, \
-      ::haul::contract::TcpEncryptedHarness, ::haul::contract::TcpIntegrityHarness,              \
-      ::haul::contract::OneSidedHarness HAUL_RDMA_BACKENDS
+#define HAUL_EVERY_BACKEND                                                                                                 \
+  ::haul::contract::SimHarness, ::haul::contract::TcpHarness, ::haul::contract::TcpEpollHarness,                           \
+      ::haul::contract::TcpEncryptedHarness, ::haul::contract::TcpIntegrityHarness, ::haul::contract::TcpKernelTlsHarness, \
+      ::haul::contract::TcpHalfKernelTlsHarness, ::haul::contract::OneSidedHarness HAUL_RDMA_BACKENDS
 #endif

@@ -100,7 +100,13 @@ size_t CheckedTransport::poll(TimePoint now, NextPoll next, std::span<Event> eve
     connections_[id].killed = true;
     inner_->close(id, CloseMode::abort, now);
   }
-  const size_t count = inner_->poll(now, next, events);
+  size_t count = inner_->poll(now, next, events);
+  for (; count < events.size() && !record_->to_age.empty(); record_->to_age.pop_back()) {
+    if (connections_[record_->to_age.back()].state != Connection::State::ready) continue;
+    Event& event = events[count++] = Event();
+    event.kind = Event::Kind::aging;
+    event.connection = record_->to_age.back();
+  }
   if (count > events.size()) defect(0, "poll() filled more than the span");
   for (Event& event : events.first(std::min(count, events.size()))) see(event);
   return count;

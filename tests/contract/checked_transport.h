@@ -24,6 +24,7 @@ struct TransportRecord {
   uint32_t corruptions_left = 0;  ///< flip a bit of so many of the next payloads that arrive here …
   uint32_t corruptions_done = 0;
   std::vector<ConnectionId> to_kill;  ///< aborted, as the network would, at the next poll
+  std::vector<ConnectionId> to_age;   ///< said to be worn out, at the next poll
 };
 
 class CheckedTransport final : public Transport {

@@ -104,6 +104,47 @@ TEMPLATE_TEST_CASE("the only lane dying is the loss of the peer, at both ends", 
   CHECK(scene.pair.b.inbox.closed[0].second.code() == StatusCode::peer_lost);
 }
 
+TEMPLATE_TEST_CASE("worn lanes are replaced under a transfer, also the first", "[contract][lanes]", HAUL_EVERY_BACKEND) {
+  for (const uint32_t lanes : {1U, 3U}) {
+    CAPTURE(lanes);
+    Scene<TestType> scene(lanes);
+    REQUIRE(scene.all_lanes_ready(lanes));
+    size_t said = 0;
+    const auto say = [&] {
+      for (const Peer& peer : {scene.pair.to_b, scene.pair.to_a}) {
+        Peer to = peer;
+        REQUIRE(to.send(bytes_of(std::to_string(said))).ok());
+      }
+      ++said;
+    };
+    for (uint64_t wear = 0; wear < 3; ++wear) {
+      const uint32_t first = scene.pair.to_b.stats().lanes.at(0).lane;
+      const Transfer put = scene.pair.to_b.put(scene.local.slice(), scene.remote.slice());
+      say();
+      run_rounds(scene.harness, wear * 3);
+      for (const Node* node : {&scene.pair.a, &scene.pair.b}) {
+        node->record->to_age.assign(node->record->connections.begin(), node->record->connections.end());
+      }
+      for (int i = 0; i < 10; ++i) {
+        say();
+        run_rounds(scene.harness, 1);
+      }
+      finish_ok(scene.harness, put);
+      CHECK(same(scene.local.bytes(), scene.target.bytes()));
+      REQUIRE(scene.harness.run([&] {
+        const auto now = scene.pair.to_b.stats().lanes;
+        return now.size() == lanes && now.at(0).lane >= first + lanes && scene.pair.to_a.stats().lanes.size() == lanes;
+      }));
+    }
+    for (const Node* node : {&scene.pair.a, &scene.pair.b}) {
+      REQUIRE(scene.harness.run([&] { return node->inbox.letters.size() == said; }));
+      for (size_t i = 0; i < said; ++i) CHECK(text_of(node->inbox.letters[i].payload) == std::to_string(i));
+      CHECK(node->inbox.closed.empty());
+    }
+    finish_ok(scene.harness, scene.pair.to_b.get(scene.local.slice(), scene.remote.slice()));
+  }
+}
+
 TEMPLATE_TEST_CASE("integrity can be switched off, and is said to be", "[contract][lanes]", HAUL_EVERY_BACKEND) {
   Scene<TestType> scene(2, Integrity::off);
   finish_ok(scene.harness, scene.pair.to_b.put(scene.local.slice(), scene.remote.slice()));

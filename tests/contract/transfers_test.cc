@@ -60,7 +60,7 @@ TEMPLATE_TEST_CASE("a get of any size and alignment arrives, and touches nothing
   }
 }
 
-TEMPLATE_TEST_CASE("a huge put and get arrive", "[contract][transfers]", HAUL_EVERY_BACKEND) {
+TEMPLATE_TEST_CASE("a huge put and get arrive", "[contract][transfers][huge]", HAUL_EVERY_BACKEND) {
   TestType harness;
   Pair pair = harness.connected_pair();
   const uint64_t size = 64 * MiB;

@@ -26,6 +26,7 @@ class Outcome:
 
 class Haul:
     program = "haul"
+    bench = None  # haul-bench, where it is built
 
     @classmethod
     def run(cls, *arguments, prefix=(), limit_s=LIMIT_S):

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Runs the tests of the haul command. run.py --haul PROGRAM [SUITE...]; a suite is the part of test_SUITE.py."""
+"""Runs the tests of the programs. run.py --haul PROGRAM [--bench PROGRAM] [SUITE...]; a suite is the part of test_SUITE.py."""
 import argparse
+import os
 import sys
 import unittest
 from pathlib import Path
@@ -10,12 +11,17 @@ import harness
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--haul", required=True)
+    parser.add_argument("--bench", help="haul-bench, for the suite of that name")
     parser.add_argument("--only", help="a part of the names of the tests to run")
     parser.add_argument("suites", nargs="*")
     arguments = parser.parse_args()
     harness.Haul.program = str(Path(arguments.haul).resolve())
+    harness.Haul.bench = str(Path(arguments.bench).resolve()) if arguments.bench else None
+    os.environ.pop("HAUL_CREDENTIALS", None)  # the tests say which
     here = Path(__file__).parent
     names = [f"test_{suite}" for suite in arguments.suites] or sorted(path.stem for path in here.glob("test_*.py"))
+    if not arguments.bench and "test_bench" in names:
+        names.remove("test_bench")
     loader = unittest.TestLoader()
     if arguments.only:
         loader.testNamePatterns = [f"*{arguments.only}*"]

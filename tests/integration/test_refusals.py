@@ -60,7 +60,8 @@ class CommandLine(HaulTest):
 
     def test_errors_for_programs(self):
         outcome = Haul.run("push", "--json", self.file("file"), "haul://nowhere/x")
-        self.assertEqual(as_json(outcome)["exit_code"], 2)
+        failure = as_json(outcome)
+        self.assertEqual((failure["exit_code"], failure["error"]["kind"]), (2, "usage"))
 
 
 class NobodyThere(HaulTest):
@@ -70,17 +71,17 @@ class NobodyThere(HaulTest):
         for arguments in (("push", self.file("file"), f"haul://127.0.0.1:{port}/x"), ("probe", f"127.0.0.1:{port}"),
                           ("pull", f"haul://127.0.0.1:{port}/x", self.folder / "back")):
             with self.subTest(arguments=arguments):
-                self.fails(Haul.run(*arguments), 3, f"127.0.0.1:{port}")
+                self.fails(Haul.run(*arguments), 3, f"127.0.0.1:{port}", "check the port, and that the server runs")
         self.assertFalse((self.folder / "back").exists())
 
     def test_name_that_does_not_resolve(self):
         outcome = Haul.run("push", "--insecure", "--timeout", "5", self.file("file"), "haul://no-such-host.invalid:5/x")
-        self.fails(outcome, 3, "no-such-host.invalid")
+        self.fails(outcome, 3, "no-such-host.invalid", "check its spelling")
 
     @needs_root
     def test_unreachable(self):
         outcome = Haul.run("probe", "--insecure", "--timeout", "3", "192.0.2.1:5", prefix=["unshare", "-n"])
-        self.fails(outcome, 3, "192.0.2.1:5")
+        self.fails(outcome, 3, "192.0.2.1:5", "check the address and the network")
 
     def test_not_loopback(self):
         for arguments in (("push", self.file("file"), "haul://192.0.2.1:5/x"), ("probe", "192.0.2.1:5"),
@@ -88,10 +89,19 @@ class NobodyThere(HaulTest):
             with self.subTest(arguments=arguments):
                 self.fails(Haul.run(*arguments), 4, "--insecure", within_s=5)
 
+    @needs_root
+    def test_localhost_is_this_machine(self):
+        """Whatever the name leads to here: without credentials nothing else is spoken to."""
+        hosts = self.folder / "hosts"
+        hosts.write_text("192.0.2.1 localhost\n")
+        prefix = ["unshare", "-m", "sh", "-c", f'mount --bind {hosts} /etc/hosts && exec "$0" "$@"']
+        outcome = Haul.run("probe", "--timeout", "3", "localhost:5", prefix=prefix)
+        self.fails(outcome, 3, "localhost", "does not resolve")
+
     def test_address_in_use(self):
         server = self.serve()
         outcome = Haul.run("serve", "--listen", f"127.0.0.1:{server.port}", "--root", self.root)
-        self.fails(outcome, 3, f"127.0.0.1:{server.port}")
+        self.fails(outcome, 3, f"127.0.0.1:{server.port}", "choose another port")
 
 
 class SomethingElseThere(HaulTest):

@@ -68,6 +68,14 @@ TEST_CASE("URLs are taken apart") {
   }
 }
 
+TEST_CASE("a URL's text says the same URL") {
+  for (const char* text : {"haul://h:1/a%25b", "haul://h:1/a%2520b/", "haul://h:1/"}) {
+    const auto url = parse_url(text);
+    REQUIRE(url.ok());
+    CHECK(url->to_string() == text);
+  }
+}
+
 TEST_CASE("dot components reach the side that owns the folder") {
   const auto url = parse_url("haul://h:1/../etc/passwd");
   REQUIRE(url.ok());

@@ -165,6 +165,34 @@ TEST_CASE("cancel from another thread, before and after the start", "[runtime]")
   CHECK(take(put->future()).status.to_string() == "ok");
 }
 
+TEST_CASE("a snapshot tells how far a transfer is, and what it waits for", "[runtime]") {
+  RuntimePair pair(1, 8 << 20);
+  const Connected to = pair.connect();
+  const SharedBuffer source = take(pair.client->allocate(pair.target.size())).value();
+  const std::vector<SharedPiece> pieces(32, SharedPiece{source.slice(), to.remote.slice()});
+  const uint64_t total = pieces.size() * source.size();
+  // While the server stands still the transfer cannot end.
+  Hold server_waits(*pair.server, 0);
+  auto put = to.peer.put_batch(pieces);
+  REQUIRE(put.ok());
+  const auto running = take(put->snapshot());
+  REQUIRE(running.status().to_string() == "ok");
+  CHECK(running->progress.bytes_total == total);
+  CHECK(running->progress.bytes_done < total);
+  CHECK_FALSE(running->waiting_for.empty());
+  server_waits.let_go();
+  REQUIRE(take(put->future()).status.to_string() == "ok");
+  const auto over = take(put->snapshot());
+  REQUIRE(over.status().to_string() == "ok");
+  CHECK(over->progress.bytes_done == total);
+  CHECK(over->progress.operations_outstanding == 0);
+  CHECK(over->waiting_for.empty());
+
+  CHECK(take(SharedTransfer().snapshot()).status().code() == StatusCode::invalid);
+  REQUIRE(pair.client->shutdown(ShutdownMode::drain).ok());
+  CHECK(take(put->snapshot()).status().code() == StatusCode::unavailable);
+}
+
 TEST_CASE("a full queue answers busy, and forgets nothing that it took", "[runtime]") {
   RuntimeOptions small = tcp_runtime(1);
   small.max_queued_calls = 8;

@@ -46,6 +46,8 @@ EXCEPTIONS = {}
 
 CPP = {".h", ".cc"}
 FOLDERS = ("include", "lib", "transports", "tools", "examples", "bench", "tests", "cmake", "scripts", ".ci")
+# Folders, at any depth, with what nobody wrote by hand.
+NOT_SOURCES = {"__pycache__", "corpus"}
 COMMENT_STARTS = {".h": "//", ".cc": "//", ".cmake": "#", ".txt": "#", ".sh": "#", ".py": '"""'}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]')
@@ -237,7 +239,8 @@ def sources(root):
     yield from (root / name for name in ("CMakeLists.txt",))
     for folder in FOLDERS:
         for path in sorted((root / folder).rglob("*")):
-            if path.is_file() and (path.suffix in COMMENT_STARTS or path.suffix == "") and "__pycache__" not in path.parts:
+            kept = NOT_SOURCES.isdisjoint(path.parts)
+            if path.is_file() and (path.suffix in COMMENT_STARTS or path.suffix == "") and kept:
                 yield path
 
 

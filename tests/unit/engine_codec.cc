@@ -55,6 +55,8 @@ std::vector<Control> one_of_each() {
           Ping{5},
           Pong{5},
           Goodbye{StatusCode::exhausted, "too many peers"},
+          ControlMove{4},
+          ControlMoved{4},
           Notified{12}};
 }
 

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <exception>
+#include <stdexcept>
 
 #include "tcp_support.h"
 
@@ -12,15 +13,17 @@ using namespace haul::tcp::test;
 
 namespace {
 
-/// Runs `body` in a process of its own, as nobody, with this much lockable memory. False: it failed.
-bool as_nobody(rlim_t lockable_bytes, const std::function<void()>& body) {
+constexpr uid_t nobody = 65534;
+constexpr uid_t first_lonely_user = 54400;  // without other processes
+
+/// Runs `body` in a process of its own, as that user, with this much lockable memory. False: it failed.
+bool as_user(uid_t user, rlim_t lockable_bytes, const std::function<void()>& body) {
   const pid_t child = fork();
   REQUIRE(child >= 0);
   if (child == 0) {
-    constexpr uid_t nobody = 65534;
     const rlimit limit{lockable_bytes, lockable_bytes};
     bool done = setrlimit(RLIMIT_MEMLOCK, &limit) == 0;
-    done = done && (getuid() != 0 || setresuid(nobody, nobody, nobody) == 0);
+    done = done && (getuid() != 0 || setresuid(user, user, user) == 0);
     try {
       if (done) body();
     } catch (const std::exception&) {
@@ -39,7 +42,9 @@ void transfer_without_copying() {
   std::vector<std::string> log;
   tcp::Options options;
   options.zero_copy = tcp::ZeroCopy::always;
-  options.log = [&log](const LogRecord& record) { log.emplace_back(record.text); };
+  options.log = [&log](const LogRecord& record) {
+    if (record.level == LogLevel::warning) log.emplace_back(record.text);
+  };
   Pair pair(options, options);
   constexpr uint32_t length = 4U << 20;
   Memory source(pair.a, length, 1);
@@ -62,15 +67,30 @@ void transfer_without_copying() {
 
 TEST_CASE("tcp: little lockable memory costs zero copy, not the transfer", "[tcp]") {
   constexpr rlim_t few_bytes = 1U << 20;
-  CHECK(as_nobody(few_bytes, transfer_without_copying));
+  CHECK(as_user(nobody, few_bytes, transfer_without_copying));
 }
 
 TEST_CASE("tcp: too little lockable memory for a ring is said with the limit's name", "[tcp]") {
-  CHECK(as_nobody(4096, [] {
+  CHECK(as_user(nobody, 4096, [] {
     const auto made = tcp::make_transport();
     REQUIRE(made.status().code() == StatusCode::exhausted);
     REQUIRE(made.status().message().find("RLIMIT_MEMLOCK is 4096 bytes") != std::string_view::npos);
     Side epoll(options_for(tcp::Io::prefer_uring));
     REQUIRE(epoll.transport->capabilities().name == "tcp");
   }));
+}
+
+TEST_CASE("tcp: whether io_uring works is told as a transport finds it", "[tcp]") {
+  // The kernel counts a ring's memory by user, also for a moment after its end: each look is a user's only one.
+  uid_t user = first_lonely_user;
+  const auto succeeds = [&user](rlim_t lockable_bytes, const std::function<Status()>& look) {
+    return as_user(user++, lockable_bytes, [&look] {
+      if (const Status status = look(); !status.ok()) throw std::runtime_error(status.to_string());
+    });
+  };
+  for (const rlim_t lockable_bytes : {rlim_t{4} << 10, rlim_t{32} << 10, rlim_t{64} << 10, rlim_t{1} << 20}) {
+    CAPTURE(lockable_bytes);
+    CHECK(succeeds(lockable_bytes, [] { return tcp::uring_works(); }) ==
+          succeeds(lockable_bytes, [] { return tcp::make_transport().status(); }));
+  }
 }

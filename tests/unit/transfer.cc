@@ -69,6 +69,37 @@ TEST_CASE("a peer that opens too many notified transfers is noticed") {
   CHECK(tracker.overflowed());
 }
 
+TEST_CASE("a peer that only announces is noticed too") {
+  LandingTracker tracker;
+  for (uint64_t serial = 1; serial <= LandingTracker::max_open + 1; ++serial) tracker.announced(serial, 1, payload);
+  CHECK(tracker.overflowed());
+}
+
+TEST_CASE("a peer whose notified transfers leave gaps for ever is noticed") {
+  LandingTracker tracker;
+  const bool in_one = GENERATE(false, true);
+  const uint64_t most = in_one ? LandingTracker::max_gaps : LandingTracker::max_open + 1;
+  for (uint64_t i = 0; i < most; ++i) {
+    REQUIRE_FALSE(tracker.overflowed());
+    if (in_one) tracker.landed(1, static_cast<uint32_t>(2 * i));
+    if (!in_one) tracker.abandoned(2 * i);
+  }
+  CHECK_FALSE(tracker.overflowed());
+  in_one ? static_cast<void>(tracker.landed(1, static_cast<uint32_t>(2 * most))) : tracker.abandoned(2 * most);
+  CHECK(tracker.overflowed());
+}
+
+TEST_CASE("gaps that are closed, or whose transfer is over, count no more") {
+  LandingTracker tracker;
+  constexpr uint32_t writes = 1000;
+  for (uint64_t serial = 1; serial * writes <= 2 * uint64_t{LandingTracker::max_gaps}; ++serial) {
+    for (uint32_t index = 0; index < writes; ++index) tracker.landed(serial, 2 * index);
+    if (serial % 2 == 0) tracker.abandoned(serial);
+    if (serial % 2 == 1) CHECK(tracker.announced(serial, writes, payload));
+    REQUIRE_FALSE(tracker.overflowed());
+  }
+}
+
 TEST_CASE("the id of an ended operation finds nothing, also after its slot is used again") {
   OperationPool pool;
   OperationRecord& first = pool.take();

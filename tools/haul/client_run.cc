@@ -56,16 +56,20 @@ ClientOutcome run_client(const CommonOptions& common, const Address& address, bo
     outcome.failure = object::connection_failure(engine.status(), "cannot start");
     return outcome;
   }
-  const SignalWatch signals([&engine] { (*engine)->wake(); });
+  const auto signals = SignalWatch::start([&engine] { (*engine)->wake(); });
+  if (!signals) {
+    outcome.failure = object::connection_failure(signals.status(), "cannot start");
+    return outcome;
+  }
   Progress progress(show_progress);
   client = std::make_unique<FileClient>(
       **engine, system_clock(),
       object::ClientOptions{.address = address, .lanes = common.lanes, .policy = common.policy(), .timeout = common.timeout()},
       [&](object::Channel& channel) { return make_job(channel, **engine); });
-  drive(**engine, *client, signals, progress, outcome);
+  drive(**engine, *client, **signals, progress, outcome);
   outcome.failure = client->failure();
   outcome.connected = client->connected();
-  outcome.signal = signals.caught();
+  outcome.signal = (*signals)->caught();
   inspect(*client, **engine);
   client.reset();
   return outcome;

@@ -13,6 +13,7 @@
 #include "haul/rdma.h"
 #endif
 #include "object/failure.h"
+#include "print.h"
 
 namespace haul::tool {
 
@@ -23,7 +24,7 @@ namespace {
 LogSink make_log(bool verbose, LogLevel least) {
   return [verbose, least](const LogRecord& record) {
     if (!verbose && record.level < least) return;
-    fmt::print(stderr, "haul: {}: {}\n", record.component, object::printable(record.text));
+    print(stderr, "haul: {}: {}\n", record.component, object::printable(record.text));
   };
 }
 
@@ -87,6 +88,7 @@ Credentials credentials_of(const CommonOptions& options) {
 }
 
 Result<std::unique_ptr<Engine>> make_engine(const CommonOptions& options, EngineCallbacks callbacks) {
+  if (options.insecure) fmt::print(stderr, "haul: warning: --insecure: peers are not authenticated, data is not encrypted\n");
   const Duration timeout = options.timeout();
   auto transports = make_transports(options);
   if (!transports) return transports.status();

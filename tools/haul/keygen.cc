@@ -11,6 +11,7 @@
 
 #include "commands.h"
 #include "outcome.h"
+#include "print.h"
 #include "security/keys.h"
 
 namespace haul::tool {
@@ -90,9 +91,9 @@ int keygen(const CommonOptions& common, const KeygenOptions& options) {
                 {"authorized_peers_line", line}});
     return exit_ok;
   }
-  fmt::print("{}: the private key; it stays here\n{}: the certificate, valid until {}\n{}\n\n", key_file, certificate_file,
-             last_day, fingerprint);
-  fmt::print("The other side knows this one by a line in its file of authorized peers:\n{}\n", line);
+  print(stdout, "{}: the private key; it stays here\n{}: the certificate, valid until {}\n{}\n\n", key_file, certificate_file,
+        last_day, fingerprint);
+  print(stdout, "The other side knows this one by a line in its file of authorized peers:\n{}\n", line);
   return exit_ok;
 }
 
@@ -111,7 +112,7 @@ int fingerprint(const CommonOptions& common, const std::string& certificate_file
                 {"file", certificate_file},
                 {"fingerprint", found->to_string()}});
   } else {
-    fmt::print("{}\n", found->to_string());
+    print(stdout, "{}\n", found->to_string());
   }
   return exit_ok;
 }

@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
+#include <cstdio>
 #include <map>
 #include <string>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "commands.h"
 #include "object/url.h"
 #include "outcome.h"
+#include "print.h"
 #include "signals.h"
 
 namespace haul::tool {
@@ -31,15 +33,22 @@ Exit codes:
   128 + N: ended by signal N (130: Ctrl-C, 143: terminated)
 )";
 
-struct CommandLine {
+/// What a command's options write to. Nothing is shared: CLI11 hands the environment's values also to commands that were not
+/// asked for.
+template <typename Options>
+struct Command {
   CommonOptions common;
-  ServeOptions serve;
-  MoveOptions push;
-  MoveOptions pull;
-  ProbeOptions probe;
-  std::string explain_address;
-  KeygenOptions keygen;
-  std::string certificate_file;
+  Options own;
+};
+
+struct CommandLine {
+  Command<ServeOptions> serve;
+  Command<MoveOptions> push;
+  Command<MoveOptions> pull;
+  Command<ProbeOptions> probe;
+  Command<std::string> explain;  ///< an address, or nothing
+  Command<KeygenOptions> keygen;
+  Command<std::string> fingerprint;  ///< of this file
 };
 
 void add_security(CLI::App& command, CommonOptions& common) {
@@ -101,23 +110,23 @@ void add_common(CLI::App& command, CommonOptions& common, bool connects) {
 
 void add_serve(CLI::App& app, CommandLine& line) {
   auto* command = app.add_subcommand("serve", "Serve a folder: clients push files into it and pull files from it");
-  add_common(*command, line.common, false);
-  command->add_option("--listen", line.serve.listen, "Where to listen; port 0 lets the system choose (it is printed)")
+  add_common(*command, line.serve.common, false);
+  command->add_option("--listen", line.serve.own.listen, "Where to listen; port 0 lets the system choose (it is printed)")
       ->required()
       ->option_text("HOST:PORT");
-  command->add_option("--root", line.serve.root, "The folder; nothing outside of it is touched")
+  command->add_option("--root", line.serve.own.root, "The folder; nothing outside of it is touched")
       ->required()
       ->option_text("DIR");
-  command->add_option("--max-sessions", line.serve.max_sessions, "Clients at a time")
+  command->add_option("--max-sessions", line.serve.own.max_sessions, "Clients at a time")
       ->check(CLI::Range(1, 1000).description(""))
       ->option_text("N [16]");
-  command->add_option("--slots", line.serve.slots, "Blocks of staging memory a client")
+  command->add_option("--slots", line.serve.own.slots, "Blocks of staging memory a client")
       ->check(CLI::Range(1, 256).description(""))
       ->option_text("N [8]");
-  command->add_option("--slot-mib", line.serve.slot_mib, "Size of a block")
+  command->add_option("--slot-mib", line.serve.own.slot_mib, "Size of a block")
       ->check(CLI::Range(1, 64).description(""))
       ->option_text("MIB [4]");
-  command->add_flag("--once", line.serve.once, "Stop when the first job is over and its client has left");
+  command->add_flag("--once", line.serve.own.once, "Stop when the first job is over and its client has left");
 }
 
 void add_move(CLI::App& app, CommandLine& line) {
@@ -126,68 +135,69 @@ void add_move(CLI::App& app, CommandLine& line) {
                          "Send files and folders to a server.\n"
                          "DEST is the name that PATH gets. It is the folder that PATHs go into if it ends in a slash, if there "
                          "are several PATHs, or if it is a folder and PATH a file.");
-  add_common(*push, line.common, true);
-  push->add_option("PATH", line.push.paths, "Files and folders, then haul://HOST:PORT/DEST")
+  add_common(*push, line.push.common, true);
+  push->add_option("PATH", line.push.own.paths, "Files and folders, then haul://HOST:PORT/DEST")
       ->required()
       ->expected(2, 1 << 20)
       ->option_text("... haul://HOST:PORT/DEST");
-  push->add_flag("--overwrite,--force", line.push.overwrite,
+  push->add_flag("--overwrite,--force", line.push.own.overwrite,
                  "Replace files that exist, each at once when its successor is complete");
-  push->add_flag("-q,--quiet", line.push.quiet, "No progress");
+  push->add_flag("-q,--quiet", line.push.own.quiet, "No progress");
 
   auto* pull = app.add_subcommand("pull", "Fetch a file or folder from a server into a folder");
-  add_common(*pull, line.common, true);
-  pull->add_option("URL", line.pull.url, "What to fetch; a path of / is everything")
+  add_common(*pull, line.pull.common, true);
+  pull->add_option("URL", line.pull.own.url, "What to fetch; a path of / is everything")
       ->required()
       ->option_text("haul://HOST:PORT/PATH");
-  pull->add_option("DIR", line.pull.folder, "The folder it goes into; made if it is missing")->required()->option_text(" ");
-  pull->add_flag("--overwrite,--force", line.pull.overwrite,
+  pull->add_option("DIR", line.pull.own.folder, "The folder it goes into; made if it is missing")->required()->option_text(" ");
+  pull->add_flag("--overwrite,--force", line.pull.own.overwrite,
                  "Replace files that exist, each at once when its successor is complete");
-  pull->add_flag("-q,--quiet", line.pull.quiet, "No progress");
+  pull->add_flag("-q,--quiet", line.pull.own.quiet, "No progress");
 }
 
 void add_look(CLI::App& app, CommandLine& line) {
   auto* probe = app.add_subcommand("probe", "Connect to a server; tell its versions, the round trip and the throughput");
-  add_common(*probe, line.common, true);
-  probe->add_option("ADDRESS", line.probe.address, "The server")->required()->option_text("HOST:PORT");
-  probe->add_option("--seconds", line.probe.seconds, "How long to measure throughput")
+  add_common(*probe, line.probe.common, true);
+  probe->add_option("ADDRESS", line.probe.own.address, "The server")->required()->option_text("HOST:PORT");
+  probe->add_option("--seconds", line.probe.own.seconds, "How long to measure throughput")
       ->check(CLI::Range(0.0, 60.0).description(""))
       ->option_text("S [1]");
 
   auto* explain =
       app.add_subcommand("explain", "Tell what the engine chose here and why; with a server, also for the way to it");
-  add_common(*explain, line.common, true);
-  explain->add_option("ADDRESS", line.explain_address, "A server")->option_text("HOST:PORT");
+  add_common(*explain, line.explain.common, true);
+  explain->add_option("ADDRESS", line.explain.own, "A server")->option_text("HOST:PORT");
 }
 
 void add_keys(CLI::App& app, CommandLine& line) {
   auto* keygen = app.add_subcommand("keygen", "Make a key and a certificate that this machine proves its identity with");
-  add_json(*keygen, line.common);
-  keygen->add_option("--out", line.keygen.folder, "The folder that gets haul.key and haul.crt; made if it is missing")
+  add_json(*keygen, line.keygen.common);
+  keygen->add_option("--out", line.keygen.own.folder, "The folder that gets haul.key and haul.crt; made if it is missing")
       ->required()
       ->option_text("DIR");
-  keygen->add_option("--name", line.keygen.name, "What the certificate calls this side")->option_text("NAME [the host's]");
-  keygen->add_option("--days", line.keygen.days, "How long the certificate is valid")
+  keygen->add_option("--name", line.keygen.own.name, "What the certificate calls this side")->option_text("NAME [the host's]");
+  keygen->add_option("--days", line.keygen.own.days, "How long the certificate is valid")
       ->check(CLI::Range(1, 36500).description(""))
       ->option_text("N [3650]");
 
   auto* fingerprint = app.add_subcommand("fingerprint", "Tell the fingerprint of a certificate's key");
-  add_json(*fingerprint, line.common);
-  fingerprint->add_option("FILE", line.certificate_file, "The certificate, as PEM")->required()->option_text("FILE.crt");
+  add_json(*fingerprint, line.fingerprint.common);
+  fingerprint->add_option("FILE", line.fingerprint.own, "The certificate, as PEM")->required()->option_text("FILE.crt");
 }
 
 int run(const CLI::App& app, CommandLine& line) {
-  if (app.got_subcommand("serve")) return serve(line.common, line.serve);
+  if (app.got_subcommand("serve")) return serve(line.serve.common, line.serve.own);
   if (app.got_subcommand("push")) {
-    line.push.url = line.push.paths.back();
-    line.push.paths.pop_back();
-    return push(line.common, line.push);
+    MoveOptions& move = line.push.own;
+    move.url = move.paths.back();
+    move.paths.pop_back();
+    return push(line.push.common, move);
   }
-  if (app.got_subcommand("pull")) return pull(line.common, line.pull);
-  if (app.got_subcommand("probe")) return probe(line.common, line.probe);
-  if (app.got_subcommand("keygen")) return keygen(line.common, line.keygen);
-  if (app.got_subcommand("fingerprint")) return fingerprint(line.common, line.certificate_file);
-  return explain(line.common, line.explain_address);
+  if (app.got_subcommand("pull")) return pull(line.pull.common, line.pull.own);
+  if (app.got_subcommand("probe")) return probe(line.probe.common, line.probe.own);
+  if (app.got_subcommand("keygen")) return keygen(line.keygen.common, line.keygen.own);
+  if (app.got_subcommand("fingerprint")) return fingerprint(line.fingerprint.common, line.fingerprint.own);
+  return explain(line.explain.common, line.explain.own);
 }
 
 /// Sessions and files need descriptors; the soft limit is often far below the hard one.
@@ -196,6 +206,13 @@ void raise_descriptor_limit() {
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max) return;
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/// Whoever reads the output relies on it: what did not get out is a failure.
+int with_output_written(int code) {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return code;
+  print(stderr, "haul: not all of the output could be written: is its disk full, or its reader gone?\n");
+  return code == exit_ok ? exit_transfer : code;
 }
 
 int main_checked(int argc, char** argv) {
@@ -214,7 +231,7 @@ int main_checked(int argc, char** argv) {
     return app.exit(error) == 0 ? exit_ok : exit_usage;
   }
   raise_descriptor_limit();
-  return run(app, line);
+  return with_output_written(run(app, line));
 }
 
 }  // namespace

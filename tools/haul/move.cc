@@ -19,6 +19,7 @@
 #include "object/stale.h"
 #include "object/url.h"
 #include "outcome.h"
+#include "print.h"
 #include "text.h"
 
 namespace haul::tool {
@@ -71,9 +72,8 @@ PushPlan plan_push(const MoveOptions& options, const object::Url& url) {
 
 int report(std::string_view command, const CommonOptions& common, const object::Url& url, const ClientOutcome& outcome,
            const object::JobReport& job) {
-  for (const auto& remark : job.remarks) fmt::print(stderr, "haul: warning: {}\n", remark);
-  if (job.totals.skipped > job.remarks.size())
-    fmt::print(stderr, "haul: warning: {} entries skipped in all\n", job.totals.skipped);
+  for (const auto& remark : job.remarks) print(stderr, "haul: warning: {}\n", remark);
+  if (job.totals.skipped > job.remarks.size()) print(stderr, "haul: warning: {} entries skipped in all\n", job.totals.skipped);
   if (outcome.failure.failed()) {
     return report_failure(command, outcome.failure, exit_code(outcome.failure, outcome.connected, outcome.signal), common.json);
   }
@@ -91,9 +91,8 @@ int report(std::string_view command, const CommonOptions& common, const object::
                 {"seconds", taken_s},
                 {"rate_bytes_s", rate}});
   } else {
-    fmt::print("{} {}: {} files, {} in {} ({}/s)\n", command == "push" ? "pushed to" : "pulled from", url.to_string(),
-               job.totals.files, bytes_text(static_cast<double>(job.bytes_done)), duration_text(outcome.duration),
-               bytes_text(rate));
+    print(stdout, "{} {}: {} files, {} in {} ({}/s)\n", command == "push" ? "pushed to" : "pulled from", url.to_string(),
+          job.totals.files, bytes_text(static_cast<double>(job.bytes_done)), duration_text(outcome.duration), bytes_text(rate));
   }
   return exit_ok;
 }
@@ -137,9 +136,10 @@ int push(const CommonOptions& common, const MoveOptions& options) {
   object::JobReport job;
   const auto outcome = run_client(
       common, url->address, !common.json && !options.quiet,
-      [&](object::Channel& channel, Engine& engine) {
-        auto source = std::make_unique<object::Source>(plan.tops, here);
+      [&](object::Channel& channel, Engine& engine) -> std::unique_ptr<object::Job> {
         auto worker = object::make_thread_worker([&engine] { engine.wake(); });
+        if (!worker) return nullptr;
+        auto source = std::make_unique<object::Source>(plan.tops, here);
         return std::make_unique<object::Sender>(channel, engine, std::move(source), std::move(worker), object::JobLimits{},
                                                 plan.request);
       },
@@ -161,8 +161,9 @@ int pull(const CommonOptions& common, const MoveOptions& options) {
   object::JobReport job;
   const auto outcome = run_client(
       common, url->address, !common.json && !options.quiet,
-      [&](object::Channel& channel, Engine& engine) {
+      [&](object::Channel& channel, Engine& engine) -> std::unique_ptr<object::Job> {
         auto worker = object::make_thread_worker([&engine] { engine.wake(); });
+        if (!worker) return nullptr;
         return std::make_unique<object::Receiver>(channel, engine, std::move(target.fd), sink, std::move(worker),
                                                   object::JobLimits{}, object::PullRequest{.path = url->path});
       },

@@ -5,6 +5,8 @@
 
 #include <cstdio>
 
+#include "print.h"
+
 namespace haul::tool {
 
 using object::Failure;
@@ -14,7 +16,8 @@ using object::Side;
 namespace {
 
 int connection_exit_code(StatusCode status, bool connected) {
-  if (connected) return exit_transfer;
+  // What this machine cannot do, or has too little of, says nothing about the server.
+  if (connected || status == StatusCode::unsupported || status == StatusCode::exhausted) return exit_transfer;
   if (status == StatusCode::refused) return exit_refused;
   return status == StatusCode::invalid ? exit_usage : exit_unreachable;
 }
@@ -48,9 +51,9 @@ Failure usage_failure(std::string_view message) {
 
 int report_failure(std::string_view command, const Failure& failure, int code, bool json) {
   const bool there = failure.side == Side::there;
-  fmt::print(stderr, "haul: {}{}\n", there ? "the other side: " : "", object::printable(failure.message));
+  print(stderr, "haul: {}{}\n", there ? "the other side: " : "", object::printable(failure.message));
   if (!json) return code;
-  nlohmann::json error{{"kind", object::to_string(failure.kind)},
+  nlohmann::json error{{"kind", code == exit_usage ? "usage" : object::to_string(failure.kind)},
                        {"side", there ? "there" : "here"},
                        {"message", object::printable(failure.message)}};
   if (failure.status != StatusCode::ok) error["status"] = to_string(failure.status);
@@ -59,7 +62,7 @@ int report_failure(std::string_view command, const Failure& failure, int code, b
 }
 
 void print_json(const nlohmann::json& object) {
-  fmt::print("{}\n", object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  print(stdout, "{}\n", object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   std::fflush(stdout);
 }
 

@@ -16,6 +16,7 @@ class Progress {
   void end();
 
  private:
+  std::string facts(const object::JobReport& report, double part) const;
   std::string line(const object::JobReport& report) const;
 
   bool enabled_;

@@ -11,6 +11,7 @@
 #include "object/service.h"
 #include "object/stale.h"
 #include "outcome.h"
+#include "print.h"
 #include "signals.h"
 #include "text.h"
 
@@ -44,9 +45,9 @@ void print_job(const std::string& peer, const object::JobReport& report, bool js
   }
   const auto done = fmt::format("{} entries, {}", report.entries_done, bytes_text(static_cast<double>(report.bytes_done)));
   if (ok) {
-    fmt::print("{}: {}: done, {}\n", peer, report.what, done);
+    print(stdout, "{}: {}: done, {}\n", peer, report.what, done);
   } else {
-    fmt::print("{}: {}: failed after {}: {}\n", peer, report.what, done, object::printable(report.failure.message));
+    print(stdout, "{}: {}: failed after {}: {}\n", peer, report.what, done, object::printable(report.failure.message));
   }
   std::fflush(stdout);
 }
@@ -55,7 +56,7 @@ void print_listening(const Address& address, const CommonOptions& common) {
   if (common.json) {
     print_json({{"event", "listening"}, {"address", address.to_string()}});
   } else {
-    fmt::print("listening on {}\n", address.to_string());
+    print(stdout, "listening on {}\n", address.to_string());
     std::fflush(stdout);
   }
 }
@@ -96,10 +97,10 @@ int serve(const CommonOptions& common, const ServeOptions& options) {
   base::UniqueFd folder(open(options.root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!folder) return failed(object::file_failure(errno, fmt::format("cannot serve \"{}\"", options.root)), exit_local_file);
   if (const auto removed = object::remove_stale(folder.get(), stale_depth); removed > 0) {
-    fmt::print(stderr, "haul: removed {} unfinished files that an earlier run left behind\n", removed);
+    print(stderr, "haul: removed {} unfinished files that an earlier run left behind\n", removed);
   }
   if (common.insecure)
-    fmt::print(stderr, "haul: warning: --insecure: anyone who reaches this address may read and write {}\n", options.root);
+    print(stderr, "haul: warning: --insecure: anyone who reaches this address may read and write {}\n", options.root);
 
   std::unique_ptr<FileService> service;  // outlives the engine as an empty pointer, for late callbacks
   auto engine = make_engine(common, {.on_peer =
@@ -115,18 +116,19 @@ int serve(const CommonOptions& common, const ServeOptions& options) {
                                            if (service) service->on_peer_closed(peer, status);
                                          }});
   if (!engine) return failed(object::connection_failure(engine.status(), "cannot start"), exit_transfer);
-  const SignalWatch signals([&engine] { (*engine)->wake(); });
+  const auto signals = SignalWatch::start([&engine] { (*engine)->wake(); });
+  if (!signals) return failed(object::connection_failure(signals.status(), "cannot start"), exit_transfer);
   auto service_settings = service_options(common, options, std::move(folder));
   service_settings.make_worker = [&engine] { return object::make_thread_worker([&engine] { (*engine)->wake(); }); };
   service = std::make_unique<FileService>(std::move(service_settings));
   service->attach(**engine);
   const auto bound = (*engine)->listen(*address);
   if (!bound) {
-    Failure failure = object::connection_failure(bound.status(), fmt::format("cannot listen on {}", address->to_string()));
+    const Failure failure = object::connection_failure(bound.status(), "cannot serve");
     return failed(failure, exit_code(failure, false, 0));
   }
   print_listening(*bound, common);
-  const int code = drive(**engine, *service, signals, options.once);
+  const int code = drive(**engine, *service, **signals, options.once);
   service.reset();
   return code;
 }

@@ -7,9 +7,10 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <csignal>
-
-#include "base/check.h"
+#include <system_error>
+#include <utility>
 
 namespace haul::tool {
 
@@ -32,15 +33,26 @@ void prepare_signals() {
   std::signal(SIGXFSZ, SIG_IGN);  // a write beyond the file size limit answers EFBIG instead
 }
 
-SignalWatch::SignalWatch(std::function<void()> on_signal) : on_signal_(std::move(on_signal)) {
+Result<std::unique_ptr<SignalWatch>> SignalWatch::start(std::function<void()> on_signal) {
+  std::unique_ptr<SignalWatch> watch(new SignalWatch());
+  watch->on_signal_ = std::move(on_signal);
   const sigset_t set = watched();
-  signals_.reset(signalfd(-1, &set, SFD_CLOEXEC));
-  quit_.reset(eventfd(0, EFD_CLOEXEC));
-  base::check(signals_ && quit_, "no file descriptor for signals");
-  thread_ = std::thread([this] { run(); });
+  watch->signals_.reset(signalfd(-1, &set, SFD_CLOEXEC));
+  watch->quit_.reset(eventfd(0, EFD_CLOEXEC));
+  if (!watch->signals_ || !watch->quit_)
+    return Status::from_errno(StatusCode::exhausted, errno,
+                              "no file descriptor is left to wait for signals with (`ulimit -n`)");
+  try {
+    watch->thread_ = std::thread([self = watch.get()] { self->run(); });
+  } catch (const std::system_error& error) {
+    return Status::from_errno(StatusCode::exhausted, error.code().value(),
+                              "no thread could be started to wait for signals (`ulimit -u`)");
+  }
+  return watch;
 }
 
 SignalWatch::~SignalWatch() {
+  if (!thread_.joinable()) return;
   eventfd_write(quit_.get(), 1);
   thread_.join();
 }

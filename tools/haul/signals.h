@@ -3,9 +3,11 @@
 
 #include <atomic>
 #include <functional>
+#include <memory>
 #include <thread>
 
 #include "base/unique_fd.h"
+#include "haul/status.h"
 
 namespace haul::tool {
 
@@ -13,7 +15,8 @@ namespace haul::tool {
 /// (on a thread of its own); the second ends the program at once.
 class SignalWatch {
  public:
-  explicit SignalWatch(std::function<void()> on_signal);
+  /// Errors: exhausted (file descriptors, threads).
+  static Result<std::unique_ptr<SignalWatch>> start(std::function<void()> on_signal);
   ~SignalWatch();
   SignalWatch(const SignalWatch&) = delete;
   SignalWatch& operator=(const SignalWatch&) = delete;
@@ -22,6 +25,7 @@ class SignalWatch {
   int caught() const noexcept { return caught_.load(std::memory_order_acquire); }
 
  private:
+  SignalWatch() = default;
   void run();
 
   std::function<void()> on_signal_;

@@ -15,6 +15,9 @@ namespace {
 
 constexpr Duration misuse_farewell = std::chrono::milliseconds(500);
 
+// What a lane may carry at least between its aging and the end of its keys.
+constexpr uint64_t renewal_bytes = 64U << 20;
+
 }  // namespace
 
 Connection::Connection(Context& context, ConnectionId id)
@@ -157,6 +160,8 @@ Status Connection::protect(Link link) {
     Status kernel = wanted == KernelTls::off ? Status(StatusCode::unsupported, "switched off")
                                              : use_kernel_tls(socket_.get(), link.sealer->keys(), link.opener->keys());
     if (kernel.ok()) {
+      kernel_tls_ = true;
+      send_.whole = false;
       protected_by_ = fmt::format("TLS 1.3 {} by the kernel", name);
       return {};
     }
@@ -179,10 +184,16 @@ Status Connection::protect(Link link) {
 // The peer counts the same bytes, so that both sides notice at about the same time.
 void Connection::count_protected(size_t bytes) {
   protected_bytes_ += bytes;
-  if (aging_ || protected_by_.empty() || protection_ == Protection::plain) return;
-  if (protected_bytes_ < context_.options->renew_keys_after_bytes) return;
-  aging_ = true;
-  context_.emit(Event::Kind::aging, id_);
+  if (protected_by_.empty() || protection_ == Protection::plain) return;
+  const uint64_t renew_bytes = context_.options->renew_keys_after_bytes;
+  if (!aging_ && protected_bytes_ >= renew_bytes) {
+    aging_ = true;
+    context_.emit(Event::Kind::aging, id_);
+  }
+  // Nobody replaced it: also where the kernel seals, which does not count.
+  if (protected_bytes_ < 2 * renew_bytes + renewal_bytes) return;
+  fail(Status(StatusCode::exhausted,
+              fmt::format("{}: the keys of this connection are used up, and it was not replaced in time", target_)));
 }
 
 wire::Preface Connection::own_preface() const {

@@ -179,6 +179,7 @@ class Connection final : public IoHandler, public FrameHandler, public DialerOwn
   std::unique_ptr<Greeting> greeting_;
   PeerIdentity identity_;
   Protection protection_ = Protection::plain;
+  bool kernel_tls_ = false;
   std::string protected_by_;                 // for people; empty: not authenticated
   std::unique_ptr<ProtectedStream> stream_;  // null: plain, or protected by the kernel
   uint64_t protected_bytes_ = 0;             // in both directions, by keys that wear out

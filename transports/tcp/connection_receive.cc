@@ -5,6 +5,7 @@
 #include <cerrno>
 
 #include "tcp/connection.h"
+#include "tcp/ktls.h"
 
 namespace haul::tcp {
 
@@ -75,17 +76,16 @@ void Connection::on_received(int result) {
   if (result > 0 && state_ == State::greeting) {
     continue_greeting(greeting_->received(static_cast<size_t>(result)));
   } else if (result > 0 && stream_) {
-    count_protected(static_cast<size_t>(result));
     stream_->received(static_cast<size_t>(result));
     deliver_records();
   } else if (result > 0) {
-    count_protected(static_cast<size_t>(result));
     if (Status status = receiver_.advance(static_cast<size_t>(result)); !status.ok()) {
       fail(Status(status.code(), fmt::format("{}: {}", target_, status.message())));
     }
   } else if (result != -ECANCELED && result != -EINTR) {
     on_end_of_stream(-result);
   }
+  if (result > 0 && state_ == State::ready) count_protected(static_cast<size_t>(result));
   finish_if_quiet();
   if (state_ >= State::ending) return;
   if (result > 0 && context_.spinning) context_.make_hot(this);
@@ -126,6 +126,9 @@ void Connection::on_end_of_stream(int error) {
                     "connection",
                     target_),
         error));
+  } else if (error != 0 && kernel_tls_) {
+    const Status why = kernel_tls_failure(error);
+    fail(Status(why.code(), fmt::format("{}: {}", target_, why.message()), error));
   } else if (error != 0) {
     fail(Status::from_errno(StatusCode::peer_lost, error, fmt::format("the connection to {} broke", target_)));
   } else {

@@ -86,7 +86,6 @@ void Connection::on_sent(int result) {
     send_error_ = -result;
     return;
   }
-  count_protected(static_cast<size_t>(result));
   if (stream_) {
     stream_->sent(static_cast<size_t>(result));
   } else {
@@ -94,6 +93,7 @@ void Connection::on_sent(int result) {
   }
   if (batch_.done() && (!stream_ || stream_->unsent().empty())) batch_sent();
   mark_dirty();
+  count_protected(static_cast<size_t>(result));
 }
 
 void Connection::batch_sent() {

@@ -88,9 +88,8 @@ void Dialer::on_io(IoOperation& operation, int result) {
   if (result < 0) {
     attempt.socket.reset();
     const std::string where = attempt.endpoint.to_string();
-    const std::string text =
-        target_ == where ? fmt::format("connecting to {}", where) : fmt::format("connecting to {} ({})", target_, where);
-    failed(Status::from_errno(code_of(-result), -result, text));
+    const std::string tried = target_ == where ? where : fmt::format("{}, {}", target_, where);
+    failed(Status::from_errno(code_of(-result), -result, fmt::format("connecting to {}{}", tried, remedy(-result))));
     start_next();
     return;
   }

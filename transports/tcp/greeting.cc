@@ -9,6 +9,7 @@ namespace haul::tcp {
 
 namespace {
 
+constexpr auto tls_change_cipher_spec = std::byte{20};  // without meaning; some send it (RFC 8446 appendix D.4)
 constexpr auto tls_alert = std::byte{21};
 constexpr auto tls_handshake = std::byte{22};
 constexpr auto tls_data = std::byte{23};
@@ -21,11 +22,13 @@ Status no_tls() {
 
 }  // namespace
 
-Greeting::Greeting(std::unique_ptr<security::TlsSession> tls, std::shared_ptr<const SecurityContext> context)
+Greeting::Greeting(std::unique_ptr<security::TlsSession> tls, std::shared_ptr<const SecurityContext> context,
+                   Protection weakest)
     : tls_(std::move(tls)),
       context_(std::move(context)),
-      in_(tls_ ? security::record_header_bytes : wire::preface_bytes),
-      secured_(tls_ == nullptr) {
+      weakest_(weakest),
+      in_(context_ ? security::record_header_bytes : wire::preface_bytes),
+      secured_(context_ == nullptr) {
   if (!tls_) return;
   // The side that dials has something to say at once.
   const Status begun = tls_->advance({});
@@ -38,7 +41,7 @@ std::span<std::byte> Greeting::wanted() noexcept { return std::span(in_).subspan
 Status Greeting::received(size_t bytes) {
   filled_ += bytes;
   if (filled_ < in_.size()) return {};
-  if (!tls_) return plain_preface(std::span<const std::byte, wire::preface_bytes>(in_.data(), wire::preface_bytes));
+  if (!context_) return plain_preface(std::span<const std::byte, wire::preface_bytes>(in_.data(), wire::preface_bytes));
   if (in_.size() == security::record_header_bytes) return header_received();
   Status status = record_received();
   in_.resize(security::record_header_bytes);
@@ -46,8 +49,15 @@ Status Greeting::received(size_t bytes) {
   return status;
 }
 
+bool Greeting::would_handshake(size_t bytes) const noexcept {
+  return !secured_ && in_.size() > security::record_header_bytes && filled_ + bytes == in_.size();
+}
+
 Status Greeting::plain_preface(std::span<const std::byte, wire::preface_bytes> bytes) {
   if (bytes[0] == tls_handshake && bytes[1] == std::byte{3}) {
+    // In the peer's language (RFC 8446 section 6).
+    const auto alert = security::TlsSession::no_credentials_alert();
+    outgoing_.assign(alert.begin(), alert.end());
     return Status(StatusCode::refused, "it wants TLS, and this side has no credentials: give it some, or both sides none");
   }
   auto preface = wire::decode_preface(bytes);
@@ -74,8 +84,11 @@ Status Greeting::header_received() {
   }
   const std::byte type = in_[0];
   const size_t bytes = (static_cast<size_t>(in_[3]) << 8U) | static_cast<size_t>(in_[4]);
-  const bool known = type == tls_alert || type == tls_handshake || type == tls_data;
-  if (!known || in_[1] != std::byte{3} || bytes == 0 || bytes > security::max_record_bytes) {
+  const bool known =
+      type == tls_alert || type == tls_handshake || type == tls_data || (type == tls_change_cipher_spec && begun_ && !secured_);
+  const bool version = in_[1] == std::byte{3} && (in_[2] == std::byte{3} || (in_[2] == std::byte{1} && !begun_));
+  begun_ = true;
+  if (!known || !version || bytes == 0 || bytes > security::max_record_bytes) {
     return Status(StatusCode::protocol, "it speaks something else than TLS");
   }
   in_.resize(security::record_header_bytes + bytes);
@@ -89,6 +102,11 @@ Status Greeting::record_received() {
 }
 
 Status Greeting::advance_handshake(std::span<const std::byte> received) {
+  if (!tls_) {
+    auto session = security::TlsSession::start(security::TlsSession::Role::accepts, context_, weakest_, {});
+    if (!session.ok()) return session.status();
+    tls_ = std::move(*session);
+  }
   Status status = tls_->advance(received);
   outgoing_.insert(outgoing_.end(), tls_->outgoing().begin(), tls_->outgoing().end());
   tls_->take_outgoing();

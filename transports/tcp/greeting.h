@@ -30,12 +30,16 @@ struct Link {
 /// and sends outgoing(), also after an error.
 class Greeting {
  public:
-  /// `tls` null: plain.
-  explicit Greeting(std::unique_ptr<security::TlsSession> tls, std::shared_ptr<const SecurityContext> context);
+  /// `context` null: plain. `tls` null: this side was dialed, and accepts no less than `weakest`; nothing is made of TLS before
+  /// the other side said something.
+  Greeting(std::unique_ptr<security::TlsSession> tls, std::shared_ptr<const SecurityContext> context,
+           Protection weakest = Protection::encrypted);
 
   std::span<std::byte> wanted() noexcept;
   /// Errors: refused, protocol.
   Status received(size_t bytes);
+  /// Whether received(bytes) would work on a handshake, which takes processor time.
+  bool would_handshake(size_t bytes) const noexcept;
   std::span<const std::byte> outgoing() const noexcept { return outgoing_; }
   void take_outgoing() noexcept { outgoing_.clear(); }
 
@@ -57,12 +61,14 @@ class Greeting {
   Status agree();
 
   std::unique_ptr<security::TlsSession> tls_;
-  std::shared_ptr<const SecurityContext> context_;
+  std::shared_ptr<const SecurityContext> context_;  // null: plain
+  Protection weakest_;
   std::vector<std::byte> in_;  // one record, or one plain preface
   size_t filled_ = 0;
   std::vector<std::byte> outgoing_;
   Link link_;
   wire::Preface peer_;
+  bool begun_ = false;  // a record came
   bool secured_ = false;
   bool done_ = false;
 };

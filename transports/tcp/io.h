@@ -35,6 +35,7 @@ class IoOperation {
   IoKind kind = IoKind::receive;
   int fd = -1;
   msghdr message{};                    ///< receive, send: the memory
+  bool whole = true;                   ///< send: io_uring may go on until all is sent. Kernel TLS refuses that (MSG_WAITALL).
   std::span<const std::byte> payload;  ///< send_zero_copy
   int registered = -1;                 ///< send_zero_copy: the registered buffer that `payload` lies in
   sockaddr_storage address{};          ///< connect: where to; accept: from where

@@ -69,4 +69,14 @@ Status use_kernel_tls(int socket, const security::RecordKeys& sends, const secur
   return {};
 }
 
+Status kernel_tls_failure(int system_error) {
+  switch (system_error) {
+    case EBADMSG: return security::record_damaged();
+    case EINVAL:
+    case EMSGSIZE: return security::not_a_record();
+    case EIO: return Status(StatusCode::peer_lost, "the peer ended the protected connection by a TLS alert");
+    default: return Status::from_errno(StatusCode::peer_lost, system_error, "the connection broke");
+  }
+}
+
 }  // namespace haul::tcp

@@ -10,4 +10,7 @@ namespace haul::tcp {
 /// Errors: unsupported (this kernel has no tls module, or not this cipher: the socket is as it was).
 Status use_kernel_tls(int socket, const security::RecordKeys& sends, const security::RecordKeys& receives);
 
+/// What an error of such a socket means. Errors: protocol (bytes were altered on the way), peer_lost.
+Status kernel_tls_failure(int system_error);
+
 }  // namespace haul::tcp

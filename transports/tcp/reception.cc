@@ -13,6 +13,9 @@ namespace {
 
 constexpr Duration retry_after = std::chrono::milliseconds(100);
 constexpr Duration handshake_burst = std::chrono::milliseconds(200);  // as many at once as this time allows
+constexpr uint32_t max_logged_per_s = 20;
+constexpr Duration parting_time = std::chrono::seconds(1);
+constexpr size_t max_unread_bytes = 64U << 10;  // more than a handshake and what may follow it at once
 
 }  // namespace
 
@@ -35,16 +38,25 @@ void Reception::accept_more() {
   }
 }
 
-// Whoever has said nothing for longest goes first: half-open connections must not keep others out.
+// A flood pushes out its own: one of those who hold the most places goes, whoever of them has said nothing for longest, else
+// the oldest. Never who just came, and had no time to say anything.
 void Reception::make_room() {
   if (guests_.size() <= context_.options->max_unidentified) return;
-  const auto silent = std::find_if(guests_.begin(), guests_.end(), [](const auto& guest) { return !guest->admitted; });
-  Guest& oldest = silent != guests_.end() ? **silent : *guests_.front();
-  oldest.leaving = true;
-  if (oldest.operation.busy()) {
-    context_.io->cancel(oldest.operation);
+  const auto crowd = [this](const Guest& guest) { return places_.at(guest.network); };
+  const auto goes_before = [&crowd](const Guest& a, const Guest& b) {
+    return crowd(a) != crowd(b) ? crowd(a) > crowd(b) : a.silent() && !b.silent();
+  };
+  Guest* first = nullptr;
+  for (size_t i = 0; i + 1 < guests_.size(); ++i) {
+    Guest& guest = *guests_[i];
+    if (!guest.leaving && (first == nullptr || goes_before(guest, *first))) first = &guest;
+  }
+  if (first == nullptr) return;
+  first->leaving = true;
+  if (first->operation.busy()) {
+    context_.io->cancel(first->operation);
   } else {
-    leave(oldest);
+    leave(*first);
   }
 }
 
@@ -70,14 +82,9 @@ void Reception::accepted(const IoOperation& operation, int result) {
     guest->operation.fd = result;
     set_nonblocking(result, context_.io->wants_nonblocking_sockets());
     context_.arm_timer(guest->deadline);
-    std::unique_ptr<security::TlsSession> tls;
-    if (context_.security) {
-      auto session =
-          security::TlsSession::start(security::TlsSession::Role::accepts, context_.security, context_.protection, {});
-      if (!session.ok()) return accept_more();
-      tls = std::move(*session);
-    }
-    guest->greeting = std::make_unique<Greeting>(std::move(tls), context_.security);
+    guest->greeting = std::make_unique<Greeting>(nullptr, context_.security, context_.protection);
+    guest->network = guest->from.network();
+    ++places_[guest->network];
     guests_.push_back(std::move(guest));
     if (!stopping_) receive(*guests_.back());
     make_room();
@@ -91,7 +98,7 @@ void Reception::accepted(const IoOperation& operation, int result) {
 }
 
 void Reception::receive(Guest& guest) {
-  const auto wanted = guest.greeting->wanted();
+  const std::span<std::byte> wanted = guest.parting ? std::span<std::byte>(unread_) : guest.greeting->wanted();
   guest.range = {wanted.data(), wanted.size()};
   guest.operation.message = {};
   guest.operation.message.msg_iov = &guest.range;
@@ -103,6 +110,10 @@ void Reception::received(Guest& guest, int result) {
   if (result <= 0 || stopping_ || guest.leaving) {
     leave(guest);
     return;
+  }
+  if (guest.parting) {
+    guest.unread += static_cast<size_t>(result);
+    return guest.unread > max_unread_bytes ? leave(guest) : receive(guest);
   }
   greet(guest, static_cast<size_t>(result));
 }
@@ -116,19 +127,23 @@ bool Reception::may_handshake() {
   return true;
 }
 
+// First come, first served: who waits already is not overtaken.
 void Reception::greet(Guest& guest, size_t bytes) {
-  if (!guest.admitted && !may_handshake()) {
-    guest.postponed = bytes;
-    context_.arm_timer(next_handshake_ - handshake_burst);
-    return;
+  if (!guest.admitted && guest.greeting->would_handshake(bytes)) {
+    if (postponed_ > 0 || !may_handshake()) {
+      guest.postponed = bytes;
+      ++postponed_;
+      context_.arm_timer(next_handshake_ - handshake_burst);
+      return;
+    }
+    guest.admitted = true;
   }
-  guest.admitted = true;
   const Status status = guest.greeting->received(bytes);
+  const bool told = !guest.greeting->outgoing().empty();
   const bool sent = send_now(guest.socket.get(), guest.greeting->outgoing());
   guest.greeting->take_outgoing();
-  if (!status.ok()) {
-    context_.log(LogLevel::warning, fmt::format("{} was turned away: {}", guest.from.to_string(), status.message()));
-  }
+  if (!status.ok()) turned_away(guest, status);
+  if (!status.ok() && told && sent) return part(guest);
   if (!status.ok() || !sent) return leave(guest);
   if (!guest.greeting->done()) return receive(guest);
   context_.io->forget(guest.socket.get());
@@ -137,8 +152,35 @@ void Reception::greet(Guest& guest, size_t bytes) {
   sink_.on_arrival(std::move(arrival));
 }
 
+// A socket that is closed with bytes unread is reset, and the peer may never see what was said to it.
+void Reception::part(Guest& guest) {
+  shutdown(guest.socket.get(), SHUT_WR);
+  guest.parting = true;
+  guest.deadline = std::min(guest.deadline, context_.now + parting_time);
+  context_.arm_timer(guest.deadline);
+  receive(guest);
+}
+
+// Strangers cannot fill the log either.
+void Reception::turned_away(const Guest& guest, const Status& why) {
+  if (context_.now >= log_period_end_) {
+    if (not_logged_ > 0) context_.log(LogLevel::warning, fmt::format("{} more were turned away before", not_logged_));
+    not_logged_ = 0;
+    logged_ = 0;
+    log_period_end_ = context_.now + std::chrono::seconds(1);
+  }
+  if (logged_ == max_logged_per_s) {
+    ++not_logged_;
+    return;
+  }
+  ++logged_;
+  context_.log(LogLevel::warning, fmt::format("{} was turned away: {}", guest.from.to_string(), why.message()));
+}
+
 void Reception::leave(const Guest& guest) {
   if (guest.socket) context_.io->forget(guest.socket.get());
+  if (guest.postponed > 0) --postponed_;
+  if (const auto held = places_.find(guest.network); --held->second == 0) places_.erase(held);
   std::erase_if(guests_, [&guest](const auto& other) { return other.get() == &guest; });
   accept_more();
 }
@@ -156,13 +198,23 @@ void Reception::on_timer() {
   for (Guest* guest : all) {
     if (context_.now < guest->deadline) {
       context_.arm_timer(guest->deadline);
-      if (guest->postponed > 0) greet(*guest, std::exchange(guest->postponed, 0));
+      if (guest->postponed > 0) resume(*guest);
     } else if (guest->operation.busy()) {
       context_.io->cancel(guest->operation);
     } else {
       leave(*guest);
     }
   }
+}
+
+void Reception::resume(Guest& guest) {
+  if (!may_handshake()) {
+    context_.arm_timer(next_handshake_ - handshake_burst);
+    return;
+  }
+  guest.admitted = true;
+  --postponed_;
+  greet(guest, std::exchange(guest.postponed, 0));
 }
 
 void Reception::stop() {

@@ -1,8 +1,10 @@
 // Listening sockets, and accepted ones until they introduced themselves: bounded in number and time.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <optional>
+#include <unordered_map>
 #include <vector>
 
 #include "base/unique_fd.h"
@@ -45,9 +47,14 @@ class Reception final : public IoHandler {
     TimePoint deadline{};
     std::unique_ptr<Greeting> greeting;
     iovec range{};
+    uint64_t network = 0;   // where it is from: Endpoint::network()
     size_t postponed = 0;   // bytes that wait until their handshake may begin
     bool admitted = false;  // its handshake, if there is one, was allowed to begin
     bool leaving = false;
+    bool parting = false;  // it was told why, and hangs up itself: closing now could take the words back
+    size_t unread = 0;     // bytes that it said since
+
+    bool silent() const noexcept { return parting || (!admitted && postponed == 0); }
   };
 
   void accept_more();
@@ -56,15 +63,24 @@ class Reception final : public IoHandler {
   void receive(Guest& guest);
   void received(Guest& guest, int result);
   void greet(Guest& guest, size_t bytes);
+  void resume(Guest& guest);
   bool may_handshake();
   void leave(const Guest& guest);
+  void part(Guest& guest);
+  void turned_away(const Guest& guest, const Status& why);
 
   Context& context_;
   ArrivalSink& sink_;
   std::vector<std::unique_ptr<Door>> doors_;
-  std::vector<std::unique_ptr<Guest>> guests_;
+  std::vector<std::unique_ptr<Guest>> guests_;   // the oldest first
+  std::array<std::byte, 4096> unread_{};         // what those who part still say
+  std::unordered_map<uint64_t, size_t> places_;  // that a network's guests hold
+  size_t postponed_ = 0;                         // guests whose handshakes wait
   TimePoint next_handshake_{};
   std::optional<TimePoint> retry_;  // when accept() is tried again, after the system ran out of something
+  TimePoint log_period_end_{};
+  uint32_t logged_ = 0;      // lines in this period
+  uint64_t not_logged_ = 0;  // strangers turned away since
   bool stopping_ = false;
 };
 

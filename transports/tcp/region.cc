@@ -10,7 +10,7 @@ int PinnedMemory::pin(std::span<std::byte> memory) {
   if (place.ok()) return *place;
   if (!told_ && log_) {
     const std::string text = fmt::format("zero-copy sends go without registered buffers: {}", place.status().message());
-    log_({LogLevel::info, "tcp", text});
+    log_({LogLevel::warning, "tcp", text});
   }
   told_ = true;
   return -1;

@@ -22,8 +22,10 @@ struct FreeAddresses {
 Status lookup_failed(const Address& address, int error, int system_error) {
   const StatusCode code = error == EAI_MEMORY ? StatusCode::exhausted : StatusCode::unavailable;
   const char* why = error == EAI_SYSTEM ? std::strerror(system_error) : gai_strerror(error);
-  return Status(code, fmt::format("the host name \"{}\" does not resolve: {}", address.host, why),
-                error == EAI_SYSTEM ? system_error : 0);
+  return Status(
+      code,
+      fmt::format("the host name \"{}\" does not resolve (check its spelling, and this machine's DNS): {}", address.host, why),
+      error == EAI_SYSTEM ? system_error : 0);
 }
 
 Result<std::vector<Endpoint>> look_up(const Address& address, int flags) {
@@ -41,6 +43,8 @@ Result<std::vector<Endpoint>> look_up(const Address& address, int flags) {
     Endpoint endpoint;
     std::memcpy(&endpoint.storage, entry->ai_addr, entry->ai_addrlen);
     endpoint.bytes = entry->ai_addrlen;
+    // Engines without credentials talk to this name because it is this machine (RFC 6761 section 6.3), whatever DNS says.
+    if (address.host == "localhost" && !endpoint.is_loopback()) continue;
     endpoints.push_back(endpoint);
   }
   if (endpoints.empty()) return lookup_failed(address, EAI_NONAME, 0);

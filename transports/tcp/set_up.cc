@@ -2,10 +2,8 @@
 #include <fmt/format.h>
 #include <netdb.h>
 
-#include <cstring>
 #include <utility>
 
-#include "base/bytes.h"
 #include "base/random.h"
 #include "tcp/tcp_transport.h"
 #include "tcp/uring_probe.h"
@@ -13,8 +11,6 @@
 namespace haul::tcp {
 
 namespace {
-
-constexpr size_t lane_endpoint_bytes = 18;  // token, port
 
 Endpoint wildcard(int family, uint16_t port) {
   Endpoint endpoint;
@@ -70,10 +66,8 @@ Result<LocalEndpoint> TcpTransport::open_passive(const ConnectOptions& options) 
   Opened opened{.options = options, .token = {}, .arrival = {}};
   base::system_random(opened.token);
   const Connection& connection = add_connection();
-  LocalEndpoint endpoint{connection.id(), std::vector<std::byte>(lane_endpoint_bytes)};
-  base::ByteWriter writer(endpoint.bytes);
-  writer.put_bytes(opened.token);
-  writer.put(*port);
+  LocalEndpoint endpoint{connection.id(), std::vector<std::byte>(wire::LaneEndpoint::bytes)};
+  wire::encode({.token = opened.token, .port = *port}, std::span(endpoint.bytes).first<wire::LaneEndpoint::bytes>());
   expected_[opened.token] = connection.id();
   acceptor_->expect(opened.token, inbox_);
   opened_[connection.id()] = std::move(opened);
@@ -118,25 +112,20 @@ Status TcpTransport::join_active(Connection& connection, Opened& opened, std::sp
     resolver_.resolve(connection.id(), address);
     return {};
   }
-  if (peer_endpoint.size() != lane_endpoint_bytes)
-    return Status(StatusCode::invalid, "the peer's endpoint was not made by a tcp transport");
-  base::ByteReader reader(peer_endpoint);
-  wire::Preface own{.kind = wire::PrefaceKind::lane};
-  const auto token = reader.get_bytes(own.token.size());
-  std::memcpy(own.token.data(), token.data(), token.size());
-  const auto port = reader.get<uint16_t>();
-  if (port == 0) return Status(StatusCode::invalid, "the peer's endpoint names no port");
+  const auto lane = wire::decode_lane_endpoint(peer_endpoint);
+  if (!lane.ok()) return lane.status();
+  const wire::Preface own{.kind = wire::PrefaceKind::lane, .token = lane->token};
   const Connection* beside = find(opened.options.beside);
   const bool has_path = beside != nullptr && beside->socket() >= 0;
   if (!has_path && address.host.empty()) {
     return Status(StatusCode::invalid, "a lane needs the peer's address, or an established connection to go beside");
   }
-  const Address target{has_path ? remote_endpoint(beside->socket()).address().host : address.host, port};
+  const Address target{has_path ? remote_endpoint(beside->socket()).address().host : address.host, lane->port};
   // The engine compares the peer's identity with the one that it has.
   connection.begin_dialing(target.to_string(), own, {weakest, {}}, opened.options.timeout);
   if (has_path) {
     Endpoint endpoint = remote_endpoint(beside->socket());
-    endpoint.set_port(port);
+    endpoint.set_port(lane->port);
     connection.dial({endpoint});
   } else {
     resolver_.resolve(connection.id(), target);
@@ -210,11 +199,16 @@ Status uring_works() { return uring_probe(); }
 
 Result<std::unique_ptr<Transport>> make_transport(Options options) {
   constexpr uint32_t max_threshold_bytes = 32U << 10;
+  constexpr uint64_t max_renew_bytes = uint64_t{160} << 30;  // twice as much is below what one key may protect
   if (options.direct_threshold_bytes == 0 || options.direct_threshold_bytes > max_threshold_bytes) {
     return Status(StatusCode::invalid, fmt::format("direct_threshold_bytes is {}; 1 to {} are possible",
                                                    options.direct_threshold_bytes, max_threshold_bytes));
   }
   if (options.max_handshakes_per_s == 0) return Status(StatusCode::invalid, "max_handshakes_per_s is 0: nobody could connect");
+  if (options.renew_keys_after_bytes == 0 || options.renew_keys_after_bytes > max_renew_bytes) {
+    return Status(StatusCode::invalid, fmt::format("renew_keys_after_bytes is {}; 1 to {} are possible",
+                                                   options.renew_keys_after_bytes, max_renew_bytes));
+  }
   if (options.max_unidentified == 0) return Status(StatusCode::invalid, "max_unidentified is 0: nobody could connect");
   if (options.zero_copy == ZeroCopy::always && options.io == Io::epoll) {
     return Status(StatusCode::unsupported, "zero-copy sends need io_uring: choose Io::uring, or ZeroCopy::automatic");

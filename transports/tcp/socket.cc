@@ -86,6 +86,17 @@ bool Endpoint::is_loopback() const noexcept {
   return IN6_IS_ADDR_LOOPBACK(&v6) || (IN6_IS_ADDR_V4MAPPED(&v6) && v6.s6_addr[12] == 127);
 }
 
+uint64_t Endpoint::network() const noexcept {
+  if (family() == AF_INET) return as_v4(*this).sin_addr.s_addr;
+  if (family() != AF_INET6) return 0;
+  const in6_addr& v6 = as_v6(*this).sin6_addr;
+  uint64_t first_half = 0;
+  uint32_t mapped = 0;
+  std::memcpy(&first_half, v6.s6_addr, sizeof(first_half));
+  std::memcpy(&mapped, &v6.s6_addr[12], sizeof(mapped));
+  return IN6_IS_ADDR_V4MAPPED(&v6) ? mapped : first_half;
+}
+
 Address Endpoint::address() const {
   std::array<char, INET6_ADDRSTRLEN> text{};
   if (family() == AF_INET) {
@@ -192,7 +203,7 @@ void sample_socket(int fd, PathSample& sample) noexcept {
 Result<base::UniqueFd> listen_on(const Endpoint& endpoint, bool both_families, const Options& options) {
   const auto failed = [&endpoint](int error) {
     const StatusCode code = error == EACCES ? StatusCode::refused : StatusCode::unavailable;
-    return Status::from_errno(code, error, fmt::format("cannot listen on {}", endpoint.to_string()));
+    return Status::from_errno(code, error, fmt::format("cannot listen on {}{}", endpoint.to_string(), remedy(error)));
   };
   auto made = make_socket(endpoint.family(), options);
   if (!made.ok()) return made;
@@ -214,6 +225,20 @@ StatusCode code_of(int error) noexcept {
     case EACCES:
     case EPERM: return StatusCode::refused;
     default: return StatusCode::unavailable;
+  }
+}
+
+std::string_view remedy(int error) noexcept {
+  switch (error) {
+    case ECONNREFUSED: return " (nothing listens there: check the port, and that the server runs)";
+    case EHOSTUNREACH:
+    case ENETUNREACH: return " (no way leads there: check the address and the network)";
+    case ETIMEDOUT: return " (no answer: check the address, and firewalls on the way)";
+    case EADDRINUSE: return " (something listens there already: choose another port)";
+    case EADDRNOTAVAIL: return " (this machine does not have that address)";
+    case EACCES:
+    case EPERM: return " (not permitted: ports below 1024 need privileges, and a firewall may forbid it)";
+    default: return "";
   }
 }
 

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/unique_fd.h"
@@ -28,6 +29,8 @@ struct Endpoint {
   bool is_loopback() const noexcept;
   Address address() const;
   std::string to_string() const { return address().to_string(); }
+  /// What one stranger hardly has many of: an IPv4 address, or the first half of an IPv6 address.
+  uint64_t network() const noexcept;
 };
 
 Endpoint local_endpoint(int fd);
@@ -66,5 +69,7 @@ Result<base::UniqueFd> listen_on(const Endpoint& endpoint, bool both_families, c
 
 /// The reaction that an errno of a connection calls for.
 StatusCode code_of(int error) noexcept;
+/// What to do about a connect or a listen that failed so, as " (…)" behind what was tried; empty where there is no advice.
+std::string_view remedy(int error) noexcept;
 
 }  // namespace haul::tcp

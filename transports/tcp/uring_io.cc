@@ -19,8 +19,6 @@ namespace haul::tcp {
 
 namespace {
 
-constexpr unsigned submission_entries = 256;
-constexpr unsigned completion_entries = 4096;
 constexpr unsigned buffer_slots = 1024;
 constexpr unsigned reap_batch = 64;
 // Newer than Debian 12's liburing: IORING_SEND_ZC_REPORT_USAGE and IORING_NOTIF_USAGE_ZC_COPIED of Linux 6.2.
@@ -35,11 +33,7 @@ class UringIo final : public IoLoop {
   }
 
   Status start(bool zero_copy) {
-    io_uring_params params{};
-    params.flags = uring_setup_flags | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
-    params.cq_entries = completion_entries;
-    const int error = io_uring_queue_init_params(submission_entries, &ring_, &params);
-    if (error < 0) return uring_setup_failed(-error);
+    if (Status made = uring_make(ring_); !made.ok()) return made;
     made_ = true;
     wakeup_.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!wakeup_) return Status::from_errno(StatusCode::exhausted, errno, "an eventfd could not be made (`ulimit -n`)");
@@ -191,7 +185,9 @@ class UringIo final : public IoLoop {
 void UringIo::prepare(io_uring_sqe& entry, IoOperation& operation) {
   switch (operation.kind) {
     case IoKind::receive: io_uring_prep_recvmsg(&entry, operation.fd, &operation.message, 0); break;
-    case IoKind::send: io_uring_prep_sendmsg(&entry, operation.fd, &operation.message, MSG_NOSIGNAL | MSG_WAITALL); break;
+    case IoKind::send:
+      io_uring_prep_sendmsg(&entry, operation.fd, &operation.message, MSG_NOSIGNAL | (operation.whole ? MSG_WAITALL : 0));
+      break;
     case IoKind::send_zero_copy:
       io_uring_prep_send_zc(&entry, operation.fd, operation.payload.data(), operation.payload.size(),
                             MSG_NOSIGNAL | MSG_WAITALL, report_usage);
@@ -249,7 +245,6 @@ void UringIo::unregister_buffer(int index) {
 }  // namespace
 
 Result<std::unique_ptr<IoLoop>> make_uring_io(bool zero_copy) {
-  if (Status works = uring_probe(); !works.ok()) return works;
   auto io = std::make_unique<UringIo>();
   if (Status started = io->start(zero_copy); !started.ok()) return started;
   return std::unique_ptr<IoLoop>(std::move(io));

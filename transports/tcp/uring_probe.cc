@@ -16,6 +16,13 @@ namespace {
 
 constexpr const char* remedy = "; use Io::epoll (`--io epoll`), which works everywhere but needs more processor time";
 
+constexpr unsigned submission_entries = 256;
+constexpr unsigned completion_entries = 4096;
+// One thread uses the ring (the first that polls it), completions wait until it asks for them, and it can see in memory
+// whether asking is worth a system call.
+constexpr unsigned setup_flags = IORING_SETUP_R_DISABLED | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+                                 IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
+
 struct Needed {
   int code;
   const char* name;
@@ -38,9 +45,7 @@ std::string disabled_setting() {
   return value;
 }
 
-}  // namespace
-
-Status uring_setup_failed(int error) {
+Status setup_failed(int error) {
   const std::string setting = disabled_setting();
   if (setting == "1" || setting == "2") {
     return Status::from_errno(
@@ -75,6 +80,18 @@ Status uring_setup_failed(int error) {
   }
 }
 
+Status has_operations(io_uring& ring) {
+  const Probe probe(io_uring_get_probe_ring(&ring));
+  for (const Needed& operation : needed_operations) {
+    if (probe && io_uring_opcode_supported(probe.get(), operation.code) != 0) continue;
+    return Status(StatusCode::unsupported,
+                  fmt::format("this kernel's io_uring lacks the operation {}{}", operation.name, remedy));
+  }
+  return {};
+}
+
+}  // namespace
+
 bool uring_has_zero_copy(io_uring& ring) {
   const Probe probe(io_uring_get_probe_ring(&ring));
   // SENDMSG_ZC came with Linux 6.1, reports of what was copied with 6.2, which is known by its successor operations only.
@@ -83,22 +100,21 @@ bool uring_has_zero_copy(io_uring& ring) {
          probe->last_op >= first_operation_after_reports;
 }
 
+Status uring_make(io_uring& ring) {
+  io_uring_params params{};
+  params.flags = setup_flags;
+  params.cq_entries = completion_entries;
+  const int error = io_uring_queue_init_params(submission_entries, &ring, &params);
+  if (error < 0) return setup_failed(-error);
+  Status status = has_operations(ring);
+  if (!status.ok()) io_uring_queue_exit(&ring);
+  return status;
+}
+
 Status uring_probe() {
   io_uring ring{};
-  io_uring_params params{};
-  params.flags = uring_setup_flags;
-  constexpr unsigned entries = 4;
-  const int error = io_uring_queue_init_params(entries, &ring, &params);
-  if (error < 0) return uring_setup_failed(-error);
-  const Probe probe(io_uring_get_probe_ring(&ring));
-  Status status;
-  for (const Needed& operation : needed_operations) {
-    if (probe && io_uring_opcode_supported(probe.get(), operation.code) != 0) continue;
-    status =
-        Status(StatusCode::unsupported, fmt::format("this kernel's io_uring lacks the operation {}{}", operation.name, remedy));
-    break;
-  }
-  io_uring_queue_exit(&ring);
+  Status status = uring_make(ring);
+  if (status.ok()) io_uring_queue_exit(&ring);
   return status;
 }
 

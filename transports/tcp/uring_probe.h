@@ -7,15 +7,10 @@
 
 namespace haul::tcp {
 
-/// One thread uses the ring (the first that polls it), completions wait until it asks for them, and it can see in memory
-/// whether asking is worth a system call.
-inline constexpr unsigned uring_setup_flags =
-    IORING_SETUP_R_DISABLED | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG;
-
-/// Makes a small ring, asks it for the operations, and closes it.
+/// Makes a ring as this backend uses it, and asks it for the operations. After an error there is no ring.
+Status uring_make(io_uring& ring);
+/// Makes such a ring and closes it.
 Status uring_probe();
-/// The status for a failed set-up of a ring.
-Status uring_setup_failed(int error);
 bool uring_has_zero_copy(io_uring& ring);
 
 }  // namespace haul::tcp

@@ -98,6 +98,24 @@ bool is_other_version(std::span<const std::byte, preface_bytes> in) noexcept {
   return reader.get<uint32_t>() == magic && reader.get<uint16_t>() != version;
 }
 
+void encode(const LaneEndpoint& endpoint, std::span<std::byte, LaneEndpoint::bytes> out) noexcept {
+  base::ByteWriter writer(out);
+  writer.put_bytes(endpoint.token);
+  writer.put(endpoint.port);
+}
+
+Result<LaneEndpoint> decode_lane_endpoint(std::span<const std::byte> in) {
+  if (in.size() != LaneEndpoint::bytes) {
+    return Status(StatusCode::invalid, "the peer's endpoint was not made by a tcp transport");
+  }
+  base::ByteReader reader(in);
+  LaneEndpoint endpoint;
+  endpoint.token = get_array<16>(reader);
+  endpoint.port = reader.get<uint16_t>();
+  if (endpoint.port == 0) return Status(StatusCode::invalid, "the peer's endpoint names no port");
+  return endpoint;
+}
+
 void encode(const FrameHeader& header, std::span<std::byte, header_bytes> out) noexcept {
   base::ByteWriter writer(out);
   writer.put(static_cast<uint8_t>(header.type));

@@ -44,6 +44,17 @@ bool begins_preface(std::span<const std::byte> in) noexcept;
 /// It is haul's framing, but of another version.
 bool is_other_version(std::span<const std::byte, preface_bytes> in) noexcept;
 
+/// What the engines exchange so that one side can connect a further lane: where, and with which token.
+struct LaneEndpoint {
+  static constexpr size_t bytes = 18;
+  Token token{};
+  uint16_t port = 0;
+};
+
+void encode(const LaneEndpoint& endpoint, std::span<std::byte, LaneEndpoint::bytes> out) noexcept;
+/// Errors: invalid.
+Result<LaneEndpoint> decode_lane_endpoint(std::span<const std::byte> in);
+
 enum class FrameType : uint8_t { bundle = 1, write = 2, read_data = 3, close = 4 };
 
 /// One layout for every type; what a type does not use is zero.

@@ -32,9 +32,9 @@ case $way in
 esac
 
 # The program uses the installed library, under its SONAME, and not the one in the build folder.
-loaded=$(ldd "$consumer" | awk '$1 == "libhaul.so.0" { print $3 }')
+loaded=$(ldd "$consumer" | awk '$1 == "libhaul.so.0.1" { print $3 }')
 case $loaded in
   "$prefix"/*) ;;
-  *) echo "consumer: libhaul.so.0 was to come from $prefix, not from '$loaded'" >&2; exit 1 ;;
+  *) echo "consumer: libhaul.so.0.1 was to come from $prefix, not from '$loaded'" >&2; exit 1 ;;
 esac
 "$consumer"

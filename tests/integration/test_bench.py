@@ -1,0 +1,98 @@
+"""haul-bench: every mode runs, its JSON has the promised keys with figures in them, and wrong arguments are named."""
+import signal
+import socket
+
+from harness import Haul, HaulTest, Process, as_json
+
+PROMISED = {"goodput_gbytes_s", "cpu_s_per_gb_sender", "cpu_s_per_gb_receiver", "p50_us", "p99_us", "p999_us", "half_rtt_us",
+            "ops_per_s", "retransmits", "transport", "lanes", "block_bytes"}
+BRIEF = ("--duration", "0.1", "--warmup", "0.02", "--working-set", "4M")
+
+
+def bench(*arguments):
+    return Process([Haul.bench, *map(str, arguments)])
+
+
+class Bench(HaulTest):
+    def measure(self, *arguments):
+        return as_json(self.succeeds(bench(*arguments, *BRIEF, "--json").end()))
+
+    def has_figures(self, result, *without):
+        self.assertEqual(PROMISED - result.keys(), set())
+        missing = {key for key in PROMISED if result[key] is None}
+        self.assertEqual(missing, set(without), result)
+
+
+class Alone(Bench):
+    def test_throughput(self):
+        for op in ("put", "get"):
+            with self.subTest(op=op):
+                result = self.measure("throughput", "--op", op, "--block", "64K", "--lanes", "2", "--integrity", "off")
+                self.has_figures(result, "half_rtt_us")
+                self.assertEqual((result["transport"], result["lanes"], result["block_bytes"]), ("tcp", 2, 65536))
+                self.assertEqual((result["op"], result["working_set_bytes"]), (op, 4 << 20))
+                self.assertTrue(result["verified"])
+
+    def test_latency(self):
+        self.has_figures(self.measure("latency"))
+        self.has_figures(self.measure("latency", "--op", "get", "--io", "epoll"), "half_rtt_us")
+
+    def test_descriptors(self):
+        for op in ("put", "get"):
+            with self.subTest(op=op):
+                result = self.measure("descriptors", "--op", op, "--transport", "tcp")
+                self.has_figures(result, "half_rtt_us")
+                self.assertEqual((result["block_bytes"], result["descriptors_per_batch"]), (1024, 256))
+                self.assertTrue(result["verified"])
+
+    def test_idle(self):
+        result = self.measure("idle")
+        self.assertIsNotNone(result["cpu_percent_client"])
+        self.assertIsNotNone(result["cpu_percent_server"])
+
+    def test_size(self):
+        result = as_json(self.succeeds(bench("throughput", "--size", "10M", "--working-set", "4M", "--json").end()))
+        self.assertGreaterEqual(result["bytes_moved"], 10 << 20)
+
+    def test_text(self):
+        outcome = self.succeeds(bench("throughput", *BRIEF).end())
+        for words in ("working set 4 MiB", "goodput", "s/GB", "99.9 %", "retransmits"):
+            self.assertIn(words, outcome.out)
+
+
+class Against(Bench):
+    def test_a_server(self):
+        server = bench("server", "--listen", "127.0.0.1:0")
+        self.addCleanup(server.child.kill)
+        address = server.child.stdout.readline().decode().split()[-1]
+        for mode in ("throughput", "latency", "descriptors"):
+            with self.subTest(mode=mode):
+                self.has_figures(self.measure(mode, "--peer", address), *(() if mode == "latency" else ("half_rtt_us",)))
+        server.signal(signal.SIGINT)
+        self.succeeds(server.end(10))
+
+    def test_nobody(self):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+        outcome = bench("throughput", "--peer", f"127.0.0.1:{port}", *BRIEF).end(20)
+        self.assertEqual(outcome.code, 1, str(outcome))
+        self.assertIn(f"127.0.0.1:{port}", outcome.err)
+
+    def test_not_loopback(self):
+        for arguments in (("server", "--listen", "0.0.0.0:0"), ("throughput", "--peer", "192.0.2.1:5")):
+            with self.subTest(arguments=arguments):
+                outcome = bench(*arguments).end(20)
+                self.assertEqual(outcome.code, 1, str(outcome))
+                self.assertIn("insecure", outcome.err)
+
+
+class Arguments(Bench):
+    def test_wrong(self):
+        for arguments in ((), ("fly",), ("throughput", "--op", "swap"), ("throughput", "--block", "0"),
+                          ("throughput", "--block", "8M", "--working-set", "4M"), ("throughput", "--lanes", "0"),
+                          ("throughput", "--integrity", "maybe"), ("throughput", "--transport", "pigeon"),
+                          ("throughput", "--duration", "-1"), ("server", "--peer", "127.0.0.1:1")):
+            with self.subTest(arguments=arguments):
+                outcome = bench(*arguments).end(10)
+                self.assertEqual(outcome.code, 2, str(outcome))
+                self.assertNotEqual(outcome.err, "")
