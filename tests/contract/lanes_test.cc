@@ -105,6 +105,7 @@ TEMPLATE_TEST_CASE("the only lane dying is the loss of the peer, at both ends", 
 }
 
 TEMPLATE_TEST_CASE("worn lanes are replaced under a transfer, also the first", "[contract][lanes]", HAUL_EVERY_BACKEND) {
+  if (skip_unless(!TestType().abilities().control_apart, "lanes of its own that wear out")) return;
   for (const uint32_t lanes : {1U, 3U}) {
     CAPTURE(lanes);
     Scene<TestType> scene(lanes);

@@ -107,8 +107,7 @@ void Connection::retire(uint64_t through) {
         }
         break;
       case Posted::Kind::bundle:
-        free_slots_.push_back(done.subject);
-        ++bytes_acknowledged_;
+        free_slots_.push_back(done.subject);  // taken by the peer's device: no sign of life of its process
         last_heard_ = now_;
         break;
       case Posted::Kind::bind: break;
