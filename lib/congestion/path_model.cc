@@ -14,9 +14,9 @@ namespace {
 constexpr Duration initial_rtt = std::chrono::milliseconds(333);
 // RFC 9002, section 6.1.2: timers have this granularity.
 constexpr Duration granularity = std::chrono::milliseconds(1);
-// A probe every half round trip finds the end of an outage early and costs nothing beside the path's rate; after so many probes
-// the interval doubles up to a second, so that a path that is gone for long is left in peace.
-constexpr uint32_t eager_probes = 200;
+// A probe every half round trip finds the end of an outage early and costs nothing beside the path's rate. A path that is gone for
+// long is left in peace: the interval grows with the silence, so that what it adds stays below a hundredth.
+constexpr int64_t silence_by_interval = 128;
 constexpr Duration longest_probe_interval = std::chrono::seconds(1);
 
 }  // namespace
@@ -110,7 +110,6 @@ AckSample PathModel::finish_ack(TimePoint now, Duration ack_delay) noexcept {
     has_been_silent_ = true;
     silence_ended_at_ = now;
   }
-  probes_ = 0;
   last_progress_ = now;
   newly_acked_ = newly_marked_ = 0;
   has_newest_ = false;
@@ -142,11 +141,9 @@ Duration PathModel::silence_after() const noexcept {
   return rtt_.smoothed() + std::max({4 * rtt_.variation(), rtt_.smoothed() / 2, granularity});
 }
 
-Duration PathModel::probe_interval() const noexcept {
+Duration PathModel::probe_interval(TimePoint now) const noexcept {
   const Duration eager = std::max(rtt_.known() ? rtt_.smoothed() / 2 : initial_rtt, granularity);
-  if (probes_ < eager_probes) return eager;
-  const uint32_t doublings = std::min<uint32_t>((probes_ - eager_probes) / 4, 10);
-  return std::min(eager * (int64_t{1} << doublings), std::max(longest_probe_interval, eager));
+  return std::clamp((now - silent_since_) / silence_by_interval, eager, std::max(longest_probe_interval, eager));
 }
 
 std::optional<TimePoint> PathModel::deadline() const noexcept {
@@ -159,9 +156,9 @@ PathModel::Timer PathModel::on_timer(TimePoint now) noexcept {
   const auto due = deadline();
   if (!due || now < *due) return Timer::nothing;
   const bool first = !silent_;
+  if (first) silent_since_ = now;
   silent_ = true;
-  ++probes_;
-  next_probe_ = now + probe_interval();
+  next_probe_ = now + probe_interval(now);
   return first ? Timer::silence : Timer::probe;
 }
 

@@ -73,7 +73,7 @@ class PathModel {
 
  private:
   Duration silence_after() const noexcept;
-  Duration probe_interval() const noexcept;
+  Duration probe_interval(TimePoint now) const noexcept;
 
   RttEstimator rtt_;
   uint64_t in_flight_ = 0;
@@ -91,9 +91,9 @@ class PathModel {
 
   // Silence.
   TimePoint last_progress_;
+  TimePoint silent_since_;
   TimePoint next_probe_;
   TimePoint silence_ended_at_;
-  uint32_t probes_ = 0;
   bool silent_ = false;
   bool has_been_silent_ = false;
 };
