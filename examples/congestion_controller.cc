@@ -1,5 +1,5 @@
-// A congestion controller of one's own: additive increase, halved by loss. It is driven here by a path of a hundred packets a round
-// trip, written out by hand; haul's backends drive it in the same way.
+// A congestion controller of one's own: additive increase, halved by loss. It is driven here by a path of a hundred packets a
+// round trip, written out by hand; the simulator drives it in the same way.
 #include <haul/congestion.h>
 
 #include <algorithm>

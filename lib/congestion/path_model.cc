@@ -14,8 +14,8 @@ namespace {
 constexpr Duration initial_rtt = std::chrono::milliseconds(333);
 // RFC 9002, section 6.1.2: timers have this granularity.
 constexpr Duration granularity = std::chrono::milliseconds(1);
-// A probe every half round trip finds the end of an outage early and costs nothing beside the path's rate. A path that is gone for
-// long is left in peace: the interval grows with the silence, so that what it adds stays below a hundredth.
+// A probe every half round trip finds the end of an outage early and costs nothing beside the path's rate. A path that is gone
+// for long is left in peace: the interval grows with the silence, so that what it adds stays below a hundredth.
 constexpr int64_t silence_by_interval = 128;
 constexpr Duration longest_probe_interval = std::chrono::seconds(1);
 

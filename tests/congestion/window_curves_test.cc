@@ -45,7 +45,7 @@ std::string curve(std::string_view controller) {
 
 TEST_CASE("window curves are as recorded") {
   for (const std::string_view controller : haul::congestion::names()) {
-    const std::string path = fmt::format("{}/tests/golden/congestion/{}.txt", HAUL_SOURCE_DIR, controller);
+    const std::string path = fmt::format("{}/tests/golden/congestion/{}.curve", HAUL_SOURCE_DIR, controller);
     INFO(path);
     const std::string now = curve(controller);
     if (std::getenv("HAUL_UPDATE_GOLDEN") != nullptr) std::ofstream(path) << now;
