@@ -8,9 +8,11 @@
 namespace haul::congestion {
 
 Budget::Budget(const Options& options, TimePoint now) noexcept
-    : rate_(options.rate_bytes_s), depth_(std::max(options.depth, Duration(1))), outer_(options.outer), at_(now) {
-  bytes_ = full_bytes();
-}
+    : rate_(options.rate_bytes_s),
+      depth_(std::max(options.depth, Duration(1))),
+      outer_(options.outer),
+      at_(now),
+      bytes_(full_bytes()) {}
 
 double Budget::full_bytes() const noexcept { return rate_ ? static_cast<double>(*rate_) * to_seconds(depth_) : 0; }
 

@@ -68,7 +68,7 @@ TimePoint Bottleneck::finish(TimePoint from, double bytes) const {
     const double rate = rate_at(from, until);
     const double needed_ns = bytes / rate * 1e9;
     if (until == TimePoint::max() || needed_ns <= static_cast<double>((until - from).count())) {
-      return from + Duration(static_cast<int64_t>(needed_ns + 0.5));
+      return from + Duration(std::llround(needed_ns));
     }
     bytes -= rate * seconds(until - from);
     from = until;

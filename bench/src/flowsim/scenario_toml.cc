@@ -2,16 +2,13 @@
 #include "flowsim/scenario_toml.h"
 
 #include <fmt/format.h>
+#include <toml++/toml.h>
 
 #include <charconv>
 #include <fstream>
 #include <initializer_list>
 #include <sstream>
 #include <utility>
-
-#define TOML_EXCEPTIONS 0
-#define TOML_HEADER_ONLY 1
-#include <toml++/toml.h>
 
 namespace flowsim {
 
