@@ -64,10 +64,11 @@ Status alert_meaning(int alert, const SecurityContext& context) {
       return Status(StatusCode::refused,
                     "it speaks no TLS, and this side has credentials: give it credentials too (`haul keygen`), or none to this "
                     "side");
-    default:
-      return Status(StatusCode::protocol, fmt::format("the peer ended the TLS handshake: {}",
-                                                      gnutls_alert_get_name(static_cast<gnutls_alert_description_t>(alert))));
+    default: break;
   }
+  const char* name = gnutls_alert_get_name(static_cast<gnutls_alert_description_t>(alert));  // null: GnuTLS knows none
+  return Status(StatusCode::protocol, name != nullptr ? fmt::format("the peer ended the TLS handshake: {}", name)
+                                                      : fmt::format("the peer ended the TLS handshake by alert {}", alert));
 }
 
 }  // namespace
