@@ -103,11 +103,11 @@ bool EngineCore::has_lane_room(const PeerEntry& peer) const { return peer.lanes.
 // another ends, the youngest. Null: none yet.
 LaneState* EngineCore::heir(const PeerEntry& peer) const {
   const auto youngest = [&peer](bool worn_too) -> LaneState* {
-    for (auto lane = peer.lanes.rbegin(); lane != peer.lanes.rend(); ++lane) {
-      const bool alike = (*lane)->transport_index == peer.control().transport_index;
-      if (alike && (*lane)->ready && (worn_too || !(*lane)->aging)) return lane->get();
-    }
-    return nullptr;
+    const auto found = std::find_if(peer.lanes.rbegin(), peer.lanes.rend(), [&peer, worn_too](const auto& lane) {
+      const bool alike = lane->transport_index == peer.control().transport_index;
+      return alike && lane->ready && (worn_too || !lane->aging);
+    });
+    return found != peer.lanes.rend() ? found->get() : nullptr;
   };
   LaneState* fresh = youngest(false);
   return fresh != nullptr || has_lane_room(peer) ? fresh : youngest(true);

@@ -60,14 +60,12 @@ Status alert_meaning(int alert, const SecurityContext& context) {
       return Status(StatusCode::refused,
                     "both sides speak TLS, but not haul's protocol in the same version, or they do not accept "
                     "the same protection of the link");
-    case GNUTLS_A_INSUFFICIENT_SECURITY:
-      return Status(StatusCode::refused,
-                    "it speaks no TLS, and this side has credentials: give it credentials too (`haul keygen`), or none to this "
-                    "side");
-    default:
-      return Status(StatusCode::protocol, fmt::format("the peer ended the TLS handshake: {}",
-                                                      gnutls_alert_get_name(static_cast<gnutls_alert_description_t>(alert))));
+    case GNUTLS_A_INSUFFICIENT_SECURITY: return speaks_no_tls();
+    default: break;
   }
+  const char* name = gnutls_alert_get_name(static_cast<gnutls_alert_description_t>(alert));  // null: GnuTLS knows none
+  return Status(StatusCode::protocol, name != nullptr ? fmt::format("the peer ended the TLS handshake: {}", name)
+                                                      : fmt::format("the peer ended the TLS handshake by alert {}", alert));
 }
 
 }  // namespace
@@ -230,6 +228,12 @@ std::array<std::byte, 7> TlsSession::no_credentials_alert() noexcept {
   constexpr auto alert = std::byte{21};
   constexpr auto fatal = std::byte{2};
   return {alert, std::byte{3}, std::byte{3}, std::byte{0}, std::byte{2}, fatal, std::byte{GNUTLS_A_INSUFFICIENT_SECURITY}};
+}
+
+Status speaks_no_tls() {
+  return Status(
+      StatusCode::refused,
+      "it speaks no TLS, and this side has credentials: give it credentials too (`haul keygen`), or none to this side");
 }
 
 Status TlsSession::alert_status(std::span<const std::byte> alert, const SecurityContext& context) {

@@ -76,4 +76,7 @@ class TlsSession {
   bool done_ = false;
 };
 
+/// Why a side with credentials does not speak with one that has none, in the words of either.
+Status speaks_no_tls();
+
 }  // namespace haul::security

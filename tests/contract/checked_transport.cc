@@ -101,14 +101,14 @@ size_t CheckedTransport::poll(TimePoint now, NextPoll next, std::span<Event> eve
     inner_->close(id, CloseMode::abort, now);
   }
   size_t count = inner_->poll(now, next, events);
+  if (count > events.size()) defect(0, "poll() filled more than the span");
+  for (Event& event : events.first(std::min(count, events.size()))) see(event);
   for (; count < events.size() && !record_->to_age.empty(); record_->to_age.pop_back()) {
     if (connections_[record_->to_age.back()].state != Connection::State::ready) continue;
     Event& event = events[count++] = Event();
     event.kind = Event::Kind::aging;
     event.connection = record_->to_age.back();
   }
-  if (count > events.size()) defect(0, "poll() filled more than the span");
-  for (Event& event : events.first(std::min(count, events.size()))) see(event);
   return count;
 }
 

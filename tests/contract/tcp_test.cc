@@ -8,18 +8,13 @@
 
 #include "base/unique_fd.h"
 #include "contract/fixture.h"
+#include "loopback.h"
 #include "tcp/wire.h"
 
 namespace haul::contract {
 namespace {
 
-sockaddr_in loopback(uint16_t port) {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(port);
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  return address;
-}
+using test::loopback;
 
 base::UniqueFd connect_raw(uint16_t port) {
   base::UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));

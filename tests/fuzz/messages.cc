@@ -47,6 +47,8 @@ void engine_message_seeds(const SeedSink& sink) {
       Ping{9},
       Pong{9},
       Goodbye{StatusCode::refused, "why"},
+      ControlMove{2},
+      ControlMoved{2},
   };
   for (const Control& message : messages) {
     const Bytes bytes = encode(message);

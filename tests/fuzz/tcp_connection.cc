@@ -302,7 +302,7 @@ void Fuzzed::record(Bytes& body) {
   record.has_crc = script_.flag();
   const uint32_t length = 1U + script_.number16() % 1500;
   record.length = script_.below(8) == 0 ? static_cast<uint32_t>(script_.number()) : length;
-  record.code = record.type == wire::RecordType::answers ? script_.byte() % 12 : uint16_t{0};
+  record.code = record.type == wire::RecordType::answers ? static_cast<uint16_t>(script_.byte() % 12) : uint16_t{0};
   record.offset = script_.below(8) == 0 ? script_.number() : script_.below(grant_bytes / 32) * 16;
   record.tag = script_.number();
   record.sequence = script_.number();

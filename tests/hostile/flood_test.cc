@@ -15,7 +15,6 @@
 
 #include "base/unique_fd.h"
 #include "host.h"
-#include "security/tls_session.h"
 
 namespace haul::hostile {
 namespace {
@@ -51,15 +50,6 @@ int connect_from(uint32_t source, uint16_t port) {
   }
   ::close(fd);
   return -1;
-}
-
-/// The first bytes of a true handshake.
-std::vector<std::byte> client_hello() {
-  const auto session =
-      security::TlsSession::start(security::TlsSession::Role::dials, parties().carol.context(), Protection::encrypted, {})
-          .value();
-  REQUIRE(session->advance({}).ok());
-  return {session->outgoing().begin(), session->outgoing().end()};
 }
 
 size_t raise_descriptor_limit() {
@@ -190,7 +180,7 @@ struct Stream {
 
 TEST_CASE("10,000 strangers leave a transfer running, memory bounded, and the door open", "[hostile][flood]") {
   const tcp::Io io = GENERATE(tcp::Io::uring, tcp::Io::epoll);
-  const Flood flood(client_hello());
+  const Flood flood(client_hello(parties().carol));
   raise_descriptor_limit();
   Host bob(parties().bob, with_io(io), {});
   Host alice(parties().alice, with_io(io), {});

@@ -14,6 +14,7 @@
 #include "base/random.h"
 #include "haul/engine.h"
 #include "haul/tcp.h"
+#include "security/tls_session.h"
 #include "unit/security_support.h"
 
 namespace haul::hostile {
@@ -40,6 +41,14 @@ struct Parties {
 inline const Parties& parties() {
   static const Parties made;
   return made;
+}
+
+/// The first bytes of a true handshake.
+inline std::vector<std::byte> client_hello(const Party& who) {
+  const auto session =
+      security::TlsSession::start(security::TlsSession::Role::dials, who.context(), Protection::encrypted, {}).value();
+  REQUIRE(session->advance({}).ok());
+  return {session->outgoing().begin(), session->outgoing().end()};
 }
 
 /// One engine and what its callbacks told.

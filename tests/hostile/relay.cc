@@ -8,20 +8,16 @@
 #include <cerrno>
 #include <utility>
 
+#include "loopback.h"
+
 namespace haul::hostile {
+
+using test::loopback;
 
 namespace {
 
 constexpr size_t header_bytes = 5;
 constexpr size_t max_earlier = 32;
-
-sockaddr_in loopback(uint16_t port) {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  address.sin_port = htons(port);
-  return address;
-}
 
 void append(std::vector<std::byte>& to, std::span<const std::byte> bytes) { to.insert(to.end(), bytes.begin(), bytes.end()); }
 

@@ -4,7 +4,6 @@
 
 #include "base/unique_fd.h"
 #include "host.h"
-#include "security/tls_session.h"
 
 namespace haul::hostile {
 namespace {
@@ -38,14 +37,6 @@ struct Stranger {
   base::UniqueFd socket{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
 };
 
-std::vector<std::byte> client_hello() {
-  const auto session =
-      security::TlsSession::start(security::TlsSession::Role::dials, parties().alice.context(), Protection::encrypted, {})
-          .value();
-  REQUIRE(session->advance({}).ok());
-  return {session->outgoing().begin(), session->outgoing().end()};
-}
-
 void check_still_open(Host& bob, const Address& address) {
   Host alice(parties().alice, with_io(tcp::Io::epoll), {});
   alice.connect(address);
@@ -59,7 +50,7 @@ TEST_CASE("who is slow with a handshake, or leaves it half done, is hung up on",
   options.preface_timeout = 400ms;
   Host bob(parties().bob, options, {});
   const Address address = bob.listen();
-  const auto hello = client_hello();
+  const auto hello = client_hello(parties().alice);
   const Stranger silent(address);
   const Stranger slow(address);
   const Stranger half(address);
@@ -91,7 +82,7 @@ TEST_CASE("handshakes are begun at the rate that is configured, and none is forg
   options.preface_timeout = 20s;
   Host bob(parties().bob, options, {});
   const Address address = bob.listen();
-  const auto hello = client_hello();
+  const auto hello = client_hello(parties().alice);
   std::vector<std::unique_ptr<Stranger>> strangers;
   const TimePoint start = system_clock().now();
   constexpr size_t count = 25;
@@ -121,7 +112,7 @@ TEST_CASE("strangers who hold all places do not keep others out", "[hostile]") {
   const bool begin_handshakes = GENERATE(true, false);
   Host bob(parties().bob, options, {});
   const Address address = bob.listen();
-  const auto hello = client_hello();
+  const auto hello = client_hello(parties().alice);
   std::vector<std::unique_ptr<Stranger>> strangers;
   for (uint32_t i = 0; i < 16; ++i) {
     const uint32_t source = INADDR_LOOPBACK + (from_one_address ? 0 : 1 + i);
@@ -139,7 +130,7 @@ TEST_CASE("a crowd from one address makes room for each other, not for a lone on
   options.preface_timeout = 60s;
   Host bob(parties().bob, options, {});
   const Address address = bob.listen();
-  const auto hello = client_hello();
+  const auto hello = client_hello(parties().alice);
   const Stranger lone(address, INADDR_LOOPBACK + 7);
   run(
       {bob.engine.get()}, [] { return false; }, 20ms);
@@ -159,7 +150,7 @@ TEST_CASE("who was told why it must go, and does not, is hung up on", "[hostile]
   Host bob(parties().bob, with_io(GENERATE(tcp::Io::uring, tcp::Io::epoll)), {});
   const Address address = bob.listen();
   const bool talks_on = GENERATE(true, false);
-  auto hello = client_hello();
+  auto hello = client_hello(parties().alice);
   const auto protocol = std::as_bytes(std::span(std::string_view("haul/1")));
   const auto offered = std::search(hello.begin(), hello.end(), protocol.begin(), protocol.end());
   REQUIRE(offered != hello.end());

@@ -39,6 +39,7 @@ ONLY_IN = {
     "rdma": ("transports/rdma",),
     "ngtcp2": ("transports/quic",),
     "gnutls": ("lib/security", "transports/quic"),
+    "toml++": ("bench/src/flowsim",),
 }
 
 # "path: function" or "path" → why a limit does not apply to it.

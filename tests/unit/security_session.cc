@@ -1,4 +1,5 @@
 // Handshakes between two sessions in memory: who is trusted, what the other side is told, which keys come out.
+#include <array>
 #include <catch2/catch.hpp>
 #include <cstring>
 
@@ -181,6 +182,20 @@ TEST_CASE("credentials that do not belong together are refused by name", "[secur
   files = alice.files;
   files.ca_file = folder.file("garbage");
   CHECK_THAT(message(files), Catch::Contains("garbage"));
+}
+
+TEST_CASE("an alert of any number ends the handshake with words", "[security]") {
+  const Folder folder;
+  const Party alice(folder, "alice");
+  for (int alert = 0; alert < 256; ++alert) {
+    const auto session = TlsSession::start(TlsSession::Role::accepts, alice.context(), Protection::encrypted, {}).value();
+    const std::array<std::byte, 7> record{
+        std::byte{21}, std::byte{3}, std::byte{3}, std::byte{0}, std::byte{2}, std::byte{2}, static_cast<std::byte>(alert)};
+    const Status status = session->advance(record);
+    CAPTURE(alert);
+    CHECK_FALSE(status.ok());
+    CHECK_FALSE(status.message().empty());
+  }
 }
 
 TEST_CASE("what is no handshake fails, at every length", "[security]") {

@@ -6,19 +6,11 @@
 
 #include <cerrno>
 
+#include "loopback.h"
+
 namespace haul::tcp::test {
 
-namespace {
-
-sockaddr_in loopback(uint16_t port) {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  address.sin_port = htons(port);
-  return address;
-}
-
-}  // namespace
+using haul::test::loopback;
 
 RawSocket::RawSocket(int fd) : fd_(fd) {
   REQUIRE(fd >= 0);

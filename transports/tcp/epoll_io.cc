@@ -5,6 +5,7 @@
 #include <array>
 #include <cerrno>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "base/check.h"
@@ -40,7 +41,9 @@ class EpollIo final : public IoLoop {
   }
 
   void cancel(IoOperation& operation) override {
-    if (operation.in_progress) queued_.push_back({&operation, true});
+    if (!operation.in_progress) return;
+    queued_.push_back({&operation, true});
+    ++cancels_;
   }
 
   void forget(int fd) override {
@@ -70,7 +73,7 @@ class EpollIo final : public IoLoop {
 
  private:
   struct Queued {
-    IoOperation* operation;
+    IoOperation* operation;  // null: it ended before its turn to be cancelled came
     bool cancel;
   };
   // What waits for an edge.
@@ -83,11 +86,24 @@ class EpollIo final : public IoLoop {
     size_t reports = 0;
     working_.clear();
     working_.swap(queued_);  // handlers queue more: those are for the next round
-    for (const Queued& item : working_) {
-      if (!item.operation->in_progress) continue;
-      reports += item.cancel ? end(*item.operation, -ECANCELED) : attempt(*item.operation);
+    for (Queued& item : working_) {
+      IoOperation* operation = std::exchange(item.operation, nullptr);
+      if (operation == nullptr) continue;
+      if (item.cancel) --cancels_;
+      reports += item.cancel ? end(*operation, -ECANCELED) : attempt(*operation);
     }
     return reports;
+  }
+
+  // Its handler may destroy an operation that is over.
+  void drop_cancels(const IoOperation& operation) {
+    for (std::vector<Queued>* list : {&working_, &queued_}) {
+      for (Queued& item : *list) {
+        if (!item.cancel || item.operation != &operation) continue;
+        item.operation = nullptr;
+        --cancels_;
+      }
+    }
   }
 
   size_t wake(int fd, uint32_t events) {
@@ -134,6 +150,7 @@ class EpollIo final : public IoLoop {
       if (found->second.reader == &operation) found->second.reader = nullptr;
       if (found->second.writer == &operation) found->second.writer = nullptr;
     }
+    if (cancels_ > 0) drop_cancels(operation);
     operation.in_progress = false;
     operation.handler->on_io(operation, result);
     return 1;
@@ -142,6 +159,7 @@ class EpollIo final : public IoLoop {
   base::UniqueFd epoll_;
   std::vector<Queued> queued_;
   std::vector<Queued> working_;
+  size_t cancels_ = 0;  // in both, not begun
   std::unordered_map<int, Socket> sockets_;
 };
 

@@ -14,12 +14,6 @@ constexpr auto tls_alert = std::byte{21};
 constexpr auto tls_handshake = std::byte{22};
 constexpr auto tls_data = std::byte{23};
 
-Status no_tls() {
-  return Status(
-      StatusCode::refused,
-      "it speaks no TLS, and this side has credentials: give it credentials too (`haul keygen`), or none to this side");
-}
-
 }  // namespace
 
 Greeting::Greeting(std::unique_ptr<security::TlsSession> tls, std::shared_ptr<const SecurityContext> context,
@@ -80,7 +74,7 @@ Status Greeting::header_received() {
     std::array<std::byte, wire::preface_bytes> answer{};
     wire::encode({.kind = wire::PrefaceKind::needs_credentials}, answer);
     outgoing_.assign(answer.begin(), answer.end());
-    return no_tls();
+    return security::speaks_no_tls();
   }
   const std::byte type = in_[0];
   const size_t bytes = (static_cast<size_t>(in_[3]) << 8U) | static_cast<size_t>(in_[4]);

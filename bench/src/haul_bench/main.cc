@@ -14,6 +14,7 @@
 #include "haul_bench/server.h"
 #include "haul_bench/session.h"
 #include "haul_bench/settings.h"
+#include "haul_bench/sim.h"
 
 namespace {
 
@@ -89,6 +90,22 @@ void add_server_options(CLI::App& command, Settings& settings) {
   command.add_flag("--once", settings.once, "End with the first client, or with the process that started this one");
 }
 
+CLI::App* add_sim(CLI::App& app, bench::SimSettings& settings) {
+  CLI::App* command = app.add_subcommand("sim", "Congestion controllers over scenarios, in virtual time");
+  command->add_option("scenario", settings.paths, "Scenario files (TOML), or folders of them")->required();
+  command
+      ->add_option("--controller", settings.controllers,
+                   "Instead of the scenarios' own: hub, bbr, cubic, swift, fixed; several")
+      ->delimiter(',');
+  command->add_option("--seed", settings.seed, "Instead of the scenarios' own");
+  command->add_flag("--heat-map", settings.heat_map,
+                    "Also use of the link over loss and round trip, on the first scenario's link");
+  command->add_option("--json", settings.json_path, "Write figures and series there (-: standard output)");
+  command->add_option("--report", settings.report_path, "Write plots there: one HTML page");
+  command->add_option("--remember", settings.memory_path, "Start with the paths remembered in this file, and keep them there");
+  return command;
+}
+
 int run_client(Settings settings) {
   std::optional<bench::TemporaryCredentials> made;
   if (settings.authenticates() && settings.credentials.empty()) {
@@ -133,12 +150,15 @@ int main(int argc, char** argv) {
   add_measuring_options(*add(Mode::latency, "Half of a put answered by a put (or single gets)"), settings);
   add_measuring_options(*add(Mode::descriptors, "Batches of small scattered descriptors"), settings);
   add_measuring_options(*add(Mode::idle, "Processor time of a connected pair that does nothing"), settings);
+  bench::SimSettings sim_settings;
+  const CLI::App* sim = add_sim(app, sim_settings);
   add_server_options(*add(Mode::server, "The other side, on this or another host"), settings);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : exit_usage;
   }
+  if (sim->parsed()) return bench::run_sim(sim_settings);
   if (const std::string wrong = bench::complete(settings); !wrong.empty()) {
     fmt::print(stderr, "haul-bench: {}\n", wrong);
     return exit_usage;

@@ -1,0 +1,55 @@
+// Nested token buckets.
+#include "congestion/budget.h"
+
+#include <algorithm>
+
+#include "congestion/numbers.h"
+
+namespace haul::congestion {
+
+Budget::Budget(const Options& options, TimePoint now) noexcept
+    : rate_(options.rate_bytes_s),
+      depth_(std::max(options.depth, Duration(1))),
+      outer_(options.outer),
+      at_(now),
+      bytes_(full_bytes()) {}
+
+double Budget::full_bytes() const noexcept { return rate_ ? static_cast<double>(*rate_) * to_seconds(depth_) : 0; }
+
+double Budget::threshold_bytes(uint8_t priority) const noexcept { return priority > 0 ? 0 : full_bytes() / 4; }
+
+void Budget::earn(TimePoint now) noexcept {
+  if (now <= at_) return;
+  if (rate_) bytes_ = std::min(bytes_ + static_cast<double>(*rate_) * to_seconds(now - at_), full_bytes());
+  at_ = now;
+}
+
+void Budget::set_rate(TimePoint now, std::optional<uint64_t> bytes_s) noexcept {
+  earn(now);
+  rate_ = bytes_s;
+  bytes_ = std::min(bytes_, full_bytes());
+}
+
+bool Budget::spend(TimePoint now, uint64_t bytes, uint8_t priority) noexcept {
+  if (ready_at(now, priority) > now) return false;
+  for (Budget* budget = this; budget != nullptr; budget = budget->outer_) {
+    if (budget->rate_) budget->bytes_ -= static_cast<double>(bytes);
+  }
+  return true;
+}
+
+TimePoint Budget::ready_at(TimePoint now, uint8_t priority) noexcept {
+  TimePoint ready = now;
+  for (Budget* budget = this; budget != nullptr; budget = budget->outer_) {
+    budget->earn(now);
+    if (!budget->rate_) continue;
+    const double missing = budget->threshold_bytes(priority) - budget->bytes_;
+    if (missing <= 0) continue;
+    // A budget of nothing is looked at again after a while: its rate may have changed.
+    const double rate = std::max(static_cast<double>(*budget->rate_), 1.0);
+    ready = std::max(ready, now + std::max(from_seconds(missing / rate), Duration(1)));
+  }
+  return ready;
+}
+
+}  // namespace haul::congestion

@@ -1,0 +1,47 @@
+// Budgets: token buckets for a tenant, a peer, a link, nested in each other, with rates that may change at any time.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "haul/time.h"
+
+namespace haul::congestion {
+
+/// A rate shared by all who spend from it. A budget inside another one spends from both. Budgets are linked by pointers: an
+/// outer one must outlive its inner ones.
+///
+/// Spending may overdraw a bucket by one request, so that a request larger than the bucket is not stuck; the debt is paid
+/// before anything else is spent. Of a bucket that runs low, the last quarter is kept for priorities above 0.
+class Budget {
+ public:
+  struct Options {
+    std::optional<uint64_t> rate_bytes_s;           ///< absent: unlimited
+    Duration depth = std::chrono::milliseconds(5);  ///< what a full bucket holds, in time at its rate
+    Budget* outer = nullptr;
+  };
+
+  Budget(const Options& options, TimePoint now) noexcept;
+
+  /// Takes effect at once; what has been earned or overdrawn so far stays.
+  void set_rate(TimePoint now, std::optional<uint64_t> bytes_s) noexcept;
+  std::optional<uint64_t> rate() const noexcept { return rate_; }
+
+  /// Takes `bytes` from this budget and all outer ones, or from none.
+  bool spend(TimePoint now, uint64_t bytes, uint8_t priority) noexcept;
+  /// When spend() will succeed, if nobody else spends before: at once or later.
+  TimePoint ready_at(TimePoint now, uint8_t priority) noexcept;
+
+ private:
+  void earn(TimePoint now) noexcept;
+  double full_bytes() const noexcept;
+  double threshold_bytes(uint8_t priority) const noexcept;
+
+  std::optional<uint64_t> rate_;
+  Duration depth_;
+  Budget* outer_;
+  TimePoint at_;
+  double bytes_ = 0;
+};
+
+}  // namespace haul::congestion

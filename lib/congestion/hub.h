@@ -1,0 +1,125 @@
+// `hub`: haul's own controller for bulk between hubs. docs/congestion-control.md explains it; the phases in one place:
+//
+//   startup   doubles every round trip until a queue, a plateau or heavy loss shows; with a remembered path it jumps (RFC 9959)
+//   drain     sends half until no more is in flight than the path holds
+//   steady    sends what arrives, corrected by how far the queue is from its target
+//   dip       holds back for a moment, so that the queue is seen empty and the lowest round trip stays true
+//   compete   somebody else keeps the queue full: a window as CUBIC's, until the queue is found drainable again
+//   silent    nothing is acknowledged: an outage
+#pragma once
+
+#include <optional>
+
+#include "congestion/cubic_window.h"
+#include "congestion/hub_signals.h"
+#include "congestion/numbers.h"
+#include "haul/congestion.h"
+
+namespace haul::congestion {
+
+class Hub final : public CongestionController {
+ public:
+  explicit Hub(const ControllerOptions& options);
+
+  std::string_view name() const noexcept override { return "hub"; }
+  std::string_view phase() const noexcept override;
+  void on_sent(TimePoint now, uint64_t bytes, uint64_t in_flight_bytes) override;
+  void on_ack(TimePoint now, const AckSample& sample) override;
+  void on_loss(TimePoint now, const LossSample& sample) override;
+  void on_silence(TimePoint now) override;
+  void on_path_change(TimePoint now) override;
+  uint64_t window_bytes() const noexcept override;
+  std::optional<uint64_t> pacing_rate() const noexcept override;
+  std::optional<PathMemory> memory() const noexcept override;
+
+ private:
+  enum class Phase : uint8_t { startup, drain, steady, dip, compete };
+  enum class Resume : uint8_t { none, waiting, unvalidated, validating };
+
+  // Startup and careful resume (hub_startup.cc).
+  void enter_startup();
+  void startup_ack(TimePoint now, const AckSample& sample, bool round_ended);
+  bool startup_is_full(const AckSample& sample, bool round_ended);
+  void resume_ack(TimePoint now, const AckSample& sample);
+  void leave_startup(TimePoint now, double rate);
+
+  // The other phases (hub.cc).
+  void on_quarter(TimePoint now, const AckSample& sample);
+  void enter_drain(TimePoint now, double rate);
+  void drain_ack(TimePoint now, const AckSample& sample);
+  void enter_steady(TimePoint now);
+  void steady_quarter(TimePoint now, const AckSample& sample);
+  void judge_losses(TimePoint now, Duration queue);
+  void steer(Duration queue, const QuarterRounds::Quarter& last);
+  bool finds_rival(TimePoint now, Duration queue, const AckSample& sample);
+  void consider_dip(TimePoint now, Duration queue);
+  void judge_dip(Duration queue);
+  void enter_compete(TimePoint now, double window);
+  void compete_ack(TimePoint now, const AckSample& sample);
+
+  Duration target_queue(double rate) const noexcept;
+  Duration target_queue() const noexcept { return target_queue(rate_); }
+  Duration lowest_rtt() const noexcept;
+  double path_bytes() const noexcept { return rate_ * to_seconds(lowest_rtt()); }
+
+  ControllerOptions options_;
+  double packet_;
+  Monotonic time_;
+  RoundCounter rounds_;
+  LowestRtt lowest_;
+  QuarterRounds quarters_;
+  LossJudge losses_;
+  Phase phase_ = Phase::startup;
+  bool silent_ = false;
+  TimePoint silent_since_;
+  TimePoint last_ack_at_;
+
+  // The path: what arrives (bytes per second), and how much faster or slower to send.
+  double rate_ = 0;
+  double peak_rate_ = 0;
+  double correction_ = 0;
+  double marks_ = 0;  // share of packets marked, averaged
+  uint32_t empty_quarters_ = 0;
+  Duration queue_limit_ = Duration::max();  // half of what the path's buffer was seen to hold
+  TimePoint measure_from_;                  // before that, quarters show what we did and not what the path can
+
+  // Startup.
+  double window_ = 0;
+  double full_rate_ = 0;
+  uint32_t full_rounds_ = 0;
+  double round_lost_ = 0;
+  double round_delivered_ = 0;
+  Duration longest_rtt_ = Duration::zero();
+  std::optional<PathMemory> memory_;
+  Resume resume_ = Resume::none;
+  double pipe_bytes_ = 0;  // RFC 9959: PipeSize
+
+  // Drain, and the queue of others.
+  TimePoint drain_until_;
+  TimePoint grace_until_;
+  Duration queue_was_ = Duration::zero();
+  TimePoint queue_seen_at_;
+  TimePoint long_since_;
+  TimePoint pressed_since_;
+  bool holds_ = false;
+
+  // Dips.
+  TimePoint next_dip_;
+  TimePoint dip_until_;
+  TimePoint dip_judged_at_;
+  Duration queue_before_dip_ = Duration::zero();
+  Duration lowest_queue_ = Duration::max();  // since the last dip
+  double dip_depth_ = 1.5;
+  bool dip_pending_ = false;
+
+  // Beside a rival.
+  CubicWindow rival_window_;
+  TimePoint recovery_at_;
+  TimePoint next_trial_;
+  TimePoint next_trial_after_loss_;
+  bool lost_beside_rival_ = false;
+  double window_before_trial_ = 0;
+  std::optional<TimePoint> trial_until_;
+};
+
+}  // namespace haul::congestion

@@ -1,0 +1,51 @@
+// What is remembered of paths, for careful resume (RFC 9959): a bounded table by the names of two hubs, and its text form.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "haul/congestion.h"
+#include "haul/status.h"
+
+namespace haul::congestion {
+
+/// The least recently used path makes room for a new one. Times are seconds since 1970, passed in: what is remembered outlives
+/// processes, and with them every monotonic clock.
+class PathCache {
+ public:
+  struct Options {
+    size_t max_paths = 256;
+    int64_t max_age_s = 24 * 3600;  ///< RFC 9959, section 4.1: what is older says little
+  };
+  static constexpr size_t max_name_bytes = 512;
+
+  explicit PathCache(const Options& options) noexcept : options_(options) {}
+
+  /// Names that are empty, too long, or contain white space, and memories of nothing, are not kept.
+  void remember(std::string_view path, const PathMemory& memory, int64_t now_s);
+  /// Absent: unknown, or too old.
+  std::optional<PathMemory> recall(std::string_view path, int64_t now_s) const;
+  /// RFC 9959, section 4.4: a jump that failed is not tried again.
+  void forget(std::string_view path);
+  size_t size() const noexcept { return entries_.size(); }
+
+  /// One path a line; parse() reads it again.
+  std::string to_text() const;
+  /// Errors: invalid; the message names `source`, the line and the remedy. Nothing is kept then.
+  Status parse(std::string_view text, std::string_view source);
+
+ private:
+  struct Entry {
+    std::string path;
+    PathMemory memory;
+    int64_t at_s = 0;
+  };
+
+  Options options_;
+  std::vector<Entry> entries_;  // the oldest first
+};
+
+}  // namespace haul::congestion

@@ -1,0 +1,190 @@
+// The parts below the controllers: path model, pacer, budgets, remembered paths.
+#include <catch2/catch.hpp>
+#include <string>
+
+#include "congestion/budget.h"
+#include "congestion/pacer.h"
+#include "congestion/path_cache.h"
+#include "congestion/path_model.h"
+
+namespace {
+
+using namespace std::chrono_literals;
+using haul::Duration;
+using haul::PathMemory;
+using haul::TimePoint;
+using haul::congestion::Budget;
+using haul::congestion::Pacer;
+using haul::congestion::PathCache;
+using haul::congestion::PathModel;
+
+constexpr TimePoint start(1000s);
+
+}  // namespace
+
+TEST_CASE("a delivery rate is what arrived over the longer of sending and acknowledging") {
+  PathModel model;
+  auto first = model.on_sent(start, 1000);
+  auto second = model.on_sent(start + 10ms, 1000);
+  CHECK(model.in_flight_bytes() == 2000);
+  model.acked(start + 100ms, first, 1000, 0);
+  auto sample = model.finish_ack(start + 100ms);
+  CHECK(sample.acked_bytes == 1000);
+  CHECK(sample.rtt == 100ms);
+  CHECK(sample.delivery_rate == 10'000);
+  model.acked(start + 110ms, second, 1000, 400);
+  sample = model.finish_ack(start + 110ms);
+  CHECK(sample.marked_bytes == 400);
+  CHECK(sample.delivery_rate == 18'181);  // 2000 bytes in 110 ms
+  CHECK(sample.in_flight_bytes == 0);
+}
+
+TEST_CASE("what was never sent cannot be acknowledged or lost") {
+  PathModel model;
+  auto packet = model.on_sent(start, 1000);
+  model.acked(start + 10ms, packet, 5000, 5000);
+  CHECK(model.finish_ack(start + 10ms).acked_bytes == 1000);
+  model.acked(start + 11ms, packet, 1000, 0);
+  CHECK(model.finish_ack(start + 11ms).acked_bytes == 0);
+  CHECK(model.lost(start + 12ms, packet, 1000).lost_bytes == 0);
+  CHECK(model.in_flight_bytes() == 0);
+  CHECK(model.delivered_bytes() == 1000);
+}
+
+TEST_CASE("samples of a sender without data are marked until it has gone through") {
+  PathModel model;
+  auto before = model.on_sent(start, 1000);
+  model.on_app_limited();
+  auto marked = model.on_sent(start + 1ms, 1000);
+  model.acked(start + 10ms, before, 1000, 0);
+  CHECK_FALSE(model.finish_ack(start + 10ms).app_limited);
+  model.acked(start + 11ms, marked, 1000, 0);
+  CHECK(model.finish_ack(start + 11ms).app_limited);
+  auto after = model.on_sent(start + 12ms, 1000);
+  model.acked(start + 22ms, after, 1000, 0);
+  CHECK_FALSE(model.finish_ack(start + 22ms).app_limited);
+}
+
+TEST_CASE("silence is noticed, probed, and ends with an acknowledgement") {
+  PathModel model;
+  auto first = model.on_sent(start, 1000);
+  model.acked(start + 100ms, first, 1000, 0);
+  model.finish_ack(start + 100ms);
+  CHECK_FALSE(model.deadline());
+  auto lost = model.on_sent(start + 200ms, 1000);
+  REQUIRE(model.deadline());
+  const TimePoint silent_at = *model.deadline();
+  CHECK(silent_at > start + 300ms);
+  CHECK(silent_at < start + 700ms);
+  CHECK(model.on_timer(silent_at - 1ns) == PathModel::Timer::nothing);
+  CHECK(model.on_timer(silent_at) == PathModel::Timer::silence);
+  CHECK(model.silent());
+  CHECK(*model.deadline() == silent_at + 50ms);
+  CHECK(model.on_timer(silent_at + 50ms) == PathModel::Timer::probe);
+  auto probe = model.on_sent(silent_at + 50ms, 1000);
+  CHECK(model.lost(silent_at + 150ms, lost, 1000).in_silence);
+  model.acked(silent_at + 150ms, probe, 1000, 0);
+  model.finish_ack(silent_at + 150ms);
+  CHECK_FALSE(model.silent());
+  auto later = model.on_sent(silent_at + 200ms, 1000);
+  CHECK_FALSE(model.lost(silent_at + 300ms, later, 1000).in_silence);
+}
+
+TEST_CASE("probes of a path that is gone for long become rare") {
+  PathModel model;
+  model.on_sent(start, 1000);
+  TimePoint now = *model.deadline();
+  for (int i = 0; i < 2000; ++i) {
+    model.on_timer(now);
+    now = *model.deadline();
+  }
+  const TimePoint before = now;
+  model.on_timer(now);
+  CHECK(*model.deadline() - before == 1s);
+}
+
+TEST_CASE("a pacer keeps its rate, in quanta, and saves up no more than one") {
+  Pacer pacer({});
+  pacer.set_rate(10'000'000);
+  CHECK(pacer.quantum_bytes() == 2896);
+  uint64_t sent = 0;
+  for (TimePoint now = start; now < start + 1s; now += 10us) {
+    while (pacer.may_send(now)) {
+      pacer.on_sent(now, 1448);
+      sent += 1448;
+    }
+  }
+  CHECK(sent >= 9'990'000);
+  CHECK(sent <= 10'010'000);
+  // After a pause of an hour: one quantum.
+  const TimePoint later = start + 1h;
+  int burst = 0;
+  while (pacer.may_send(later)) {
+    pacer.on_sent(later, 1448);
+    ++burst;
+  }
+  CHECK(burst == 3);
+  // A rate that was nearly nothing does not hold the next one back.
+  pacer.set_rate(1);
+  pacer.on_sent(later, 1448);
+  pacer.set_rate(10'000'000);
+  CHECK(pacer.next() < later + 1ms);
+  pacer.set_rate(0);
+  CHECK(pacer.rate() == 1);
+}
+
+TEST_CASE("nested budgets: the tightest one counts, priorities see the last of it, rates change at once") {
+  Budget link({.rate_bytes_s = 1'000'000, .depth = 10ms}, start);
+  Budget tenant({.rate_bytes_s = 500'000, .depth = 10ms, .outer = &link}, start);
+  Budget other({.rate_bytes_s = {}, .depth = 10ms, .outer = &link}, start);
+  const auto spent = [](Budget& budget, TimePoint from, Duration length, uint8_t priority) {
+    uint64_t bytes = 0;
+    for (TimePoint now = from; now < from + length; now += 100us) {
+      while (budget.spend(now, 1000, priority)) bytes += 1000;
+    }
+    return bytes;
+  };
+  const uint64_t first = spent(tenant, start, 1s, 0);
+  CHECK(first >= 500'000);
+  CHECK(first <= 506'000);
+  tenant.set_rate(start + 1s, 100'000);
+  const uint64_t slower = spent(tenant, start + 1s, 1s, 0);
+  CHECK(slower >= 98'000);
+  CHECK(slower <= 102'000);
+  // Without a rate of its own, the outer one counts.
+  const uint64_t outer = spent(other, start + 2s, 1s, 0);
+  CHECK(outer >= 990'000);
+  CHECK(outer <= 1'010'000);
+  // The last quarter is for those above priority 0.
+  CHECK_FALSE(other.spend(start + 3s, 1000, 0));
+  CHECK(other.spend(start + 3s, 1000, 1));
+  CHECK(other.ready_at(start + 3s, 0) > start + 3s);
+}
+
+TEST_CASE("remembered paths: bounded, aging, and back from their text") {
+  PathCache cache({.max_paths = 2, .max_age_s = 100});
+  const PathMemory memory{1'000'000, 20ms};
+  cache.remember("a/b", memory, 10);
+  cache.remember("a/c", memory, 20);
+  CHECK(cache.recall("a/b", 110) == memory);
+  CHECK_FALSE(cache.recall("a/b", 111));
+  CHECK_FALSE(cache.recall("a/b", 9));
+  cache.remember("a/d", memory, 30);
+  CHECK(cache.size() == 2);
+  CHECK_FALSE(cache.recall("a/b", 30));
+  cache.remember("with space", memory, 30);
+  cache.remember("nothing", {}, 30);
+  CHECK(cache.size() == 2);
+
+  PathCache read({});
+  CHECK(read.parse(cache.to_text(), "paths").ok());
+  CHECK(read.recall("a/d", 31) == memory);
+  CHECK(read.to_text() == cache.to_text());
+  read.forget("a/d");
+  CHECK_FALSE(read.recall("a/d", 31));
+
+  const auto refused = read.parse("haul paths 1\na/c 1 x 3\n", "paths");
+  CHECK(refused.message() == "paths:2: not a path, its window, round trip and time; delete the file, it only speeds up starts");
+  CHECK(read.recall("a/c", 31) == memory);
+  CHECK_FALSE(read.parse("something else", "paths").ok());
+}
