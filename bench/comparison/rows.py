@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from .tools import MIB, FiPingpong, HaulBench, Iperf3, PlainSockets, UcxPerftest
+from .tools import MIB, FiPingpong, HaulBench, Iperf3, Perftest, PlainSockets, PlainVerbs, UcxPerftest
 
 RENO = ["--congestion", "reno"]
 
@@ -101,3 +101,20 @@ def latency_event(haul, sockets):
                           "half_rtt_us"),
                 PlainSockets("plain ping-pong blocking", sockets, ["pingpong", *RENO], "half_rtt_us")],
                [Target("haul put 4 KiB event", 1.25, "plain ping-pong blocking", at_most=True)])
+
+
+def build_rdma_rows(haul, verbs, rails):
+    """Between two RDMA ports of this machine."""
+    rdma = ["--transport", "rdma", "--rdma-device", ",".join(rails)]
+    return [
+        Row("rdma-put", "RDMA: put, 1 MiB blocks; haul with the fabric's checksum, and with CRC32C beside it",
+            [haul_transfers(haul, "haul put 1 MiB rdma", "put", "1M", *rdma),
+             haul_transfers(haul, "haul put 1 MiB rdma crc", "put", "1M", *rdma, integrity="on"),
+             Perftest("ib_write_bw", "ib_write_bw", rails, MIB)],
+            [Target("haul put 1 MiB rdma", 0.97, "ib_write_bw")]),
+        Row("rdma-latency", "RDMA: half round trip, 4 KiB, both sides polling",
+            [HaulBench("haul put 4 KiB rdma", haul, ["latency", "--poll", "spin", "--integrity", "off", *rdma], "half_rtt_us"),
+             PlainVerbs("bare write with immediate", verbs, ["--rdma-device", ",".join(rails), "--size", "4K"]),
+             Perftest("ib_write_lat (mean)", "ib_write_lat", rails, 4 << 10)],
+            [Target("haul put 4 KiB rdma", 1.5, "bare write with immediate", at_most=True)]),
+    ]

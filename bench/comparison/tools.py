@@ -49,6 +49,48 @@ class HaulBench(Tool):
                       congestion=in_force.group(1) if in_force else "unknown", path=figures["path"], figures=figures)
 
 
+class PlainVerbs(Tool):
+    unit = "us"
+
+    def __init__(self, name, program, arguments):
+        super().__init__(name, program)
+        self.arguments = arguments
+
+    def measure(self, seconds):
+        figures = json.loads(run([self.needs, *self.arguments, "--duration", str(seconds), "--json"], seconds + 30))
+        return Sample(value=figures["half_rtt_us"], cpu_s_per_gb=None, congestion="none", figures=figures)
+
+
+class Perftest(Tool):
+    """ib_write_bw and ib_write_lat, between two devices of this machine."""
+
+    def __init__(self, name, program, rails, block_bytes):
+        super().__init__(name, program)
+        self.rails = rails
+        self.block_bytes = block_bytes
+        self.unit = "us" if program.endswith("_lat") else "GB/s"
+
+    def measure(self, seconds):
+        port = free_port()
+        common = [self.needs, "-F", "-p", str(port), "-s", str(self.block_bytes), "-D", str(seconds)]
+        if self.unit == "GB/s":
+            common.append("--report_gbits")
+        client, server = [common + rail_arguments(rail) for rail in self.rails]
+        output, _ = run_pair(server, client + ["127.0.0.1"], port, seconds + 60)
+        rows = [line.split() for line in output.splitlines() if line.split()[:1] == [str(self.block_bytes)]]
+        if len(rows) != 1:
+            raise Failed(f"{self.needs} printed no figures: {output.strip()[-200:]}")
+        # With -D, ib_write_lat prints size, iterations, average; ib_write_bw size, iterations, peak, average, messages.
+        value = float(rows[0][2]) if self.unit == "us" else float(rows[0][3]) / 8
+        return Sample(value=value, cpu_s_per_gb=None, congestion="none")
+
+
+def rail_arguments(rail):
+    """DEVICE[:PORT[:GID]] in perftest's options. GID 1 is where Linux puts the RoCE v2 one of an interface's IPv4 address."""
+    device, port, gid = (rail.split(":") + ["1", "1"][rail.count(":"):])[:3]
+    return ["-d", device, "-i", port, "-x", gid]
+
+
 class PlainSockets(Tool):
     def __init__(self, name, program, arguments, key="goodput_gbytes_s"):
         super().__init__(name, program)

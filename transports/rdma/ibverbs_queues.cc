@@ -104,7 +104,9 @@ ibv_mtu mtu_of(uint32_t bytes) {
 
 class IbQueuePair final : public QueuePair {
  public:
-  IbQueuePair(ibv_qp* pair, uint32_t inline_bytes) : pair_(pair), inline_bytes_(inline_bytes) {}
+  /// `builder` is the same queue pair where its provider has ibv_wr_*, else null.
+  IbQueuePair(ibv_qp* pair, ibv_qp_ex* builder, uint32_t inline_bytes)
+      : pair_(pair), builder_(builder), inline_bytes_(inline_bytes) {}
   ~IbQueuePair() override { ibv_destroy_qp(pair_); }
   IbQueuePair(const IbQueuePair&) = delete;
   IbQueuePair& operator=(const IbQueuePair&) = delete;
@@ -118,11 +120,14 @@ class IbQueuePair final : public QueuePair {
 
  private:
   Status modify(ibv_qp_attr& attributes, int mask, const char* to);
+  Status build(std::span<const WorkRequest> requests);
+  Status post_list(std::span<const WorkRequest> requests);
   static void translate(const WorkRequest& request, ibv_send_wr& out, ibv_sge& element);
 
   ibv_qp* pair_;
+  ibv_qp_ex* builder_;
   uint32_t inline_bytes_;
-  std::vector<ibv_send_wr> requests_;  // of one post(), kept between them
+  std::vector<ibv_send_wr> requests_;  // of one post_list(), kept between them
   std::vector<ibv_sge> elements_;
 };
 
@@ -181,10 +186,22 @@ Status IbQueuePair::connect(const PathTo& path) {
                 "ready to send");
 }
 
+unsigned flags_of(const WorkRequest& request) { return request.signalled ? IBV_SEND_SIGNALED : 0U; }
+
+ibv_mw_bind_info bind_of(const WorkRequest& request) {
+  ibv_mw_bind_info bind{};
+  bind.mr = static_cast<const IbRange*>(request.range)->get();
+  bind.addr = reinterpret_cast<uint64_t>(request.address);
+  bind.length = request.length;
+  if (request.access.remote_read) bind.mw_access_flags |= IBV_ACCESS_REMOTE_READ;
+  if (request.access.remote_write) bind.mw_access_flags |= IBV_ACCESS_REMOTE_WRITE;
+  return bind;
+}
+
 void IbQueuePair::translate(const WorkRequest& request, ibv_send_wr& out, ibv_sge& element) {
   out = {};
   out.wr_id = request.id;
-  if (request.signalled) out.send_flags |= IBV_SEND_SIGNALED;
+  out.send_flags = flags_of(request);
   if (request.inlined) out.send_flags |= IBV_SEND_INLINE;
   if (request.local.length > 0) {
     element = {reinterpret_cast<uint64_t>(request.local.address), request.local.length, request.local.local_key};
@@ -203,11 +220,7 @@ void IbQueuePair::translate(const WorkRequest& request, ibv_send_wr& out, ibv_sg
       out.opcode = IBV_WR_BIND_MW;
       out.bind_mw.mw = static_cast<IbWindow*>(request.window)->get();
       out.bind_mw.rkey = request.remote_key;
-      out.bind_mw.bind_info.mr = static_cast<const IbRange*>(request.range)->get();
-      out.bind_mw.bind_info.addr = reinterpret_cast<uint64_t>(request.address);
-      out.bind_mw.bind_info.length = request.length;
-      if (request.access.remote_read) out.bind_mw.bind_info.mw_access_flags |= IBV_ACCESS_REMOTE_READ;
-      if (request.access.remote_write) out.bind_mw.bind_info.mw_access_flags |= IBV_ACCESS_REMOTE_WRITE;
+      out.bind_mw.bind_info = bind_of(request);
       break;
     case WorkRequest::Kind::invalidate:
       out.opcode = IBV_WR_LOCAL_INV;
@@ -217,6 +230,39 @@ void IbQueuePair::translate(const WorkRequest& request, ibv_send_wr& out, ibv_sg
 }
 
 Status IbQueuePair::post(std::span<const WorkRequest> requests) {
+  return builder_ != nullptr ? build(requests) : post_list(requests);
+}
+
+/// Straight into the provider's queue (ibv_wr_post(3)): no list of requests to write and to read again.
+Status IbQueuePair::build(std::span<const WorkRequest> requests) {
+  ibv_wr_start(builder_);
+  for (const WorkRequest& request : requests) {
+    builder_->wr_id = request.id;
+    builder_->wr_flags = flags_of(request);
+    switch (request.kind) {
+      case WorkRequest::Kind::send: ibv_wr_send(builder_); break;
+      case WorkRequest::Kind::write: ibv_wr_rdma_write(builder_, request.remote_key, request.remote_address); break;
+      case WorkRequest::Kind::read: ibv_wr_rdma_read(builder_, request.remote_key, request.remote_address); break;
+      case WorkRequest::Kind::bind: {
+        const ibv_mw_bind_info bind = bind_of(request);
+        ibv_wr_bind_mw(builder_, static_cast<IbWindow*>(request.window)->get(), request.remote_key, &bind);
+        continue;
+      }
+      case WorkRequest::Kind::invalidate: ibv_wr_local_inv(builder_, request.remote_key); continue;
+    }
+    const Element& local = request.local;
+    if (request.inlined) {
+      // The interface is C's: what it takes as void* it only reads.
+      ibv_wr_set_inline_data(builder_, const_cast<std::byte*>(local.address), local.length);
+    } else {
+      ibv_wr_set_sge(builder_, local.local_key, reinterpret_cast<uint64_t>(local.address), local.length);
+    }
+  }
+  const int error = ibv_wr_complete(builder_);
+  return error == 0 ? Status() : Status::from_errno(StatusCode::exhausted, error, "ibv_wr_complete");
+}
+
+Status IbQueuePair::post_list(std::span<const WorkRequest> requests) {
   requests_.resize(requests.size());
   elements_.resize(requests.size());
   for (size_t i = 0; i < requests.size(); ++i) {
@@ -264,6 +310,26 @@ void take_completion_events(ibv_comp_channel* channel) {
   }
 }
 
+namespace {
+
+/// Null where the provider has no ibv_wr_* for all that is used here.
+ibv_qp* make_extended(ibv_pd* domain, const ibv_qp_init_attr& wanted, ibv_qp_cap& granted) {
+  ibv_qp_init_attr_ex attributes{};
+  attributes.send_cq = wanted.send_cq;
+  attributes.recv_cq = wanted.recv_cq;
+  attributes.qp_type = wanted.qp_type;
+  attributes.cap = wanted.cap;
+  attributes.pd = domain;
+  attributes.comp_mask = IBV_QP_INIT_ATTR_PD | IBV_QP_INIT_ATTR_SEND_OPS_FLAGS;
+  attributes.send_ops_flags = IBV_QP_EX_WITH_SEND | IBV_QP_EX_WITH_RDMA_WRITE | IBV_QP_EX_WITH_RDMA_READ |
+                              IBV_QP_EX_WITH_BIND_MW | IBV_QP_EX_WITH_LOCAL_INV;
+  ibv_qp* pair = ibv_create_qp_ex(domain->context, &attributes);
+  granted = attributes.cap;
+  return pair;
+}
+
+}  // namespace
+
 Result<std::unique_ptr<QueuePair>> make_queue_pair(ibv_pd* domain, CompletionQueue& completions, const QueueSizes& sizes) {
   ibv_qp_init_attr attributes{};
   attributes.send_cq = attributes.recv_cq = static_cast<IbCompletionQueue&>(completions).get();
@@ -272,16 +338,18 @@ Result<std::unique_ptr<QueuePair>> make_queue_pair(ibv_pd* domain, CompletionQue
   attributes.cap.max_recv_wr = sizes.receive_requests;
   attributes.cap.max_send_sge = 1;
   attributes.cap.max_recv_sge = 1;
-  attributes.cap.max_inline_data = sizes.inline_bytes;
-  ibv_qp* pair = ibv_create_qp(domain, &attributes);
-  if (pair == nullptr) {
-    // Some devices have no inline sends: they are only faster.
-    attributes.cap.max_inline_data = 0;
-    pair = ibv_create_qp(domain, &attributes);
+  // Some devices have no inline sends: they are only faster.
+  for (const uint32_t inline_bytes : {sizes.inline_bytes, 0U}) {
+    attributes.cap.max_inline_data = inline_bytes;
+    ibv_qp_cap granted{};
+    if (ibv_qp* pair = make_extended(domain, attributes, granted); pair != nullptr) {
+      return std::unique_ptr<QueuePair>(std::make_unique<IbQueuePair>(pair, ibv_qp_to_qp_ex(pair), granted.max_inline_data));
+    }
+    if (ibv_qp* pair = ibv_create_qp(domain, &attributes); pair != nullptr) {
+      return std::unique_ptr<QueuePair>(std::make_unique<IbQueuePair>(pair, nullptr, attributes.cap.max_inline_data));
+    }
   }
-  if (pair == nullptr)
-    return Status::from_errno(StatusCode::exhausted, errno, "no queue pair (locked memory? see RLIMIT_MEMLOCK)");
-  return std::unique_ptr<QueuePair>(std::make_unique<IbQueuePair>(pair, attributes.cap.max_inline_data));
+  return Status::from_errno(StatusCode::exhausted, errno, "no queue pair (locked memory? see RLIMIT_MEMLOCK)");
 }
 
 }  // namespace haul::rdma::ib
