@@ -1,4 +1,4 @@
-// The RDMA backend: reliable connected queue pairs of libibverbs, on RoCE v2, InfiniBand or iWARP devices.
+// The RDMA backend: reliable connected queue pairs of libibverbs, on RoCE v2 or InfiniBand.
 // docs/rdma.md tells how to set it up; transports/rdma/README.md how it works.
 //
 // It does not connect by address: an engine needs a second transport (tcp) whose connection carries the control messages, and
@@ -35,8 +35,10 @@ HAUL_API Result<Rail> parse_rail(std::string_view text);
 
 /// How a peer is kept from memory that it was not granted.
 enum class RightsBy : uint8_t {
-  automatic,  ///< Memory windows (type 2B) where the device has them, else a protection domain for each connection.
-  windows,    ///< Windows, or an error.
+  /// Memory windows (type 2B) where the device has them, else a protection domain for each connection; that too where device
+  /// memory is to be used (Options::export_device_memory), which has no windows.
+  automatic,
+  windows,  ///< Windows, or an error. Device memory can be moved from and to then, but not granted.
   domains,
 };
 
@@ -64,8 +66,9 @@ struct Options {
   uint64_t registration_piece_bytes = uint64_t{1} << 30;
   /// Registers memory without pinning it. Error at registration where a device can't. Needs RightsBy::domains on most devices.
   bool on_demand_paging = false;
-  /// Gives the dma-buf of device memory, once for each device. Absent: MemoryKind::device is refused. `fd` stays the caller's,
-  /// and is used until the next call, or until register_memory() returned; without windows, until the region's first uses.
+  /// Gives the dma-buf of (a part of) device memory, once for each registration of it: when a buffer is registered, and when a
+  /// connection first uses or grants it. Absent: MemoryKind::device is refused. `fd` stays the caller's, and is used until the
+  /// next call, or until the call of the engine in which it was asked for returned. Called by the engine's thread.
   struct ExportedMemory {
     int fd = -1;
     uint64_t offset = 0;

@@ -3,53 +3,10 @@
 
 #ifdef HAUL_CONTRACT_RDMA
 
-#include "contract/transport_rig.h"
-#include "rdma/rdma_transport.h"
+#include "contract/rdma_wire.h"
 
 namespace haul::contract {
 namespace {
-
-constexpr size_t arena_bytes = 1'000'000;
-constexpr auto untouched = std::byte{0xee};
-
-/// Two bare transports, x with a key of y's memory.
-struct Wire {
-  RdmaHarness harness;
-  Rig rig{harness};
-  Rig::Link link = rig.connect();
-  const MemoryRegion& local = rig.region(rig.x, arena_bytes, 1);
-  const MemoryRegion& target = rig.region(rig.y, arena_bytes, 2);
-  LocalGrant granted = rig.grant(rig.y, link.at_y, target);
-
-  explicit Wire(const verbs::FabricOptions& devices = {}, const rdma::Options& options = {}) : harness(1, devices, options) {
-    std::fill(target.bytes().begin(), target.bytes().end(), untouched);
-  }
-  Operation write(uint64_t offset, uint32_t length) {
-    Operation operation;
-    operation.id = rig.next_id();
-    operation.local = &local;
-    operation.local_offset = offset;
-    operation.remote = &granted.remote;
-    operation.remote_offset = offset;
-    operation.length = length;
-    return operation;
-  }
-  /// Puts one large write on the wire and runs until some of it, but not all, is placed.
-  uint64_t start_long_write() {
-    const Operation operation = write(0, 900'000);
-    rig.post_all(rig.x, link.at_x, std::span(&operation, 1));
-    REQUIRE(rig.run([&] { return target.bytes()[0] != untouched; }));
-    REQUIRE(target.bytes()[899'999] == untouched);
-    return operation.id;
-  }
-  /// From now on nothing lands.
-  void check_quiet() {
-    std::fill(target.bytes().begin(), target.bytes().end(), untouched);
-    harness.fabric().hold("x", false);
-    rig.run_for(3s);
-    CHECK(all_bytes_are(target.bytes(), untouched));
-  }
-};
 
 verbs::FabricOptions slow_devices(bool stops_messages) {
   verbs::FabricOptions options;
@@ -82,7 +39,7 @@ TEST_CASE("a revoke ends the queue pair of a peer that does not, where the devic
   wire.check_quiet();
 }
 
-TEST_CASE("a revoke takes the key where the device stops the write, and the owner learns of its use", "[rdma]") {
+TEST_CASE("a revoke takes the key where the device stops the write, and both learn of its late use", "[rdma]") {
   Wire wire(slow_devices(true));
   const uint64_t id = wire.start_long_write();
   wire.harness.fabric().hold("x", true);
@@ -91,7 +48,9 @@ TEST_CASE("a revoke takes the key where the device stops the write, and the owne
   wire.check_quiet();
   CHECK(wire.rig.x.completed(id).value().code() == StatusCode::refused);
   REQUIRE(wire.rig.y.closed(wire.link.at_y));
-  CHECK(wire.rig.y.closed(wire.link.at_y)->code() == StatusCode::refused);
+  // It was told in time, or was slow: no reason to part with the peer.
+  CHECK(wire.rig.y.closed(wire.link.at_y)->code() == StatusCode::peer_lost);
+  CHECK_THAT(std::string(wire.rig.y.closed(wire.link.at_y)->message()), Catch::Contains("still using a revoked grant"));
 }
 
 TEST_CASE("without windows each connection has a domain, and rights hold all the same", "[rdma]") {
@@ -136,70 +95,6 @@ TEST_CASE("a queue pair in error and an overrun completion queue end their conne
   CHECK(wire.rig.x.closed(wire.link.at_x)->code() == StatusCode::peer_lost);
   CHECK(wire.rig.x.completed(write.id).value().code() == StatusCode::peer_lost);
   REQUIRE(wire.rig.run([&] { return wire.rig.y.closed(wire.link.at_y).has_value(); }));
-}
-
-TEST_CASE("large regions are registered in pieces, and moved and granted across their borders", "[rdma]") {
-  rdma::Options options;
-  options.registration_piece_bytes = 128U << 10;
-  Wire wire({}, options);
-  REQUIRE(wire.harness.fabric().registrations() > 10);
-  REQUIRE(wire.rig.finish(wire.rig.x, wire.link.at_x, wire.write(1, 900'000)).ok());
-  CHECK(same(wire.local.bytes().subspan(1, 900'000), wire.target.bytes().subspan(1, 900'000)));
-  Operation read = wire.write(5, 800'000);
-  read.op = Op::read;
-  read.crc32c = 0;
-  CHECK(wire.rig.finish(wire.rig.x, wire.link.at_x, read).ok());
-}
-
-TEST_CASE("a range inside registered memory shares its registration, until that ends", "[rdma]") {
-  RdmaHarness harness;
-  const auto transport = harness.make_transport("x");
-  std::vector<std::byte> memory(100'000);
-  auto whole = transport->register_memory(memory, MemoryKind::host).value();
-  CHECK(harness.fabric().registrations() == 1);
-  const auto part = transport->register_memory(std::span(memory).subspan(1000, 5000), MemoryKind::host).value();
-  CHECK(harness.fabric().registrations() == 1);
-  whole.reset();  // the memory may be mapped anew now: what was registered says nothing about it
-  const auto again = transport->register_memory(memory, MemoryKind::host).value();
-  CHECK(harness.fabric().registrations() == 2);
-}
-
-TEST_CASE("too little lockable memory names the limit and the remedy", "[rdma]") {
-  verbs::FabricOptions devices;
-  devices.lock_limit_bytes = 1'000'000;
-  RdmaHarness harness(1, devices);
-  const auto transport = harness.make_transport("x");
-  std::vector<std::byte> memory(2'000'000);
-  const auto region = transport->register_memory(memory, MemoryKind::host);
-  CHECK(region.status().code() == StatusCode::exhausted);
-  CHECK_THAT(std::string(region.status().message()), Catch::Contains("RLIMIT_MEMLOCK") && Catch::Contains("ulimit -l"));
-}
-
-TEST_CASE("device memory is registered by dma-buf, and on-demand paging where it is there", "[rdma]") {
-  std::vector<std::byte> memory(100'000);
-  verbs::FabricOptions devices;
-  devices.dma_buf = devices.on_demand_paging = true;
-  rdma::Options options;
-  options.on_demand_paging = true;
-  options.export_device_memory = [](std::span<std::byte>) { return rdma::Options::ExportedMemory{7, 0}; };
-  RdmaHarness harness(1, devices, options);
-  const auto transport = harness.make_transport("x");
-  CHECK(transport->capabilities().handles_device_memory);
-  const auto on_device = transport->register_memory(memory, MemoryKind::device);
-  REQUIRE(on_device.ok());
-  CHECK(harness.fabric().dma_bufs() == 1);
-  std::vector<std::byte> host(100'000);
-  const auto paged = transport->register_memory(host, MemoryKind::host);
-  REQUIRE(paged.ok());
-  CHECK(harness.fabric().on_demand_registrations() == 1);
-
-  RdmaHarness plain;
-  CHECK(plain.make_transport("x")->register_memory(memory, MemoryKind::device).status().code() == StatusCode::unsupported);
-  rdma::Options wants_paging;
-  wants_paging.on_demand_paging = true;
-  wants_paging.rails = {{"fake0"}};
-  const auto without = rdma::RdmaTransport::make(plain.fabric().make_verbs("y"), wants_paging);
-  CHECK(without.status().code() == StatusCode::unsupported);
 }
 
 TEST_CASE("a mistyped device and a port that is down are errors", "[rdma]") {

@@ -116,7 +116,7 @@ Status Connection::join(std::span<const std::byte> peer_endpoint, TimePoint now)
   path.packet_number = peer_.packet_number;
   path.own_packet_number = own_.packet_number;
   path.reads_served = own_.max_reads;
-  path.reads_asked = std::min(own_.max_reads, peer_.max_reads);
+  path.reads_asked = std::min(port_.owner->device->info().max_reads_asked, peer_.max_reads);
   path.timeout_exponent = timeout_exponent(context_.options.dead_after);
   path.retries = retries;
   path.traffic_class = context_.options.traffic_class;
@@ -138,7 +138,8 @@ Status Connection::join(std::span<const std::byte> peer_endpoint, TimePoint now)
 
 void Connection::become_ready() {
   state_ = State::ready;
-  if (!options_.address) records_.emplace_front(wire::Hello{peer_.secret});
+  answered_hello_ = false;
+  port_.avoid_until = TimePoint();
   report(Event::Kind::connected, 0);
 }
 
@@ -168,6 +169,26 @@ void Connection::finish(Outgoing& operation, Status status) {
   event.status = std::move(status);
   context_.events.push(std::move(event));
   unfinished_bytes_ -= operation.local.size();
+}
+
+Status Connection::access_error() const {
+  if (forced_) {
+    return Status(StatusCode::peer_lost,
+                  fmt::format("the peer was still using a revoked grant when its time was over ({})", port_.name()));
+  }
+  return Status(StatusCode::refused, fmt::format("the peer used memory that it was not granted ({})", port_.name()));
+}
+
+/// Others go first for a while: nothing came back over this one.
+void Connection::fail_port() {
+  constexpr auto avoided_for = std::chrono::seconds(5);
+  port_.avoid_until = now_ + avoided_for;
+}
+
+void Connection::set_limits(const Limits& limits) {
+  limits_ = limits;
+  next_post_ = now_;
+  dirty_ = true;
 }
 
 void Connection::end(const Status& why) {
@@ -201,6 +222,7 @@ void Connection::check_bye() {
 
 void Connection::check_time(TimePoint now) {
   if (state_ == State::joining && now >= join_deadline_) {
+    fail_port();
     return end(Status(StatusCode::unavailable, fmt::format("no answer from {} over {} within the connect timeout",
                                                            to_string(peer_.gid), port_.describe())));
   }
@@ -208,10 +230,10 @@ void Connection::check_time(TimePoint now) {
   if (now - std::max(last_heard_, last_sent_) >= context_.options.probe_every && posted_.empty()) {
     probe_ = dirty_ = true;
   }
-  for (auto it = grants_.begin(); it != grants_.end() && state_ == State::ready;) {
+  for (auto it = grants_.begin(); state_ == State::ready && it != grants_.end();) {
     const uint32_t number = it->first;
     Grant& grant = (it++)->second;
-    if (grant.state == Grant::State::asked && now >= grant.deadline) force_back(number, grant);
+    if (grant.deadline != TimePoint() && now >= grant.deadline) force_back(number, grant);
   }
 }
 
@@ -219,6 +241,7 @@ void Connection::progress(TimePoint now, NextPoll next) {
   if (state_ == State::over) return;
   now_ = now;
   if (state_ == State::opened) return;
+  read_deferred();
   take_completions(next);
   if (state_ == State::over) return;
   if (!async_error_.ok()) return end(async_error_);
@@ -237,14 +260,15 @@ void Connection::progress(TimePoint now, NextPoll next) {
 std::optional<TimePoint> Connection::next_deadline() const {
   if (state_ == State::over || state_ == State::opened) return std::nullopt;
   if (flushed_at_ && async_error_.ok()) return *flushed_at_ + reason_patience;
-  if (dirty_ || !async_error_.ok()) return TimePoint();
+  if (dirty_ || !deferred_.empty() || !async_error_.ok()) return TimePoint();
   if (state_ == State::joining) return join_deadline_;
-  TimePoint next = std::max(last_heard_, last_sent_) + context_.options.probe_every;
-  if (!posted_.empty()) next = TimePoint::max();
+  // What waits for the peer's credits, or for its word on a grant, waits for an arrival.
+  const bool probes = posted_.empty() && credits() > 0;
+  TimePoint next = probes ? std::max(last_heard_, last_sent_) + context_.options.probe_every : TimePoint::max();
   for (const auto& [number, grant] : grants_) {
-    if (grant.state == Grant::State::asked) next = std::min(next, grant.deadline);
+    if (grant.deadline != TimePoint()) next = std::min(next, grant.deadline);
   }
-  if (limits_.rate_bytes_s && !queued_.empty()) next = std::min(next, next_post_);
+  if (limits_.rate_bytes_s && !queued_.empty() && next_post_ > now_) next = std::min(next, next_post_);
   return next == TimePoint::max() ? std::nullopt : std::optional(next);
 }
 

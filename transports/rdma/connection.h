@@ -48,7 +48,7 @@ class Connection {
   void answer(uint64_t id, const Status& status);
   void cancel(uint64_t id);
   bool send(std::span<const std::byte> message);
-  void set_limits(const Limits& limits) { limits_ = limits; }
+  void set_limits(const Limits& limits);
 
   PathSample sample() const;
   std::string describe() const;
@@ -56,6 +56,7 @@ class Connection {
   bool over() const { return state_ == State::over; }
   const Port& port() const { return port_; }
   uint32_t queue_pair() const { return queue_pair_ ? queue_pair_->number() : 0; }
+  const CompletionQueue* completions() const { return completions_.get(); }
 
   /// One poll's share: takes completions, looks at the time, posts what may be posted.
   void progress(TimePoint now, NextPoll next);
@@ -63,6 +64,8 @@ class Connection {
   void end(const Status& why);
   /// The device told why the queue pair failed, or will.
   void on_async_error(const Status& why) { async_error_ = why; }
+  /// The device refused the peer an access to our memory.
+  void on_access_error() { async_error_ = access_error(); }
   bool waits_for_reason() const { return flushed_at_.has_value(); }
 
  private:
@@ -91,7 +94,8 @@ class Connection {
     bool last = true;      ///< of the operation's requests
   };
   struct Grant {
-    enum class State : uint8_t { standing, asked, taking };
+    /// asked: the peer is to let go of it; taking: the device is to; proving: nothing that began before may be under way.
+    enum class State : uint8_t { standing, asked, taking, proving };
     State state = State::standing;
     std::shared_ptr<Registered> memory;
     std::span<std::byte> range;
@@ -99,7 +103,7 @@ class Connection {
     std::vector<std::unique_ptr<MemoryWindow>> windows;
     std::vector<std::unique_ptr<RegisteredRange>> ranges;  ///< without windows
     size_t invalidations_left = 0;
-    TimePoint deadline;  ///< of `asked`
+    TimePoint deadline;  ///< of `asked` and `proving`
   };
   struct Batch {
     std::vector<WorkRequest> requests;
@@ -125,6 +129,9 @@ class Connection {
   bool has_windows() const { return port_.owner->windows; }
   uint64_t window_bytes() const { return limits_.window_bytes.value_or(context_.options.window_bytes); }
 
+  Status access_error() const;
+  void fail_port();
+
   // connection_send.cc
   Status check(const Operation& operation, Outgoing& outgoing);
   bool room_for(uint64_t bytes) const;
@@ -143,6 +150,7 @@ class Connection {
   bool post_batch(Batch& batch);
   void pace(uint64_t bytes);
   void tell_writable();
+  void owe(const wire::Record& record);
 
   // connection_receive.cc
   void take_completions(NextPoll next);
@@ -151,6 +159,8 @@ class Connection {
   void on_failure(const Completion& completion);
   void retire(uint64_t through);
   void on_bundle(uint32_t slot, uint32_t bytes);
+  void read_deferred();
+  void read_records(uint32_t slot, uint32_t bytes);
   void on_record(const wire::Hello& hello);
   void on_record(const wire::Landing& landing);
   void on_record(const wire::Answer& answer);
@@ -159,6 +169,8 @@ class Connection {
   void on_record(const wire::GrantsBound& bound);
   void on_record(const wire::Revoke& revoke);
   void on_record(const wire::Released& released);
+  void on_record(const wire::Fence& fence);
+  void on_record(const wire::Fenced& fenced);
   void on_record(const wire::Bye& bye);
   void broken(const std::string& what);
 
@@ -168,6 +180,7 @@ class Connection {
   void take_back(uint32_t number, Grant& grant);
   void force_back(uint32_t number, Grant& grant);
   void on_invalidated(uint32_t number);
+  void ask_back();
   void give_up(uint32_t number);
   /// Empty, and the connection ended, where the peer has no right to say what it says; empty alone: taken back since.
   std::span<std::byte> granted(uint32_t number, uint64_t offset, uint32_t length, Rights wanted);
@@ -201,9 +214,12 @@ class Connection {
   std::deque<std::vector<std::byte>> messages_;
   size_t message_bytes_ = 0;
   std::deque<wire::Record> records_;  // without payload of their own
-  bool refused_ = false;              // owes a `writable`
-  bool dirty_ = false;                // something was queued that only flush() starts
-  TimePoint next_post_;               // pacing
+  uint32_t owed_ = 0;                 // of them, those that the peer made us queue
+  // Owes a `writable`, once an operation of this size, or a message, would be taken.
+  std::optional<uint64_t> refused_bytes_;
+  bool refused_message_ = false;
+  bool dirty_ = false;   // something was queued that only flush() starts
+  TimePoint next_post_;  // pacing
 
   // The send queue.
   std::deque<Posted> posted_;
@@ -214,6 +230,11 @@ class Connection {
   uint32_t peer_received_ = 0;
 
   // Arrivals.
+  struct Arrived {
+    uint32_t slot = 0;
+    uint32_t bytes = 0;
+  };
+  std::deque<Arrived> deferred_;  // bundles that wait until the caller took what came before
   uint32_t received_bundles_ = 0;
   uint32_t told_received_ = 0;
   std::set<uint64_t> landed_;  // not answered yet
@@ -227,10 +248,14 @@ class Connection {
   uint32_t last_grant_ = 0;
   std::deque<uint32_t> to_bind_;
   std::deque<uint32_t> to_invalidate_;
+  std::deque<uint32_t> to_ask_back_;
+  uint32_t asked_back_ = 0;
+  bool forced_ = false;  // a key was taken that the peer may honestly be using
   uint32_t bound_ = 0;
   uint32_t told_bound_ = 0;
 
   // The end.
+  bool answered_hello_ = false;  // the passive side's: its own is on the way
   bool closing_ = false;
   bool bye_sent_ = false;
   bool bye_heard_ = false;

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 
 #include "rdma/connection.h"
 
@@ -46,8 +47,20 @@ Result<LocalGrant> Connection::grant(const MemoryRegion& memory_region, Range ra
 }
 
 Status Connection::make_windows(Grant& grant) {
-  grant.key.shift = grant.memory->shift();
+  // A window lies on one registered piece, and is no larger than the device's are.
+  const uint64_t largest = port_.owner->device->info().max_window_bytes;
+  grant.key.shift = std::min(grant.memory->shift(), static_cast<uint8_t>(std::bit_width(largest) - 1));
   const uint64_t pieces = wire::pieces_of(grant.key.address, grant.key.length, grant.key.shift);
+  if (pieces > wire::max_pieces) {
+    return Status(
+        StatusCode::unsupported,
+        fmt::format("{} takes {} memory windows of {} MiB for a grant of {} bytes, and a grant has room for {}: grant "
+                    "smaller ranges, or use RightsBy::domains",
+                    port_.name(), pieces, (uint64_t{1} << grant.key.shift) >> 20, grant.key.length, wire::max_pieces));
+  }
+  if (grant.memory->kind() == MemoryKind::device) {
+    return Status(StatusCode::unsupported, "device memory has no memory windows: use RightsBy::automatic or domains");
+  }
   for (uint64_t i = 0; i < pieces; ++i) {
     auto window = port_.owner->device->make_window(*port_.owner->domain);
     if (!window) {
@@ -69,7 +82,7 @@ Status Connection::make_ranges(Grant& grant, Rights rights) {
   access.remote_read = allows(rights, Rights::read);
   access.on_demand = context_.options.on_demand_paging;
   grant.key.shift = 63;
-  auto range = port_.owner->device->register_range(*own_domain_, grant.range, access);
+  auto range = register_in(*port_.owner->device, *own_domain_, grant.range, grant.memory->kind(), context_.options, access);
   if (!range) return registration_failed(range.status(), grant.range.size(), port_.owner->device->info().name);
   grant.key.keys[0] = (*range)->remote_key();
   grant.ranges.push_back(std::move(*range));
@@ -80,14 +93,30 @@ void Connection::revoke(uint64_t grant_id, TimePoint now) {
   const auto found = grants_.find(static_cast<uint32_t>(grant_id));
   if (state_ == State::over || found == grants_.end() || found->second.state != Grant::State::standing) return;
   found->second.state = Grant::State::asked;
-  found->second.deadline = now + context_.options.revoke_grace;
-  records_.emplace_back(wire::Revoke{found->first});
-  dirty_ = true;
+  now_ = now;
+  to_ask_back_.push_back(found->first);
+  ask_back();
 }
 
-/// The peer let go of it.
+/// So many at a time as the peer has to keep track of.
+void Connection::ask_back() {
+  for (; !to_ask_back_.empty() && asked_back_ < wire::max_revokes; to_ask_back_.pop_front()) {
+    ++asked_back_;
+    grants_.at(to_ask_back_.front()).deadline = now_ + context_.options.revoke_grace;
+    records_.emplace_back(wire::Revoke{to_ask_back_.front()});
+    dirty_ = true;
+  }
+}
+
+/// The peer let go of it, or was waited for long enough.
 void Connection::take_back(uint32_t number, Grant& grant) {
   grant.state = Grant::State::taking;
+  grant.deadline = TimePoint();
+  const auto unbound = std::find(to_bind_.begin(), to_bind_.end(), number);
+  if (unbound != to_bind_.end()) {
+    to_bind_.erase(unbound);
+    return give_up(number);
+  }
   if (!has_windows()) return give_up(number);
   grant.invalidations_left = grant.windows.size();
   to_invalidate_.push_back(number);
@@ -96,7 +125,10 @@ void Connection::take_back(uint32_t number, Grant& grant) {
 
 /// The peer did not let go of it in time. Its next use fails; one under way is stopped by the device, or by our end.
 void Connection::force_back(uint32_t number, Grant& grant) {
-  if (port_.owner->device->info().stops_messages) return take_back(number, grant);
+  if (port_.owner->device->info().stops_messages) {
+    forced_ = true;
+    return take_back(number, grant);
+  }
   end(Status(StatusCode::peer_lost,
              fmt::format("the peer did not let go of a revoked grant within {} ms, and {} does not stop what is under way: the "
                          "queue pair was destroyed",
@@ -105,12 +137,20 @@ void Connection::force_back(uint32_t number, Grant& grant) {
 
 void Connection::on_invalidated(uint32_t number) {
   const auto found = grants_.find(number);
-  if (found != grants_.end() && --found->second.invalidations_left == 0) give_up(number);
+  if (found == grants_.end() || --found->second.invalidations_left > 0) return;
+  if (port_.owner->device->info().stops_messages) return give_up(number);
+  // A message that began before may still be placed. What the peer sends once it has heard this comes behind it.
+  found->second.state = Grant::State::proving;
+  found->second.deadline = now_ + context_.options.revoke_grace;
+  records_.emplace_back(wire::Fence{number});
+  dirty_ = true;
 }
 
 void Connection::give_up(uint32_t number) {
   grants_.erase(number);
+  --asked_back_;
   report(Event::Kind::revoked, number);
+  ask_back();
 }
 
 std::span<std::byte> Connection::granted(uint32_t number, uint64_t offset, uint32_t length, Rights wanted) {
@@ -140,8 +180,7 @@ void Connection::release_if_unused(uint32_t number) {
   if (uses != key_uses_.end() && uses->second > 0) return;
   key_uses_.erase(number);
   if (to_release_.erase(number) == 0) return;
-  records_.emplace_back(wire::Released{number});
-  dirty_ = true;
+  owe(wire::Released{number});
 }
 
 }  // namespace haul::rdma

@@ -12,6 +12,9 @@ namespace {
 
 constexpr size_t completions_at_once = 64;
 constexpr int max_drains = 16;  // one poll must end although completions never do
+// Bundles are not read while the caller has this much to take: their senders run out of credits.
+constexpr size_t max_waiting_events = 1024;
+constexpr size_t max_revoked_ranges = 1U << 16;
 
 std::string_view describe_outcome(Outcome outcome) {
   switch (outcome) {
@@ -75,8 +78,7 @@ void Connection::on_failure(const Completion& completion) {
       fmt::format("{} to {}: {}", port_.name(), to_string(peer_.gid), describe_outcome(completion.outcome));
   if (receive) {
     const bool refused = completion.outcome == Outcome::remote_access;
-    return end(Status(refused ? StatusCode::refused : StatusCode::peer_lost,
-                      refused ? fmt::format("the peer used memory that it was not granted ({})", port_.name()) : text));
+    return end(refused ? access_error() : Status(StatusCode::peer_lost, text));
   }
   if (completion.id > first_posted_) retire(completion.id - 1);
   if (state_ == State::over || posted_.empty() || completion.id < first_posted_) return;
@@ -87,6 +89,7 @@ void Connection::on_failure(const Completion& completion) {
       found->second.outcome = Status(refused ? StatusCode::refused : StatusCode::peer_lost, text);
     }
   }
+  if (completion.outcome == Outcome::retry_exceeded) fail_port();
   end(Status(state_ == State::joining ? StatusCode::unavailable : StatusCode::peer_lost, text));
 }
 
@@ -109,6 +112,7 @@ void Connection::retire(uint64_t through) {
       case Posted::Kind::bundle:
         free_slots_.push_back(done.subject);  // taken by the peer's device: no sign of life of its process
         last_heard_ = now_;
+        if (answered_hello_) become_ready();  // packets went both ways
         break;
       case Posted::Kind::bind: break;
       case Posted::Kind::invalidate: on_invalidated(done.subject); break;
@@ -130,13 +134,31 @@ void Connection::broken(const std::string& what) {
   end(Status(StatusCode::protocol, fmt::format("the peer broke the rdma framing: {}", what)));
 }
 
+/// Credits count at once; the records wait while there is much to take already, so that a flood of them stays on the wire.
 void Connection::on_bundle(uint32_t slot, uint32_t bytes) {
   last_heard_ = now_;
   bytes_received_ += bytes;
-  wire::BundleReader reader(receive_slot(slot).first(std::min(bytes, wire::slot_bytes)));
+  bytes = std::min(bytes, wire::slot_bytes);
+  const wire::BundleReader reader(receive_slot(slot).first(bytes));
   const uint32_t newly = reader.received() - peer_received_;
   if (newly > sent_bundles_ - peer_received_) return broken("it received more than was sent");
   peer_received_ = reader.received();
+  dirty_ = true;
+  deferred_.push_back({slot, bytes});
+  read_deferred();
+}
+
+void Connection::read_deferred() {
+  while (state_ != State::over && !deferred_.empty() && context_.events.size() < max_waiting_events) {
+    const Arrived next = deferred_.front();
+    deferred_.pop_front();
+    read_records(next.slot, next.bytes);
+  }
+}
+
+void Connection::read_records(uint32_t slot, uint32_t bytes) {
+  if (answered_hello_) become_ready();  // who speaks has heard our hello
+  wire::BundleReader reader(receive_slot(slot).first(bytes));
   while (state_ != State::over) {
     const auto record = reader.next();
     if (!record) break;
@@ -154,15 +176,18 @@ void Connection::on_bundle(uint32_t slot, uint32_t bytes) {
 void Connection::on_record(const wire::Hello& hello) {
   if (state_ != State::joining) return broken("a second hello");
   if (hello.secret != own_.secret) return broken("its hello is for another connection");
-  become_ready();
+  if (options_.address) return become_ready();
+  records_.emplace_front(wire::Hello{peer_.secret});
+  answered_hello_ = dirty_ = true;
 }
 
 void Connection::on_record(const wire::Landing& landing) {
+  if (landing.length > wire::max_operation_bytes) return broken("a write that is too long");
   const auto payload = granted(landing.grant, landing.offset, landing.length, Rights::write);
   if (state_ == State::over) return;
-  if (payload.empty()) {
-    records_.emplace_back(wire::Answer{landing.operation, StatusCode::refused, 0});
-    return;
+  if (payload.empty()) return owe(wire::Answer{landing.operation, StatusCode::refused, 0});
+  if (landing.crc32c && grants_.at(landing.grant).memory->kind() == MemoryKind::device) {
+    return owe(wire::Answer{landing.operation, StatusCode::unsupported, 0});
   }
   if (landed_.size() >= wire::max_operations || !landed_.insert(landing.operation).second) {
     return broken("more landings than it may have, or one twice");
@@ -192,10 +217,16 @@ void Connection::on_record(const wire::Answer& answer) {
 }
 
 void Connection::on_record(const wire::Question& question) {
+  if (question.length > wire::max_operation_bytes) return broken("a read that is too long");
   const auto payload = granted(question.grant, question.offset, question.length, Rights::read);
   if (state_ == State::over) return;
-  const StatusCode code = payload.empty() ? StatusCode::refused : StatusCode::ok;
-  records_.emplace_back(wire::Answer{question.operation, code, payload.empty() ? 0 : base::crc32c(payload)});
+  if (payload.empty()) return owe(wire::Answer{question.operation, StatusCode::refused, 0});
+  if (grants_.at(question.grant).memory->kind() == MemoryKind::device) {
+    return owe(wire::Answer{question.operation, StatusCode::unsupported, 0});
+  }
+  // One that listens to the answers has no more than these.
+  if (owed_ >= wire::max_operations + 4 * wire::max_revokes) return broken("it asks for more than it listens to");
+  owe(wire::Answer{question.operation, StatusCode::ok, base::crc32c(payload)});
 }
 
 void Connection::on_record(const wire::Message& message) {
@@ -212,6 +243,8 @@ void Connection::on_record(const wire::GrantsBound& bound) {
 }
 
 void Connection::on_record(const wire::Revoke& revoke) {
+  if (revoked_keys_.contains(revoke.grant)) return broken("a grant revoked twice");
+  if (revoked_keys_.ranges() >= max_revoked_ranges) return broken("too many revoked grants beside standing ones");
   revoked_keys_.add(revoke.grant, uint64_t{revoke.grant} + 1);
   to_release_.insert(revoke.grant);
   // Those that have not left are refused; the word follows when the others are over.
@@ -229,9 +262,22 @@ void Connection::on_record(const wire::Revoke& revoke) {
 
 void Connection::on_record(const wire::Released& released) {
   const auto found = grants_.find(released.grant);
-  if (found == grants_.end() || found->second.state == Grant::State::taking) return;
-  if (found->second.state != Grant::State::asked) return broken("a grant released that nobody asked back");
+  if (found == grants_.end() || found->second.state > Grant::State::asked) return;  // taken without its word
+  const bool was_asked = found->second.state == Grant::State::asked && found->second.deadline != TimePoint();
+  if (!was_asked) return broken("a grant released that nobody asked back");
   take_back(released.grant, found->second);
+}
+
+/// It arrived behind all that its sender's device may still have been placing here; so does what we answer.
+void Connection::on_record(const wire::Fence& fence) {
+  if (!revoked_keys_.contains(fence.grant)) return broken("a fence behind a grant that stands");
+  owe(wire::Fenced{fence.grant});
+}
+
+void Connection::on_record(const wire::Fenced& fenced) {
+  const auto found = grants_.find(fenced.grant);
+  if (found == grants_.end() || found->second.state != Grant::State::proving) return broken("an answer to no fence");
+  give_up(fenced.grant);
 }
 
 void Connection::on_record(const wire::Bye&) {

@@ -11,7 +11,6 @@ namespace {
 
 constexpr size_t max_batch_requests = 64;  // behind one doorbell
 constexpr size_t max_queued_message_bytes = 256U << 10;
-constexpr uint32_t max_operation_bytes = 1U << 20;
 
 uint64_t address_of(const std::byte* pointer) { return reinterpret_cast<uint64_t>(pointer); }
 
@@ -27,7 +26,7 @@ uint32_t segment_bytes(const std::byte* local, const Registered& memory, uint64_
 Status Connection::check(const Operation& operation, Outgoing& outgoing) {
   const auto* region = dynamic_cast<const Region*>(operation.local);
   if (region == nullptr) return Status(StatusCode::invalid, "the local region is not registered with rdma");
-  if (operation.length == 0 || operation.length > max_operation_bytes) {
+  if (operation.length == 0 || operation.length > wire::max_operation_bytes) {
     return Status(StatusCode::invalid, fmt::format("a length of {} bytes is not allowed", operation.length));
   }
   const uint64_t size = region->bytes().size();
@@ -46,6 +45,9 @@ Status Connection::check(const Operation& operation, Outgoing& outgoing) {
     return Status(StatusCode::refused, "it is outside the grant");
   }
   if (revoked_keys_.contains(key->number)) return Status(StatusCode::refused, "the grant was revoked");
+  if (region->kind() == MemoryKind::device && operation.crc32c) {
+    return Status(StatusCode::unsupported, "checksums of device memory can't be computed here: use Integrity::off");
+  }
   auto memory = this->memory().of(*region);
   if (!memory) return memory.status();
   outgoing.op = operation.op;
@@ -70,7 +72,7 @@ size_t Connection::post(std::span<const Operation> operations) {
   size_t taken = 0;
   for (const Operation& operation : operations) {
     if (!room_for(operation.length)) {
-      refused_ = true;
+      refused_bytes_ = operation.length;
       break;
     }
     ++taken;
@@ -102,7 +104,7 @@ bool Connection::send(std::span<const std::byte> message) {
   if (state_ != State::ready || closing_ || bye_heard_ || message.empty() || message.size() > wire::max_message_bytes)
     return false;
   if (message_bytes_ + message.size() > max_queued_message_bytes) {
-    refused_ = true;
+    refused_message_ = true;
     return false;
   }
   messages_.emplace_back(message.begin(), message.end());
@@ -113,15 +115,25 @@ bool Connection::send(std::span<const std::byte> message) {
 
 void Connection::answer(uint64_t id, const Status& status) {
   if (state_ == State::over || landed_.erase(id) == 0) return;
-  records_.emplace_back(wire::Answer{static_cast<uint32_t>(id), status.code(), 0});
+  owe(wire::Answer{static_cast<uint32_t>(id), status.code(), 0});
+}
+
+/// Queues a record that the peer asked for, one way or another. It has no honest way to make us queue very many.
+void Connection::owe(const wire::Record& record) {
+  if (owed_ >= wire::max_operations + 4 * wire::max_revokes) return broken("it asks for more than it listens to");
+  ++owed_;
+  records_.push_back(record);
   dirty_ = true;
 }
 
+/// Not before what was refused would be taken: it would only be refused again.
 void Connection::tell_writable() {
-  if (!refused_ || state_ != State::ready) return;
-  if (!room_for(1) || message_bytes_ + wire::max_message_bytes > max_queued_message_bytes) return;
-  refused_ = false;
-  report(Event::Kind::writable, 0);
+  if (state_ != State::ready) return;
+  const bool operation = refused_bytes_ && room_for(*refused_bytes_);
+  const bool message = refused_message_ && message_bytes_ + wire::max_message_bytes <= max_queued_message_bytes;
+  if (operation) refused_bytes_.reset();
+  if (message) refused_message_ = false;
+  if (operation || message) report(Event::Kind::writable, 0);
 }
 
 bool Connection::bundle_is_due() const { return probe_ || received_bundles_ - told_received_ >= wire::slots / 2; }
@@ -201,8 +213,13 @@ void Connection::add_invalidations(Batch& batch) {
 }
 
 void Connection::add_records(wire::BundleWriter& bundle) {
+  const auto is_owed = [](const wire::Record& record) {
+    return std::holds_alternative<wire::Answer>(record) || std::holds_alternative<wire::Released>(record) ||
+           std::holds_alternative<wire::Fenced>(record);
+  };
   while (!records_.empty() && bundle.fits(records_.front())) {
     bundle.add(records_.front());
+    if (is_owed(records_.front())) --owed_;
     records_.pop_front();
   }
   if (bound_ != told_bound_ && bundle.fits(wire::GrantsBound{bound_})) {
@@ -253,7 +270,9 @@ bool Connection::add_operation(Batch& batch, wire::BundleWriter& bundle, uint32_
     request.local.length =
         segment_bytes(request.local.address, *operation.memory, request.remote_address, operation.key.shift, length - done);
     request.local.local_key = operation.memory->piece_at(request.local.address).local_key();
-    request.inlined = writes && request.local.length <= queue_pair_->inline_bytes();
+    // Inlining reads with the processor, which device memory may not allow.
+    request.inlined =
+        writes && operation.memory->kind() == MemoryKind::host && request.local.length <= queue_pair_->inline_bytes();
     done += request.local.length;
     requests.push_back(request);
   }

@@ -19,6 +19,7 @@ class Events {
     waiting_.push_back({std::move(event), {message.begin(), message.end()}});
   }
   bool empty() const { return waiting_.empty(); }
+  size_t size() const { return waiting_.size(); }
 
   void forget_shown() { shown_.clear(); }
   size_t take(std::span<Event> events) {

@@ -128,12 +128,15 @@ Result<DeviceInfo> query(ibv_context* context, const std::string& name) {
   info.max_requests = static_cast<uint32_t>(attributes.max_qp_wr);
   info.max_completions = static_cast<uint32_t>(attributes.max_cqe);
   info.max_reads = static_cast<uint8_t>(std::clamp(attributes.max_qp_rd_atom, 1, 16));
+  info.max_reads_asked = static_cast<uint8_t>(std::clamp(attributes.max_qp_init_rd_atom, 1, 16));
   info.windows_2b = (attributes.device_cap_flags & IBV_DEVICE_MEM_WINDOW_TYPE_2B) != 0;
   constexpr uint32_t needed = IBV_ODP_SUPPORT_SEND | IBV_ODP_SUPPORT_WRITE | IBV_ODP_SUPPORT_READ;
   info.on_demand_paging = (extended.odp_caps.general_caps & IBV_ODP_SUPPORT) != 0 &&
                           (extended.odp_caps.per_transport_caps.rc_odp_caps & needed) == needed;
   info.iwarp = context->device->transport_type == IBV_TRANSPORT_IWARP;
   info.stops_messages = attributes.vendor_id != 0 && attributes.vendor_id != software_vendor;
+  // No attribute tells. mlx5's provider refuses to bind more; no larger than that anywhere is known to be safe.
+  if (info.stops_messages) info.max_window_bytes = uint64_t{1} << 31;
   return info;
 }
 
@@ -241,7 +244,9 @@ std::optional<AsyncEvent> IbDevice::next_async_event() {
   switch (event.event_type) {
     case IBV_EVENT_PORT_ERR:
     case IBV_EVENT_PORT_ACTIVE:
-      told.kind = event.event_type == IBV_EVENT_PORT_ERR ? AsyncEvent::Kind::port_down : AsyncEvent::Kind::port_up;
+    case IBV_EVENT_LID_CHANGE:
+    case IBV_EVENT_GID_CHANGE:
+      told.kind = AsyncEvent::Kind::port_changed;
       told.port = static_cast<uint8_t>(event.element.port_num);
       break;
     case IBV_EVENT_QP_ACCESS_ERR:
@@ -251,7 +256,10 @@ std::optional<AsyncEvent> IbDevice::next_async_event() {
           event.event_type == IBV_EVENT_QP_ACCESS_ERR ? AsyncEvent::Kind::access_error : AsyncEvent::Kind::queue_pair_error;
       told.queue_pair = event.element.qp->qp_num;
       break;
-    case IBV_EVENT_CQ_ERR: told.kind = AsyncEvent::Kind::completion_queue_error; break;
+    case IBV_EVENT_CQ_ERR:
+      told.kind = AsyncEvent::Kind::completion_queue_error;
+      told.completions = ib::find_completion_queue(event.element.cq);
+      break;
     case IBV_EVENT_DEVICE_FATAL: told.kind = AsyncEvent::Kind::device_gone; break;
     default: break;
   }

@@ -186,7 +186,13 @@ Status IbQueuePair::connect(const PathTo& path) {
                 "ready to send");
 }
 
-unsigned flags_of(const WorkRequest& request) { return request.signalled ? IBV_SEND_SIGNALED : 0U; }
+unsigned flags_of(const WorkRequest& request) {
+  unsigned flags = 0;
+  if (request.signalled) flags |= IBV_SEND_SIGNALED;
+  // Soft-RoCE's kernel half looks for it, whichever way the data was given.
+  if (request.inlined) flags |= IBV_SEND_INLINE;
+  return flags;
+}
 
 ibv_mw_bind_info bind_of(const WorkRequest& request) {
   ibv_mw_bind_info bind{};
@@ -202,7 +208,6 @@ void IbQueuePair::translate(const WorkRequest& request, ibv_send_wr& out, ibv_sg
   out = {};
   out.wr_id = request.id;
   out.send_flags = flags_of(request);
-  if (request.inlined) out.send_flags |= IBV_SEND_INLINE;
   if (request.local.length > 0) {
     element = {reinterpret_cast<uint64_t>(request.local.address), request.local.length, request.local.local_key};
     out.sg_list = &element;
@@ -298,6 +303,10 @@ Result<std::unique_ptr<CompletionQueue>> make_completion_queue(ibv_context* cont
     return Status::from_errno(StatusCode::exhausted, errno, fmt::format("no completion queue of {} entries", entries));
   }
   return std::unique_ptr<CompletionQueue>(std::make_unique<IbCompletionQueue>(queue));
+}
+
+const CompletionQueue* find_completion_queue(const ibv_cq* queue) {
+  return static_cast<const IbCompletionQueue*>(queue->cq_context);
 }
 
 void take_completion_events(ibv_comp_channel* channel) {

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <system_error>
 #include <thread>
 
 #include "rdma/wire.h"
@@ -69,45 +70,52 @@ Result<std::shared_ptr<Registered>> DomainMemory::of(const Region& region) {
   for (const auto& [id, entry] : entries_) {
     const auto memory = entry.registered->memory();
     const uint64_t there = address_of(memory.data());
-    if (entry.brought && entry.kind == region.kind() && there <= begin && end <= there + memory.size()) {
+    if (entry.brought && entry.registered->kind() == region.kind() && there <= begin && end <= there + memory.size()) {
       const std::shared_ptr<Registered> shared = entry.registered;
-      entries_.emplace(region.id(), Entry{shared, false, region.kind()});
+      entries_.emplace(region.id(), Entry{shared, false});
       return shared;
     }
   }
   auto made = make(region);
-  if (made) entries_.emplace(region.id(), Entry{*made, true, region.kind()});
+  if (made) entries_.emplace(region.id(), Entry{*made, true});
   return made;
+}
+
+Result<std::unique_ptr<RegisteredRange>> register_in(Device& device, ProtectionDomain& domain, std::span<std::byte> memory,
+                                                     MemoryKind kind, const Options& options, Access access) {
+  if (kind == MemoryKind::host) return device.register_range(domain, memory, access);
+  if (!options.export_device_memory) {
+    return Status(StatusCode::unsupported, "rdma: device memory needs rdma::Options::export_device_memory");
+  }
+  auto exported = options.export_device_memory(memory);
+  if (!exported) return exported.status();
+  // The kernel permits neither windows nor on-demand paging on a dma-buf.
+  access.windows = access.on_demand = false;
+  return device.register_dma_buf(domain, {exported->fd, exported->offset}, memory, access);
 }
 
 Result<std::shared_ptr<Registered>> DomainMemory::make(const Region& region) {
   Access access;
   access.local_write = true;
   access.windows = windows_;
-  access.on_demand = options_.on_demand_paging && region.kind() == MemoryKind::host;
-  const bool on_device = region.kind() == MemoryKind::device;
-  DmaBuf exported;
-  if (on_device) {
-    if (!options_.export_device_memory) {
-      return Status(StatusCode::unsupported, "rdma: device memory needs rdma::Options::export_device_memory");
-    }
-    auto buffer = options_.export_device_memory(region.bytes());
-    if (!buffer) return buffer.status();
-    exported = {buffer->fd, buffer->offset};
-  }
+  access.on_demand = options_.on_demand_paging;
   const uint8_t shift = shift_for(region.bytes(), options_.registration_piece_bytes);
   const auto cuts = cut(region.bytes(), shift);
   std::vector<Result<std::unique_ptr<RegisteredRange>>> results;
   for (size_t i = 0; i < cuts.size(); ++i) results.emplace_back(Status(StatusCode::internal, "not registered"));
-  const auto one = [&](size_t i) {
-    const DmaBuf part{exported.fd, exported.offset + static_cast<uint64_t>(cuts[i].data() - region.bytes().data())};
-    results[i] =
-        on_device ? device_.register_dma_buf(domain_, part, cuts[i], access) : device_.register_range(domain_, cuts[i], access);
-  };
-  // Pinning costs time for each page, and goes side by side.
+  const auto one = [&](size_t i) { results[i] = register_in(device_, domain_, cuts[i], region.kind(), options_, access); };
+  // Pinning costs time for each page, and goes side by side. What exports device memory is not asked by several threads.
   std::vector<std::thread> others;
-  for (size_t i = 1; i < cuts.size(); ++i) others.emplace_back(one, i);
+  size_t begun = 1;
+  if (region.kind() == MemoryKind::host) {
+    try {
+      for (; begun < cuts.size(); ++begun) others.emplace_back(one, begun);
+    } catch (const std::system_error&) {
+      // No more threads: this one does the rest.
+    }
+  }
   if (!cuts.empty()) one(0);
+  for (; begun < cuts.size(); ++begun) one(begun);
   for (std::thread& other : others) other.join();
 
   std::vector<std::unique_ptr<RegisteredRange>> pieces;
@@ -115,7 +123,7 @@ Result<std::shared_ptr<Registered>> DomainMemory::make(const Region& region) {
     if (!result) return registration_failed(result.status(), region.bytes().size(), device_.info().name);
     pieces.push_back(std::move(*result));
   }
-  return std::make_shared<Registered>(region.bytes(), shift, std::move(pieces));
+  return std::make_shared<Registered>(region.bytes(), region.kind(), shift, std::move(pieces));
 }
 
 }  // namespace haul::rdma

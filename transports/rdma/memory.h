@@ -20,14 +20,16 @@ class Region;
 /// One range registered in one domain, in pieces that end at multiples of 2^shift (wire.h).
 class Registered {
  public:
-  Registered(std::span<std::byte> memory, uint8_t shift, std::vector<std::unique_ptr<RegisteredRange>> pieces)
-      : memory_(memory), shift_(shift), pieces_(std::move(pieces)) {}
+  Registered(std::span<std::byte> memory, MemoryKind kind, uint8_t shift, std::vector<std::unique_ptr<RegisteredRange>> pieces)
+      : memory_(memory), kind_(kind), shift_(shift), pieces_(std::move(pieces)) {}
   std::span<std::byte> memory() const { return memory_; }
+  MemoryKind kind() const { return kind_; }
   uint8_t shift() const { return shift_; }
   const RegisteredRange& piece_at(const std::byte* address) const;
 
  private:
   std::span<std::byte> memory_;
+  MemoryKind kind_;
   uint8_t shift_;
   std::vector<std::unique_ptr<RegisteredRange>> pieces_;
 };
@@ -48,7 +50,6 @@ class DomainMemory {
   struct Entry {
     std::shared_ptr<Registered> registered;
     bool brought = false;  ///< by this region; else shared
-    MemoryKind kind = MemoryKind::host;
   };
   Result<std::shared_ptr<Registered>> make(const Region& region);
 
@@ -97,6 +98,10 @@ class Region final : public MemoryRegion {
   std::weak_ptr<MemoryBook> book_;
   uint64_t id_;
 };
+
+/// One registration: of host memory, or of device memory by the dma-buf that the application exports.
+Result<std::unique_ptr<RegisteredRange>> register_in(Device& device, ProtectionDomain& domain, std::span<std::byte> memory,
+                                                     MemoryKind kind, const Options& options, Access access);
 
 /// An errno of registration in words: which limit it was, and how to raise it.
 Status registration_failed(const Status& status, uint64_t bytes, const std::string& device);

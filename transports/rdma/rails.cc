@@ -139,7 +139,8 @@ Result<OpenDevice*> Rails::open(Verbs& verbs, const std::string& name, const Opt
   if (options.on_demand_paging && !info.on_demand_paging) {
     return Status(StatusCode::unsupported, fmt::format("{} has no on-demand paging: leave it off", name));
   }
-  entry->windows = info.windows_2b && options.rights_by != RightsBy::domains;
+  const bool for_device_memory = options.rights_by == RightsBy::automatic && options.export_device_memory != nullptr;
+  entry->windows = info.windows_2b && options.rights_by != RightsBy::domains && !for_device_memory;
   if (options.rights_by == RightsBy::windows && !info.windows_2b) {
     return Status(StatusCode::unsupported,
                   fmt::format("{} has no memory windows of type 2B: use RightsBy::automatic or domains", name));
@@ -174,6 +175,7 @@ Status Rails::use(Verbs& verbs, const Rail& rail, const Options& options) {
   port->number = rail.port;
   port->info = std::move(*info);
   port->gid = *gid;
+  port->rail = rail;
   ports_.push_back(std::move(port));
   return {};
 }
@@ -196,18 +198,36 @@ Status Rails::use_all(Verbs& verbs, const Options& options) {
       if (!status.ok()) left_out_.push_back(fmt::format("{} port {}: {}", name, number, status.message()));
     }
   }
+  // Memory is registered with every device that is kept.
+  std::erase_if(devices_, [this](const auto& device) {
+    return std::none_of(ports_.begin(), ports_.end(), [&](const auto& port) { return port->owner == device.get(); });
+  });
   if (!ports_.empty()) return {};
   return Status(StatusCode::unavailable, fmt::format("no RDMA port can be used: {}", fmt::join(left_out_, "; ")));
 }
 
-Port* Rails::next() {
+Port* Rails::next(TimePoint now) {
+  const auto rank = [now](const Port& port) { return std::pair(now < port.avoid_until, port.connections); };
   Port* best = nullptr;
   for (size_t i = 0; i < ports_.size(); ++i) {
     Port& port = *ports_[(turn_ + i) % ports_.size()];
-    if (port.up && (best == nullptr || port.connections < best->connections)) best = &port;
+    if (port.up && (best == nullptr || rank(port) < rank(*best))) best = &port;
   }
-  ++turn_;  // a port whose connections die at once is not tried again before the others
+  ++turn_;
   return best;
+}
+
+void Rails::refresh(Port& port) {
+  auto info = port.owner->device->query_port(port.number);
+  port.up = info.ok() && info->active;
+  if (!port.up) return;
+  const auto gid = choose_gid(*info, port.rail);
+  if (gid) {
+    port.gid = *gid;
+    port.info = std::move(*info);
+  } else {
+    port.up = false;
+  }
 }
 
 Port* Rails::matching(const wire::Endpoint& peer) {

@@ -26,7 +26,9 @@ struct Port {
   uint8_t number = 1;
   PortInfo info;
   GidEntry gid;
+  Rail rail;  ///< as it was asked for
   bool up = true;
+  TimePoint avoid_until;  ///< nothing came back over it
   uint32_t connections = 0;
 
   std::string name() const;
@@ -48,8 +50,10 @@ class Rails {
   std::vector<std::unique_ptr<Port>>& ports() { return ports_; }
   const std::vector<std::unique_ptr<Port>>& ports() const { return ports_; }
 
-  /// For a connection that this side begins: the port that is up with the fewest connections, in turn.
-  Port* next();
+  /// For a connection that this side begins: the port that is up with the fewest connections, in turn; last those to be avoided.
+  Port* next(TimePoint now);
+  /// Asks the port again, for its state and its addresses. Endpoints that are made from now on have the new ones.
+  static void refresh(Port& port);
   /// For one that the peer began: the port that most likely reaches it (link, GID type, the longest common GID prefix).
   Port* matching(const wire::Endpoint& peer);
   /// One line a port, used or not, with the reason.

@@ -105,9 +105,9 @@ Result<Address> RdmaTransport::listen(const Address&) {
   return Status(StatusCode::unsupported, "rdma does not listen at addresses: its endpoints travel over another transport");
 }
 
-Result<Port*> RdmaTransport::choose_port(const ConnectOptions& options) {
+Result<Port*> RdmaTransport::choose_port(const ConnectOptions& options, TimePoint now) {
   if (options.peer_endpoint.empty()) {
-    if (Port* port = rails_->next(); port != nullptr) return port;
+    if (Port* port = rails_->next(now); port != nullptr) return port;
     return Status(StatusCode::unavailable, "every RDMA port is down:\n" + rails_->describe());
   }
   const auto peer = wire::decode_endpoint(options.peer_endpoint);
@@ -117,14 +117,14 @@ Result<Port*> RdmaTransport::choose_port(const ConnectOptions& options) {
                                                      to_string(peer->gid), rails_->describe()));
 }
 
-Result<LocalEndpoint> RdmaTransport::open(const ConnectOptions& options, TimePoint) {
+Result<LocalEndpoint> RdmaTransport::open(const ConnectOptions& options, TimePoint now) {
   if (weakest_ && options.protection.value_or(*weakest_) != Protection::plain) {
     return Status(StatusCode::refused,
                   fmt::format("rdma cannot give its links the protection asked for ({}): bytes on an RDMA fabric are neither "
                               "encrypted nor authenticated. Accept `plain`, on a fabric with nobody else on it",
                               to_string(options.protection.value_or(*weakest_))));
   }
-  auto port = choose_port(options);
+  auto port = choose_port(options, now);
   if (!port) return port.status();
   const ConnectionId id = next_id_++;
   auto connection = std::make_unique<Connection>(context_, id, **port, options);
@@ -218,11 +218,14 @@ void RdmaTransport::take_device_events(TimePoint now, NextPoll next) {
 void RdmaTransport::on_async(OpenDevice& device, const AsyncEvent& event) {
   const std::string& name = device.device->info().name;
   switch (event.kind) {
-    case AsyncEvent::Kind::port_down:
-    case AsyncEvent::Kind::port_up: return on_port(device, event.port);
+    case AsyncEvent::Kind::port_changed: return on_port(device, event.port);
     case AsyncEvent::Kind::device_gone:
       for (const auto& port : rails_->ports()) {
         if (port->owner == &device) port->up = false;
+      }
+      // Its descriptors may tell of errors for ever.
+      for (const int fd : {device.device->completion_fd(), device.device->async_fd()}) {
+        epoll_ctl(epoll_fd_.get(), EPOLL_CTL_DEL, fd, nullptr);
       }
       for (const auto& [id, connection] : connections_) {
         if (connection->port().owner == &device) connection->end(Status(StatusCode::peer_lost, name + " had a fatal error"));
@@ -230,19 +233,25 @@ void RdmaTransport::on_async(OpenDevice& device, const AsyncEvent& event) {
       return log(LogLevel::error, name + " had a fatal error: it is not used any more");
     case AsyncEvent::Kind::completion_queue_error:
     case AsyncEvent::Kind::queue_pair_error:
-    case AsyncEvent::Kind::access_error:
-      for (const auto& [id, connection] : connections_) {
-        if (connection->port().owner != &device || connection->queue_pair() != event.queue_pair) continue;
-        connection->on_async_error(
-            event.kind == AsyncEvent::Kind::access_error
-                ? Status(StatusCode::refused, fmt::format("the peer used memory that it was not granted ({})", name))
-                : Status(StatusCode::peer_lost,
-                         fmt::format("{}: {}", name,
-                                     event.kind == AsyncEvent::Kind::queue_pair_error ? "the queue pair failed"
-                                                                                      : "the completion queue overran")));
-      }
-      return;
+    case AsyncEvent::Kind::access_error: return on_queue_error(device, event);
     case AsyncEvent::Kind::other: return;
+  }
+}
+
+void RdmaTransport::on_queue_error(OpenDevice& device, const AsyncEvent& event) {
+  const std::string& name = device.device->info().name;
+  const bool overran = event.kind == AsyncEvent::Kind::completion_queue_error;
+  for (const auto& [id, connection] : connections_) {
+    if (connection->port().owner != &device || connection->over()) continue;
+    const bool meant = overran ? connection->completions() == event.completions : connection->queue_pair() == event.queue_pair;
+    if (!meant) continue;
+    if (event.kind == AsyncEvent::Kind::access_error) {
+      connection->on_access_error();
+    } else {
+      connection->on_async_error(
+          Status(StatusCode::peer_lost,
+                 fmt::format("{}: {}", name, overran ? "the completion queue overran" : "the queue pair failed")));
+    }
   }
 }
 
@@ -250,10 +259,10 @@ void RdmaTransport::on_async(OpenDevice& device, const AsyncEvent& event) {
 void RdmaTransport::on_port(OpenDevice& device, uint8_t number) {
   for (const auto& port : rails_->ports()) {
     if (port->owner != &device || port->number != number) continue;
-    auto info = device.device->query_port(number);
-    const bool up = info.ok() && info->active;
-    if (up == port->up) continue;
-    port->up = up;
+    const bool was_up = port->up;
+    Rails::refresh(*port);
+    const bool up = port->up;
+    if (up == was_up) continue;
     log(up ? LogLevel::info : LogLevel::warning, fmt::format("{} is {}", port->name(), up ? "up again" : "down"));
     if (up) continue;
     for (const auto& [id, connection] : connections_) {

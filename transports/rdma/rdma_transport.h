@@ -48,9 +48,10 @@ class RdmaTransport final : public Transport {
   RdmaTransport(std::shared_ptr<Verbs> verbs, Options options);
   Status watch_devices();
   Connection* find(ConnectionId connection) const;
-  Result<Port*> choose_port(const ConnectOptions& options);
+  Result<Port*> choose_port(const ConnectOptions& options, TimePoint now);
   void take_device_events(TimePoint now, NextPoll next);
   void on_async(OpenDevice& device, const AsyncEvent& event);
+  void on_queue_error(OpenDevice& device, const AsyncEvent& event);
   void on_port(OpenDevice& device, uint8_t port);
   void log(LogLevel level, const std::string& text) const;
 

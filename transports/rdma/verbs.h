@@ -45,7 +45,9 @@ struct DeviceInfo {
   uint8_t ports = 1;
   uint32_t max_requests = 0;  ///< of one send or receive queue
   uint32_t max_completions = 0;
-  uint8_t max_reads = 1;  ///< RDMA READs in flight on one queue pair, as initiator and as responder
+  uint8_t max_reads = 1;        ///< RDMA READs in flight on one queue pair that it serves as responder
+  uint8_t max_reads_asked = 1;  ///< … and that it has as initiator
+  uint64_t max_window_bytes = uint64_t{1} << 62;
   bool windows_2b = false;
   bool on_demand_paging = false;
   bool iwarp = false;
@@ -101,7 +103,7 @@ struct Completion {
 class CompletionQueue {
  public:
   virtual ~CompletionQueue() = default;
-  /// Fills from the front. Errors: internal (the queue overran: its queue pair is lost).
+  /// Fills from the front. Errors: internal. That the queue overran most devices tell by an AsyncEvent only.
   virtual Result<size_t> poll(std::span<Completion> completions) = 0;
   /// The next completion makes Device::completion_fd() readable, until take_completion_events().
   virtual Status arm() = 0;
@@ -172,10 +174,11 @@ class QueuePair {
 };
 
 struct AsyncEvent {
-  enum class Kind : uint8_t { port_down, port_up, access_error, queue_pair_error, completion_queue_error, device_gone, other };
+  enum class Kind : uint8_t { port_changed, access_error, queue_pair_error, completion_queue_error, device_gone, other };
   Kind kind = Kind::other;
   uint8_t port = 0;
   uint32_t queue_pair = 0;
+  const CompletionQueue* completions = nullptr;  ///< of completion_queue_error
 };
 
 /// Device memory as the kernel knows it.

@@ -52,6 +52,15 @@ constexpr uint8_t kind_of<Bye>() {
   return 9;
 }
 
+template <>
+constexpr uint8_t kind_of<Fence>() {
+  return 10;
+}
+template <>
+constexpr uint8_t kind_of<Fenced>() {
+  return 11;
+}
+
 constexpr size_t landing_bytes = 1 + 4 + 4 + 8 + 4 + 8 + 1 + 4;
 
 struct Sizes {
@@ -64,6 +73,8 @@ struct Sizes {
   size_t operator()(const Revoke&) const { return 1 + 4; }
   size_t operator()(const Released&) const { return 1 + 4; }
   size_t operator()(const Bye&) const { return 1; }
+  size_t operator()(const Fence&) const { return 1 + 4; }
+  size_t operator()(const Fenced&) const { return 1 + 4; }
 };
 
 struct Writer {
@@ -97,6 +108,8 @@ struct Writer {
   void operator()(const Revoke& m) const { out.put(m.grant); }
   void operator()(const Released& m) const { out.put(m.grant); }
   void operator()(const Bye&) const {}
+  void operator()(const Fence& m) const { out.put(m.grant); }
+  void operator()(const Fenced& m) const { out.put(m.grant); }
 };
 
 Landing read_landing(base::ByteReader& in) {
@@ -141,6 +154,8 @@ std::optional<Record> read_record(base::ByteReader& in) {
     case kind_of<Revoke>(): return Revoke{in.get<uint32_t>()};
     case kind_of<Released>(): return Released{in.get<uint32_t>()};
     case kind_of<Bye>(): return Bye{};
+    case kind_of<Fence>(): return Fence{in.get<uint32_t>()};
+    case kind_of<Fenced>(): return Fenced{in.get<uint32_t>()};
     default: return std::nullopt;
   }
 }
@@ -183,7 +198,8 @@ Result<Endpoint> decode_endpoint(std::span<const std::byte> bytes) {
   constexpr uint32_t mask_24 = 0xffffff;
   const bool sound = in.finished() && link <= static_cast<uint8_t>(LinkLayer::ethernet) &&
                      type <= static_cast<uint8_t>(GidType::roce_v2) && endpoint.mtu_bytes >= 256 &&
-                     endpoint.mtu_bytes <= 4096 && endpoint.queue_pair <= mask_24 && endpoint.packet_number <= mask_24;
+                     endpoint.mtu_bytes <= 4096 && endpoint.max_reads > 0 && endpoint.queue_pair <= mask_24 &&
+                     endpoint.packet_number <= mask_24;
   if (!sound) return Status(StatusCode::invalid, "the peer's RDMA endpoint is malformed");
   endpoint.link = static_cast<LinkLayer>(link);
   endpoint.gid_type = static_cast<GidType>(type);

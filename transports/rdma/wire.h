@@ -15,7 +15,9 @@
 
 namespace haul::rdma::wire {
 
-constexpr uint32_t max_operations = 256;    ///< that a side may have unanswered on a connection
+constexpr uint32_t max_operations = 256;  ///< that a side may have unanswered on a connection
+constexpr uint32_t max_operation_bytes = 1U << 20;
+constexpr uint32_t max_revokes = 1024;      ///< that a side may have waiting for the other's Released
 constexpr uint32_t slot_bytes = 16U << 10;  ///< of one bundle
 constexpr uint32_t slots = 32;              ///< posted receives, which are the peer's credits
 constexpr size_t header_bytes = 4;
@@ -103,10 +105,18 @@ struct Revoke {
 struct Released {
   uint32_t grant = 0;
 };
+/// Behind the taking of a released grant's key, by a device that doesn't stop messages: answered, so that what was under way
+/// has ended.
+struct Fence {
+  uint32_t grant = 0;
+};
+struct Fenced {
+  uint32_t grant = 0;
+};
 /// Nothing more will be posted; the end that hears it finishes too and says the same.
 struct Bye {};
 
-using Record = std::variant<Hello, Landing, Answer, Question, Message, GrantsBound, Revoke, Released, Bye>;
+using Record = std::variant<Hello, Landing, Answer, Question, Message, GrantsBound, Revoke, Released, Bye, Fence, Fenced>;
 
 /// How many bytes a record takes in a bundle.
 size_t encoded_bytes(const Record& record);

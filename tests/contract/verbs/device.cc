@@ -23,7 +23,7 @@ FakeRange::FakeRange(FakeDevice& of, FakeDomain& in, std::span<std::byte> bytes,
   ++device.fabric.registrations_;
   device.fabric.on_demand_registrations_ += access.on_demand ? 1U : 0U;
   ++domain.users;
-  if ((access.remote_read || access.remote_write) && device.info().windows_2b) {
+  if ((access.remote_read || access.remote_write) && device.info().windows_2b && !device.fabric.options_.dma_buf) {
     device.fabric.defects_.push_back("memory was registered with remote rights although the device has windows");
   }
 }
@@ -62,8 +62,6 @@ FakeCompletionQueue::~FakeCompletionQueue() {
 }
 
 Result<size_t> FakeCompletionQueue::poll(std::span<Completion> completions) {
-  if (device_.fabric.overrun_.erase(device_.node_) == 1) overran_ = true;
-  if (overran_) return Status(StatusCode::internal, "the completion queue overran");
   size_t count = 0;
   while (count < completions.size() && !waiting_.empty()) {
     completions[count++] = waiting_.front();
@@ -78,14 +76,22 @@ Status FakeCompletionQueue::arm() {
 }
 
 void FakeCompletionQueue::push(const Completion& completion) {
-  if (device_.fabric.dead_.contains(device_.node_)) return;
+  if (device_.fabric.dead_.contains(device_.node_) || overran_) return;
   if (waiting_.size() >= entries_) {
-    overran_ = true;
     device_.fabric.defects_.push_back("a completion queue overran");
-    return;
+    return overrun();
   }
   waiting_.push_back(completion);
   if (armed_) device_.wake(*this);
+}
+
+/// As devices do it: what comes is lost from now on, and only an event tells.
+void FakeCompletionQueue::overrun() {
+  overran_ = true;
+  AsyncEvent event;
+  event.kind = AsyncEvent::Kind::completion_queue_error;
+  event.completions = this;
+  device_.tell(event);
 }
 
 FakeDevice::FakeDevice(Fabric& in, std::string node, std::string name)
@@ -97,7 +103,8 @@ FakeDevice::FakeDevice(Fabric& in, std::string node, std::string name)
   info_.name = std::move(name);
   info_.max_requests = 128;
   info_.max_completions = 4096;
-  info_.max_reads = 4;
+  info_.max_reads = info_.max_reads_asked = 4;
+  info_.max_window_bytes = options.max_window_bytes;
   info_.windows_2b = options.windows;
   info_.on_demand_paging = options.on_demand_paging;
   info_.stops_messages = options.stops_messages;
@@ -146,8 +153,11 @@ Result<std::unique_ptr<RegisteredRange>> FakeDevice::register_dma_buf(Protection
   const std::lock_guard lock(mutex);
   if (!fabric.options_.dma_buf) return Status::from_errno(StatusCode::unsupported, EOPNOTSUPP, "fake dma-buf");
   if (buffer.fd < 0) return Status::from_errno(StatusCode::invalid, EBADF, "fake dma-buf");
+  if (access.windows || access.on_demand) return Status::from_errno(StatusCode::invalid, EINVAL, "fake dma-buf");
   ++fabric.dma_bufs_;
-  return std::unique_ptr<RegisteredRange>(std::make_unique<FakeRange>(*this, static_cast<FakeDomain&>(domain), memory, access));
+  auto range = std::make_unique<FakeRange>(*this, static_cast<FakeDomain&>(domain), memory, access);
+  range->on_device = true;
+  return std::unique_ptr<RegisteredRange>(std::move(range));
 }
 
 Result<std::unique_ptr<MemoryWindow>> FakeDevice::make_window(ProtectionDomain& domain) {

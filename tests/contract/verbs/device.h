@@ -35,6 +35,7 @@ class FakeRange final : public rdma::RegisteredRange {
   std::span<std::byte> memory;
   rdma::Access access;
   uint32_t key;
+  bool on_device = false;
   mutable int bound = 0;  ///< windows on it
 };
 
@@ -62,6 +63,7 @@ class FakeCompletionQueue final : public rdma::CompletionQueue {
   Status arm() override;
   bool armed() const noexcept override { return armed_; }
   void push(const rdma::Completion& completion);
+  void overrun();
   void woke() { armed_ = false; }
 
  private:

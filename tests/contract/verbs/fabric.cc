@@ -66,7 +66,7 @@ void Fabric::set_port(const std::string& node, const std::string& device, bool u
   for (FakeDevice* each : devices_) {
     if (each->path() != path) continue;
     AsyncEvent event;
-    event.kind = up ? AsyncEvent::Kind::port_up : AsyncEvent::Kind::port_down;
+    event.kind = AsyncEvent::Kind::port_changed;
     event.port = 1;
     each->tell(event);
   }
@@ -77,6 +77,13 @@ void Fabric::hold(const std::string& node, bool held) {
     held_.insert(node);
   } else {
     held_.erase(node);
+  }
+}
+
+void Fabric::overrun(const std::string& node) {
+  for (FakeDevice* device : devices_) {
+    if (device->node_ != node) continue;
+    for (FakeCompletionQueue* queue : device->queues) queue->overrun();
   }
 }
 

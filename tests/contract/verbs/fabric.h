@@ -27,6 +27,7 @@ struct FabricOptions {
   bool stops_messages = true;  ///< a key taken back stops the message that uses it
   bool on_demand_paging = false;
   bool dma_buf = false;
+  uint64_t max_window_bytes = uint64_t{1} << 62;
   uint32_t piece_bytes = 16U << 10;                          ///< messages are placed in pieces of this size …
   uint32_t pieces_a_step = 16;                               ///< … and so many a step and queue pair
   Duration gives_up_after = std::chrono::milliseconds(500);  ///< retries of what is not acknowledged
@@ -56,8 +57,8 @@ class Fabric {
   void hold(const std::string& node, bool held);
   /// The next request of this node that would be carried out ends so instead, and its queue pair is in error.
   void fail_next(const std::string& node, rdma::Outcome outcome) { fail_next_[node] = outcome; }
-  /// The next look into any completion queue of the node finds that it overran.
-  void overrun(const std::string& node) { overrun_.insert(node); }
+  /// All completion queues of the node overrun.
+  void overrun(const std::string& node);
   /// All queue pairs of the node go to error, without a word.
   void break_queue_pairs(const std::string& node);
   void corrupt_writes(uint32_t count) { corrupt_left_ = count; }
@@ -91,7 +92,6 @@ class Fabric {
   std::set<std::string> dead_;
   std::set<std::string> held_;
   std::map<std::string, rdma::Outcome> fail_next_;
-  std::set<std::string> overrun_;
   std::vector<std::string> defects_;
   uint32_t next_number_ = 0x11;
   uint32_t next_key_ = 0x100;

@@ -50,6 +50,10 @@ Status FakeQueuePair::post(std::span<const WorkRequest> requests) {
     Request& added = requests_.emplace_back();
     added.request = request;
     if (!request.inlined) continue;
+    const bool on_device = std::any_of(device_.ranges.begin(), device_.ranges.end(), [&](const FakeRange* range) {
+      return range->on_device && within(range->memory, request.local.address, request.local.length);
+    });
+    if (on_device) device_.fabric.defects_.push_back("device memory was read by the processor");
     if (request.local.length > sizes_.inline_bytes) return Status(StatusCode::invalid, "too much to be inlined");
     added.inlined.assign(request.local.address, request.local.address + request.local.length);
   }
