@@ -1,0 +1,55 @@
+// The engine with payload over rdma lanes beside a first lane of another transport: life signs, lanes that fail, what stands in.
+#include "contract/fixture.h"
+
+#ifdef HAUL_CONTRACT_RDMA
+
+#include <fmt/format.h>
+
+namespace haul::contract {
+namespace {
+
+PeerOptions asking(uint32_t lanes, TransportPolicy policy = {}) {
+  PeerOptions options;
+  options.lanes = lanes;
+  options.policy = std::move(policy);
+  return options;
+}
+
+TEST_CASE("that our own side may send again is no sign of the peer's life", "[rdma]") {
+  RdmaHarness harness;
+  Pair pair = harness.connected_pair(asking(1));
+  pair.a.record->writable_every = 100ms;
+  harness.run_for(5s);
+  CHECK(pair.a.inbox.closed.empty());
+  pair.b.stalled = true;  // its devices go on acknowledging
+  REQUIRE(harness.run([&] { return !pair.a.inbox.closed.empty(); }));
+  CHECK(pair.a.inbox.closed[0].second.code() == StatusCode::peer_lost);
+  CHECK_THAT(std::string(pair.a.inbox.closed[0].second.message()), Catch::Contains("no sign of life"));
+}
+
+TEST_CASE("reads that the peer's devices serve alone are no sign of its life", "[rdma]") {
+  RdmaHarness harness;
+  EngineOptions unchecked = harness.options();
+  unchecked.integrity = Integrity::off;
+  Node& a = harness.start("a", unchecked);
+  Node& b = harness.start("b");
+  Pair pair = harness.connect(a, b, asking(1));
+  const Buffer local = allocate(a, 100'000);
+  const Buffer source = allocate_filled(b, 100'000, 1);
+  const RemoteBuffer remote = grant(pair.to_a, source.slice());
+  finish_ok(harness, pair.to_b.get(local.slice(), remote.slice()));
+  b.stalled = true;
+  const TimePoint start = harness.clock().now();
+  for (int i = 0; i < 100 && a.inbox.closed.empty(); ++i) {
+    const Transfer get = pair.to_b.get(local.slice(), remote.slice());
+    harness.run_for(100ms);
+  }
+  REQUIRE(a.inbox.closed.size() == 1);
+  CHECK(a.inbox.closed[0].second.code() == StatusCode::peer_lost);
+  CHECK(harness.clock().now() - start < 3s);
+}
+
+}  // namespace
+}  // namespace haul::contract
+
+#endif
