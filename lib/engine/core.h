@@ -133,7 +133,10 @@ class EngineCore {
   void settle_lanes(PeerEntry& peer, const Status& last_failure);
   void reopen_later(PeerEntry& peer);
   void refresh_data_lanes(PeerEntry& peer);
+  void count_failure(PeerEntry& peer, const LaneState& lane) const;
   void widen(PeerEntry& peer);
+  static size_t count_lanes(const PeerEntry& peer, uint32_t transport);
+  uint32_t wanted_lanes(const PeerEntry& peer) const;
   void on_aging(PeerEntry& peer, LaneState& lane);
   void retire_lanes(PeerEntry& peer);
   uint32_t most_lanes(const PeerEntry& peer) const;

@@ -15,6 +15,12 @@ PeerOptions asking(uint32_t lanes, TransportPolicy policy = {}) {
   return options;
 }
 
+size_t lanes_over(const Peer& peer, std::string_view text) {
+  size_t count = 0;
+  for (const LaneStats& lane : peer.stats().lanes) count += lane.description.find(text) != std::string::npos ? 1 : 0;
+  return count;
+}
+
 TEST_CASE("that our own side may send again is no sign of the peer's life", "[rdma]") {
   RdmaHarness harness;
   Pair pair = harness.connected_pair(asking(1));
@@ -47,6 +53,48 @@ TEST_CASE("reads that the peer's devices serve alone are no sign of its life", "
   REQUIRE(a.inbox.closed.size() == 1);
   CHECK(a.inbox.closed[0].second.code() == StatusCode::peer_lost);
   CHECK(harness.clock().now() - start < 3s);
+}
+
+TEST_CASE("a lane that failed while others were set up is opened later", "[rdma]") {
+  RdmaHarness harness;
+  Node& a = harness.start("a");
+  Node& b = harness.start("b");
+  a.record->joins_left = 2;
+  a.record->joins_fail = Status(StatusCode::unavailable, "no");
+  Pair pair = harness.connect(a, b, asking(4, {{"rdma"}, {}, {}}));
+  CHECK(lanes_over(pair.to_b, "rdma over") == 2);
+  a.record->joins_fail.reset();
+  CHECK(harness.run([&] { return lanes_over(pair.to_b, "rdma over") == 4; }));
+}
+
+TEST_CASE("lanes that close while they open are tried ever more rarely", "[rdma]") {
+  RdmaHarness harness;
+  Pair pair = harness.connected_pair(asking(1));
+  harness.fabric().partition("a", "b");
+  const uint64_t before = pair.a.record->opened;
+  harness.run_for(20s);
+  CHECK(pair.a.record->opened - before >= 4);
+  CHECK(pair.a.record->opened - before <= 10);
+  harness.fabric().heal("a", "b");
+  CHECK(harness.run([&] { return lanes_over(pair.to_b, "rdma over") == 1; }));
+}
+
+TEST_CASE("lanes on which no grant can be made are tried ever more rarely, and payload goes on", "[rdma]") {
+  RdmaHarness harness;
+  Pair pair = harness.connected_pair(asking(1));
+  const Buffer local = allocate_filled(pair.a, 100'000, 1);
+  Buffer target = allocate(pair.b, 100'000);
+  const RemoteBuffer remote = grant(pair.to_a, target.slice());
+  pair.b.record->grants_fail = Status(StatusCode::exhausted, "no memory window left");
+  harness.fabric().break_queue_pairs("a");
+  const uint64_t before = pair.a.record->opened;
+  harness.run_for(20s);
+  CHECK(pair.a.record->opened - before >= 4);
+  CHECK(pair.a.record->opened - before <= 10);
+  finish_ok(harness, pair.to_b.put(local.slice(), remote.slice()));
+  CHECK(same(local.bytes(), target.bytes()));
+  pair.b.record->grants_fail.reset();
+  CHECK(harness.run([&] { return lanes_over(pair.to_b, "rdma over") == 1; }));
 }
 
 }  // namespace
