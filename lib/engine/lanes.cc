@@ -314,6 +314,7 @@ void EngineCore::on_closed(PeerEntry& peer, LaneState& lane, const Status& statu
   reopen_later(peer);
   settle_lanes(peer, status);
   if (peer.phase != PeerPhase::losing && lane.over()) release_parked(peer, lane);
+  leave_if_idle(peer);  // it may have been the last one to hold a notification that was not confirmed
 }
 
 void EngineCore::on_lane_closed_by_peer(PeerEntry& peer, uint32_t number) {

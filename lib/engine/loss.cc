@@ -31,7 +31,7 @@ void EngineCore::close_peer(uint64_t peer_id, bool graceful) {
 }
 
 void EngineCore::leave_if_idle(PeerEntry& peer) {
-  if (peer.phase != PeerPhase::leaving || !peer.transfers.empty() || !peer.unconfirmed.empty() ||
+  if (peer.phase != PeerPhase::leaving || !peer.transfers.empty() || !peer.unconfirmed.empty() || !peer.control_queue.empty() ||
       peer.move != engine::Move::none)
     return;
   send_control(peer, engine::Goodbye{StatusCode::ok, {}});

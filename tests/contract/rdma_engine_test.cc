@@ -97,6 +97,35 @@ TEST_CASE("lanes on which no grant can be made are tried ever more rarely, and p
   CHECK(harness.run([&] { return lanes_over(pair.to_b, "rdma over") == 1; }));
 }
 
+TEST_CASE("a graceful close ends though the lane of an unconfirmed notification dies", "[rdma]") {
+  RdmaHarness harness;
+  Pair pair = harness.connected_pair(asking(1));
+  TransferOptions options;
+  options.notify = bytes_of("all there");
+  finish_ok(harness, pair.to_b.put_batch({}, std::move(options)));  // nothing to place: it is over at once
+  pair.to_b.close();
+  harness.fabric().break_queue_pairs("a");
+  const TimePoint start = harness.clock().now();
+  REQUIRE(harness.run([&] { return !pair.a.inbox.closed.empty() && !pair.b.inbox.closed.empty(); }));
+  CHECK(pair.a.inbox.closed[0].second.ok());
+  CHECK(pair.b.inbox.closed[0].second.ok());
+  CHECK(harness.clock().now() - start < 1s);
+  REQUIRE(pair.b.inbox.letters.size() == 1);
+  CHECK(text_of(pair.b.inbox.letters[0].payload) == "all there");
+}
+
+TEST_CASE("a graceful close waits until queued messages have left", "[rdma]") {
+  RdmaHarness harness;
+  Pair pair = harness.connected_pair(asking(1));
+  constexpr size_t count = 100;  // more than the first lane takes at one time
+  for (size_t i = 0; i < count; ++i) REQUIRE(pair.to_b.send(bytes_of("x")).ok());
+  pair.to_b.close();
+  REQUIRE(harness.run([&] { return !pair.a.inbox.closed.empty() && !pair.b.inbox.closed.empty(); }));
+  CHECK(pair.a.inbox.closed[0].second.ok());
+  CHECK(pair.b.inbox.closed[0].second.ok());
+  CHECK(pair.b.inbox.letters.size() == count);
+}
+
 }  // namespace
 }  // namespace haul::contract
 
