@@ -157,6 +157,8 @@ class EngineCore {
   void finish_revoking_if_quiet(PeerEntry& peer, uint64_t id);
   void extend_grants(PeerEntry& peer, LaneState& lane);
   void lane_ends_grants(PeerEntry& peer, LaneState& lane);
+  Status grant_on_lanes(PeerEntry& peer, memory::MadeGrant& grant, std::vector<engine::GrantRegion>& regions);
+  void close_without_grant(PeerEntry& peer, LaneState& lane, uint64_t grant, const Status& why);
   Status grant_on_lane(PeerEntry& peer, LaneState& lane, memory::MadeGrant& grant, RemoteRegion& region);
 
   // transfers.cc

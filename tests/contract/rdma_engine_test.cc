@@ -126,6 +126,48 @@ TEST_CASE("a graceful close waits until queued messages have left", "[rdma]") {
   CHECK(pair.b.inbox.letters.size() == count);
 }
 
+TEST_CASE("a grant that rdma lanes can't take is made for the other transport, unless rdma is required", "[rdma]") {
+  const bool required = GENERATE(false, true);
+  const bool later = GENERATE(false, true);  // the second of two lanes can't
+  RdmaHarness harness;
+  TransportPolicy policy;
+  if (required) policy.require = {"rdma"};
+  Pair pair = harness.connected_pair(asking(2, policy));
+  const Buffer local = allocate_filled(pair.a, 100'000, 1);
+  Buffer target = allocate(pair.b, 100'000);
+  pair.b.record->grants_fail = Status(StatusCode::exhausted, "no memory window left");
+  pair.b.record->grants_left = later ? 1 : 0;
+  const auto granted = pair.to_a.grant(target.slice(), Rights::read_write);
+  if (required) {
+    CHECK(granted.status().code() == StatusCode::exhausted);
+    CHECK(lanes_over(pair.to_b, "rdma over") == 2);
+    pair.b.record->grants_fail.reset();
+    const RemoteBuffer again = grant(pair.to_a, target.slice());
+    finish_ok(harness, pair.to_b.put(local.slice(), again.slice()));
+  } else {
+    REQUIRE(granted.ok());
+    finish_ok(harness, pair.to_b.put(local.slice(), granted.value().slice()));
+  }
+  CHECK(same(local.bytes(), target.bytes()));
+}
+
+TEST_CASE("a grant is made while a lane ends", "[rdma]") {
+  const bool required = GENERATE(false, true);
+  const auto code = GENERATE(StatusCode::peer_lost, StatusCode::unavailable, StatusCode::invalid);
+  RdmaHarness harness;
+  TransportPolicy policy;
+  if (required) policy.require = {"rdma"};
+  Pair pair = harness.connected_pair(asking(1, policy));
+  const Buffer local = allocate_filled(pair.a, 100'000, 1);
+  Buffer target = allocate(pair.b, 100'000);
+  pair.b.record->grants_fail = Status(code, "the connection is closed");
+  harness.fabric().break_queue_pairs("b");
+  const RemoteBuffer remote = grant(pair.to_a, target.slice());
+  pair.b.record->grants_fail.reset();
+  finish_ok(harness, pair.to_b.put(local.slice(), remote.slice()));
+  CHECK(same(local.bytes(), target.bytes()));
+}
+
 }  // namespace
 }  // namespace haul::contract
 
