@@ -286,6 +286,7 @@ void EngineCore::announce_ready(PeerEntry& peer) {
   if (peer.phase != PeerPhase::widening) return;
   peer.phase = PeerPhase::ready;
   peer.announced = true;
+  tell_stand_in(peer);
   // Those that failed while others were still being decided.
   if (peer.initiator && count_lanes(peer, lane_transport(peer)) < wanted_lanes(peer)) reopen_later(peer);
   log(LogLevel::info, fmt::format("peer {} ({}) is ready over {} lane(s)", peer.id, peer.theirs.name, peer.data_lanes.size()));

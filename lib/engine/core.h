@@ -131,6 +131,8 @@ class EngineCore {
   LaneState& add_lane(PeerEntry& peer, uint32_t number, uint32_t transport, ConnectionId connection);
   void close_lane(LaneState& lane, CloseMode mode);
   void settle_lanes(PeerEntry& peer, const Status& last_failure);
+  static bool is_ready_over(const PeerEntry& peer, uint32_t transport);
+  void tell_stand_in(PeerEntry& peer);
   void reopen_later(PeerEntry& peer);
   void refresh_data_lanes(PeerEntry& peer);
   void count_failure(PeerEntry& peer, const LaneState& lane) const;

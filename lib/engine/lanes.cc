@@ -66,6 +66,7 @@ bool EngineCore::try_next_for_data(PeerEntry& peer, const Status& why) {
                                      transports_[lane_transport(peer)]->capabilities().name));
   peer.next_lane_open.reset();
   peer.lane_failures = 0;
+  peer.last_lane_failure = Status();  // the next transport's are its own
   refresh_data_lanes(peer);
   widen(peer);
   return true;
@@ -201,6 +202,7 @@ void EngineCore::on_lane_accept(PeerEntry& peer, const engine::LaneAccept& messa
   const Status status = transport_of(*lane).join(lane->connection, message.endpoint, now_);
   if (status.ok()) return;
   log(LogLevel::warning, fmt::format("peer {}: lane {}: {}", peer.id, lane->number, status.message()));
+  peer.last_lane_failure = status;
   close_lane(*lane, CloseMode::abort);
 }
 
@@ -233,9 +235,33 @@ void EngineCore::on_connected(PeerEntry& peer, LaneState& lane) {
   lane.ready_since = now_;
   refresh_data_lanes(peer);
   extend_grants(peer, lane);
+  if (peer.stand_in && lane.transport_index == lane_transport(peer)) {
+    peer.stand_in = false;
+    peer.choices.push_back(
+        fmt::format("{}: chosen for payload, now that a lane is ready", lane.transport->capabilities().name));
+    log(LogLevel::info, fmt::format("peer {}: {}", peer.id, peer.choices.back()));
+  }
   settle_lanes(peer, Status());
   move_control_if_worn(peer);
   retire_lanes(peer);
+}
+
+bool EngineCore::is_ready_over(const PeerEntry& peer, uint32_t transport) {
+  return std::any_of(peer.lanes.begin(), peer.lanes.end(),
+                     [transport](const auto& lane) { return lane->ready && lane->transport_index == transport; });
+}
+
+// The peer is ready, but the transport chosen for payload is not: what happens meanwhile is told.
+void EngineCore::tell_stand_in(PeerEntry& peer) {
+  const uint32_t chosen = lane_transport(peer);
+  if (!peer.initiator || is_ready_over(peer, chosen)) return;
+  const std::string meanwhile = peer.control_only
+                                    ? std::string("payload waits")
+                                    : fmt::format("payload goes over {}", peer.control().transport->capabilities().name);
+  peer.stand_in = true;
+  peer.choices.push_back(
+      fmt::format("{}: none of its lanes is ready yet, {} until one is", transports_[chosen]->capabilities().name, meanwhile));
+  log(LogLevel::warning, fmt::format("peer {}: {}", peer.id, peer.choices.back()));
 }
 
 // Called when a lane's opening is decided: on_ready waits for all of the first ones. Without any, the next transport has a try.
@@ -246,9 +272,7 @@ void EngineCore::settle_lanes(PeerEntry& peer, const Status& last_failure) {
   };
   while (peer.phase == PeerPhase::widening && !undecided()) {
     const uint32_t chosen = lane_transport(peer);
-    const bool works = std::any_of(peer.lanes.begin(), peer.lanes.end(),
-                                   [chosen](const auto& lane) { return lane->ready && lane->transport_index == chosen; });
-    if (works) {
+    if (is_ready_over(peer, chosen)) {
       if (peer.initiator && chosen != peer.control().transport_index)
         peer.choices.push_back(fmt::format("{}: chosen for payload", transports_[chosen]->capabilities().name));
       return announce_ready(peer);
@@ -365,8 +389,9 @@ void EngineCore::check_lanes(PeerEntry& peer) {
     }
   }
   for (const auto& lane : peer.lanes) {
-    if (lane->number != 0 && lane->phase == LanePhase::opening && lane->open_deadline <= now_)
-      close_lane(*lane, CloseMode::abort);
+    if (lane->number == 0 || lane->phase != LanePhase::opening || lane->open_deadline > now_) continue;
+    peer.last_lane_failure = Status(StatusCode::unavailable, "its lanes were not ready within the connect timeout");
+    close_lane(*lane, CloseMode::abort);
   }
   if (peer.next_lane_open && *peer.next_lane_open <= now_) {
     peer.next_lane_open.reset();

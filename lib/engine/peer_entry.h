@@ -104,6 +104,7 @@ struct PeerEntry {
 
   std::optional<TimePoint> leave_deadline;
   Status why_lost;         // phase losing
+  bool stand_in = false;   // it became ready before the transport chosen for payload was: explain() says so
   bool announced = false;  // on_ready or on_peer was called with success: on_peer_closed is owed
 
   bool usable() const noexcept { return phase == PeerPhase::ready || phase == PeerPhase::widening; }

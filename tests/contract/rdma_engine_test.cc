@@ -168,6 +168,47 @@ TEST_CASE("a grant is made while a lane ends", "[rdma]") {
   CHECK(same(local.bytes(), target.bytes()));
 }
 
+TEST_CASE("why a lane could not be joined is told", "[rdma]") {
+  const bool required = GENERATE(false, true);
+  RdmaHarness harness;
+  Node& a = harness.start("a");
+  Node& b = harness.start("b");
+  a.record->joins_fail = Status(StatusCode::invalid, "fake0 port 1 cannot reach fe80::2");
+  PeerOptions options = asking(1);
+  if (required) options.policy.require = {"rdma"};
+  std::optional<Status> outcome;
+  options.on_ready = [&outcome](Peer, const Status& status) { outcome = status; };
+  const auto peer = a->connect(b.address, options);
+  REQUIRE(peer.ok());
+  REQUIRE(harness.run([&] { return outcome.has_value(); }));
+  if (required) {
+    CHECK_THAT(std::string(outcome->message()), Catch::Contains("cannot reach fe80::2"));
+  } else {
+    CHECK(outcome->ok());
+    CHECK_THAT(peer.value().explain(), Catch::Contains("rdma: fake0 port 1 cannot reach fe80::2"));
+  }
+}
+
+TEST_CASE("a peer that is ready before its rdma lanes says so, and when they are", "[rdma]") {
+  std::string logged;  // outlives the engines, which log to their end
+  RdmaHarness harness;
+  EngineOptions engine_options = harness.options();
+  engine_options.log = [&logged](const LogRecord& record) {
+    if (record.level == LogLevel::warning) logged += std::string(record.text) + "\n";
+  };
+  Node& a = harness.start("a", engine_options);
+  Node& b = harness.start("b");
+  harness.fabric().hold("a", true);
+  PeerOptions options = asking(1);
+  options.connect_timeout = 500ms;
+  Pair pair = harness.connect(a, b, options);
+  CHECK_THAT(pair.to_b.explain(), Catch::Contains("rdma: none of its lanes is ready yet, payload goes over control"));
+  CHECK_THAT(logged, Catch::Contains("none of its lanes is ready yet"));
+  harness.fabric().hold("a", false);
+  CHECK(harness.run([&] { return lanes_over(pair.to_b, "rdma over") == 1; }));
+  CHECK(harness.run([&] { return pair.to_b.explain().find("rdma: chosen for payload, now") != std::string::npos; }));
+}
+
 }  // namespace
 }  // namespace haul::contract
 
