@@ -41,8 +41,8 @@ Status check_options(const EngineOptions& options, size_t transports) {
   return {};
 }
 
-// Whether an event by itself shows that the peer's engine lives. Of completions on_completed() knows; the others are made on our
-// side alone.
+// Whether an event by itself shows that the peer's engine lives. Of completions on_completed() knows; the others are made on
+// our side alone.
 bool comes_from_peer(Event::Kind kind) {
   return kind == Event::Kind::connected || kind == Event::Kind::landed || kind == Event::Kind::message;
 }

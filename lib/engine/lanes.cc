@@ -282,9 +282,9 @@ void EngineCore::settle_lanes(PeerEntry& peer, const Status& last_failure) {
   }
 }
 
-// A lane that carried something, or stood for long, shows that lanes can be had. Others fail, however far they came: one that is
-// closed as soon as it stands, for want of a grant say, must not be opened anew five times a second. Lanes that fail side by side
-// count as one failure.
+// A lane that carried something, or stood for long, shows that lanes can be had. Others fail, however far they came: one that
+// is closed as soon as it stands, for want of a grant say, must not be opened anew five times a second. Lanes that fail side
+// by side count as one failure.
 void EngineCore::count_failure(PeerEntry& peer, const LaneState& lane) const {
   if (lane.carried || (lane.ready_since && now_ - *lane.ready_since >= options_.peer_timeout)) {
     peer.lane_failures = 0;

@@ -1,4 +1,4 @@
-// The engine with payload over rdma lanes beside a first lane of another transport: life signs, lanes that fail, what stands in.
+// The engine with payload over rdma lanes beside a first lane of another kind: life signs, lanes that fail, what stands in.
 #include "contract/fixture.h"
 
 #ifdef HAUL_CONTRACT_RDMA
