@@ -59,7 +59,7 @@ Status EngineCore::grant_on_lanes(PeerEntry& peer, memory::MadeGrant& grant, std
   for (const auto& lane : peer.lanes) {
     if (!lane->ready || (peer.control_only && lane->transport == peer.control().transport)) continue;
     engine::GrantRegion region{lane->number, {}};
-    const Status status = grant_on_lane(peer, *lane, grant, region.region);
+    Status status = grant_on_lane(peer, *lane, grant, region.region);
     if (status.ok()) {
       regions.push_back(region);
       continue;
