@@ -286,6 +286,9 @@ void EngineCore::announce_ready(PeerEntry& peer) {
   if (peer.phase != PeerPhase::widening) return;
   peer.phase = PeerPhase::ready;
   peer.announced = true;
+  tell_stand_in(peer);
+  // Those that failed while others were still being decided.
+  if (peer.initiator && count_lanes(peer, lane_transport(peer)) < wanted_lanes(peer)) reopen_later(peer);
   log(LogLevel::info, fmt::format("peer {} ({}) is ready over {} lane(s)", peer.id, peer.theirs.name, peer.data_lanes.size()));
   // Through the queue, so that the application may do anything in it, and hears of the peer before it hears from it.
   const Peer handle(this, peer.id);

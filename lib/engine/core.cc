@@ -41,6 +41,12 @@ Status check_options(const EngineOptions& options, size_t transports) {
   return {};
 }
 
+// Whether an event by itself shows that the peer's engine lives. Of completions on_completed() knows; the others are made on
+// our side alone.
+bool comes_from_peer(Event::Kind kind) {
+  return kind == Event::Kind::connected || kind == Event::Kind::landed || kind == Event::Kind::message;
+}
+
 TimePoint later(TimePoint now, Duration by) { return by < TimePoint::max() - now ? now + by : TimePoint::max(); }
 
 // Shutting down must not hang on a transport that never reports `closed`.
@@ -208,7 +214,7 @@ void EngineCore::dispatch(uint32_t transport, const Event& event) {
   }
   PeerEntry& peer = *found->second.peer;
   LaneState& lane = *found->second.lane;
-  peer.heard = true;
+  if (comes_from_peer(event.kind)) peer.heard = true;
   switch (event.kind) {
     case Event::Kind::accepted: break;
     case Event::Kind::connected: return on_connected(peer, lane);

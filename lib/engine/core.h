@@ -131,9 +131,14 @@ class EngineCore {
   LaneState& add_lane(PeerEntry& peer, uint32_t number, uint32_t transport, ConnectionId connection);
   void close_lane(LaneState& lane, CloseMode mode);
   void settle_lanes(PeerEntry& peer, const Status& last_failure);
+  static bool is_ready_over(const PeerEntry& peer, uint32_t transport);
+  void tell_stand_in(PeerEntry& peer);
   void reopen_later(PeerEntry& peer);
   void refresh_data_lanes(PeerEntry& peer);
+  void count_failure(PeerEntry& peer, const LaneState& lane) const;
   void widen(PeerEntry& peer);
+  static size_t count_lanes(const PeerEntry& peer, uint32_t transport);
+  uint32_t wanted_lanes(const PeerEntry& peer) const;
   void on_aging(PeerEntry& peer, LaneState& lane);
   void retire_lanes(PeerEntry& peer);
   uint32_t most_lanes(const PeerEntry& peer) const;
@@ -154,6 +159,8 @@ class EngineCore {
   void finish_revoking_if_quiet(PeerEntry& peer, uint64_t id);
   void extend_grants(PeerEntry& peer, LaneState& lane);
   void lane_ends_grants(PeerEntry& peer, LaneState& lane);
+  Status grant_on_lanes(PeerEntry& peer, memory::MadeGrant& grant, std::vector<engine::GrantRegion>& regions);
+  void close_without_grant(PeerEntry& peer, LaneState& lane, uint64_t grant, const Status& why);
   Status grant_on_lane(PeerEntry& peer, LaneState& lane, memory::MadeGrant& grant, RemoteRegion& region);
 
   // transfers.cc

@@ -15,6 +15,12 @@ bool within(const Slice& slice) {
   return slice.buffer != nullptr && slice.offset <= slice.buffer->size() && slice.length <= slice.buffer->size() - slice.offset;
 }
 
+// What a transport answers when a connection ended, though its `closed` has not been seen yet. The range was checked before.
+bool is_over(const Status& status) {
+  return status.code() == StatusCode::peer_lost || status.code() == StatusCode::unavailable ||
+         status.code() == StatusCode::invalid;
+}
+
 }  // namespace
 
 Result<RemoteBuffer> EngineCore::grant(uint64_t peer_id, Slice slice, Rights rights, const GrantOptions& options) {
@@ -37,18 +43,7 @@ Result<RemoteBuffer> EngineCore::grant(uint64_t peer_id, Slice slice, Rights rig
   made.range = Range{slice.offset, slice.length};
   made.rights = rights;
   engine::GrantMade announcement{made.id, slice.length, rights, {}};
-  for (const auto& lane : peer->lanes) {
-    if (!lane->ready || (peer->control_only && lane->transport == peer->control().transport)) continue;
-    engine::GrantRegion region{lane->number, {}};
-    if (Status status = grant_on_lane(*peer, *lane, made, region.region); !status.ok()) {
-      for (const auto& entry : made.lanes) {
-        if (LaneState* granted = peer->lane(entry.lane))
-          granted->transport->revoke(granted->connection, entry.transport_grant, now_);
-      }
-      return status;
-    }
-    announcement.regions.push_back(region);
-  }
+  if (Status status = grant_on_lanes(*peer, made, announcement.regions); !status.ok()) return status;
   if (options.expires_after) {
     made.expires = now_ + *options.expires_after;
     set_timer(*made.expires, Timer{TimerKind::grant_expiry, peer->id, made.id});
@@ -57,6 +52,37 @@ Result<RemoteBuffer> EngineCore::grant(uint64_t peer_id, Slice slice, Rights rig
   peer->grants.made.emplace(made.id, std::move(made));
   send_control(*peer, announcement);
   return remote;
+}
+
+// On all that stand. One that can't take it is no reason to fail where payload may go over others.
+Status EngineCore::grant_on_lanes(PeerEntry& peer, memory::MadeGrant& grant, std::vector<engine::GrantRegion>& regions) {
+  for (const auto& lane : peer.lanes) {
+    if (!lane->ready || (peer.control_only && lane->transport == peer.control().transport)) continue;
+    engine::GrantRegion region{lane->number, {}};
+    Status status = grant_on_lane(peer, *lane, grant, region.region);
+    if (status.ok()) {
+      regions.push_back(region);
+      continue;
+    }
+    const bool carries_control = lane->number == peer.control_lane || lane->number == peer.vital_lane();
+    if ((peer.control_only || carries_control) && !is_over(status)) {
+      for (const auto& entry : grant.lanes) {
+        if (LaneState* granted = peer.lane(entry.lane))
+          granted->transport->revoke(granted->connection, entry.transport_grant, now_);
+      }
+      return status;
+    }
+    if (!carries_control) close_without_grant(peer, *lane, grant.id, status);
+  }
+  return {};
+}
+
+// Payload would wait for ever on a lane that lacks a grant.
+void EngineCore::close_without_grant(PeerEntry& peer, LaneState& lane, uint64_t grant, const Status& why) {
+  log(LogLevel::warning, fmt::format("peer {}: lane {} is closed, for grant {} can't be made on it: {}", peer.id, lane.number,
+                                     grant, why.message()));
+  peer.last_lane_failure = why;
+  close_lane(lane, CloseMode::abort);
 }
 
 Status EngineCore::grant_on_lane(PeerEntry&, LaneState& lane, memory::MadeGrant& grant, RemoteRegion& region) {
@@ -74,12 +100,8 @@ void EngineCore::extend_grants(PeerEntry& peer, LaneState& lane) {
   for (auto& [id, grant] : peer.grants.made) {
     if (grant.revoking) continue;
     engine::GrantRegion region{lane.number, {}};
-    if (Status status = grant_on_lane(peer, lane, grant, region.region); !status.ok()) {
-      // Payload would wait for ever on a lane that lacks a grant.
-      log(LogLevel::warning, fmt::format("peer {}: lane {} is closed, for grant {} can't be made on it: {}", peer.id,
-                                         lane.number, id, status.message()));
-      return close_lane(lane, CloseMode::abort);
-    }
+    if (Status status = grant_on_lane(peer, lane, grant, region.region); !status.ok())
+      return close_without_grant(peer, lane, id, status);
     send_control(peer, engine::GrantExtended{id, region});
   }
 }

@@ -65,30 +65,39 @@ bool EngineCore::try_next_for_data(PeerEntry& peer, const Status& why) {
   log(LogLevel::warning, fmt::format("peer {}: {}; payload goes over {}", peer.id, choice,
                                      transports_[lane_transport(peer)]->capabilities().name));
   peer.next_lane_open.reset();
+  peer.lane_failures = 0;
+  peer.last_lane_failure = Status();  // the next transport's are its own
   refresh_data_lanes(peer);
   widen(peer);
   return true;
 }
 
-// Opens as many lanes as the application asked for and the peer allows. A first lane that is of another kind is not counted.
+// Those that are neither worn nor gone.
+size_t EngineCore::count_lanes(const PeerEntry& peer, uint32_t transport) {
+  return static_cast<size_t>(std::count_if(peer.lanes.begin(), peer.lanes.end(), [transport](const auto& lane) {
+    return !lane->aging && lane->phase != LanePhase::closed && lane->transport_index == transport;
+  }));
+}
+
+// Of the transport that payload goes over. A first lane that is of another kind is not counted.
+uint32_t EngineCore::wanted_lanes(const PeerEntry& peer) const {
+  const uint32_t most = most_lanes(peer);
+  const bool apart = lane_transport(peer) != peer.control().transport_index;
+  return std::min(std::max(peer.options.lanes, 1U), apart && most > 1 ? most - 1 : most);
+}
+
+// Opens as many lanes as the application asked for and the peer allows.
 void EngineCore::widen(PeerEntry& peer) {
   const uint32_t transport = lane_transport(peer);
   const uint32_t beside = peer.control().transport_index;
-  const uint32_t most = most_lanes(peer);
-  const uint32_t wanted = std::min(std::max(peer.options.lanes, 1U), transport != beside && most > 1 ? most - 1 : most);
-  const auto lasting = [&peer](uint32_t of) {
-    return std::count_if(peer.lanes.begin(), peer.lanes.end(), [of](const auto& lane) {
-      return !lane->aging && lane->phase != LanePhase::closed && lane->transport_index == of;
-    });
-  };
   const auto open_up_to = [&](uint32_t of, uint32_t count) {
     size_t before = SIZE_MAX;
-    while (lasting(of) < count && has_lane_room(peer) && peer.usable() && before != peer.lanes.size()) {
+    while (count_lanes(peer, of) < count && has_lane_room(peer) && peer.usable() && before != peer.lanes.size()) {
       before = peer.lanes.size();
       open_lane(peer, of);
     }
   };
-  open_up_to(transport, wanted);
+  open_up_to(transport, wanted_lanes(peer));
   if (transport != beside) open_up_to(beside, 1);  // a worn control lane is replaced by its like
 }
 
@@ -146,7 +155,7 @@ void EngineCore::open_lane(PeerEntry& peer, uint32_t index) {
   options.protection = peer.options.protection;
   auto endpoint = transport.open(options, now_);
   if (!endpoint) {
-    ++peer.lane_failures;
+    if (!peer.next_lane_open) ++peer.lane_failures;
     log(LogLevel::warning, fmt::format("peer {}: no further lane: {}", peer.id, endpoint.status().message()));
     if (peer.phase == PeerPhase::widening) peer.last_lane_failure = endpoint.status();
     return reopen_later(peer);
@@ -193,6 +202,7 @@ void EngineCore::on_lane_accept(PeerEntry& peer, const engine::LaneAccept& messa
   const Status status = transport_of(*lane).join(lane->connection, message.endpoint, now_);
   if (status.ok()) return;
   log(LogLevel::warning, fmt::format("peer {}: lane {}: {}", peer.id, lane->number, status.message()));
+  peer.last_lane_failure = status;
   close_lane(*lane, CloseMode::abort);
 }
 
@@ -202,7 +212,6 @@ void EngineCore::on_lane_refuse(PeerEntry& peer, const engine::LaneRefuse& messa
   log(LogLevel::warning, fmt::format("peer {}: lane {} was refused: {}", peer.id, message.lane, message.reason));
   lane->closed_by_peer = true;
   peer.last_lane_failure = Status(StatusCode::refused, fmt::format("the peer refuses: {}", message.reason));
-  ++peer.lane_failures;
   close_lane(*lane, CloseMode::abort);
 }
 
@@ -223,12 +232,36 @@ void EngineCore::on_connected(PeerEntry& peer, LaneState& lane) {
     if (peer.initiator) greet(peer);
     return;
   }
-  peer.lane_failures = 0;
+  lane.ready_since = now_;
   refresh_data_lanes(peer);
   extend_grants(peer, lane);
+  if (peer.stand_in && lane.transport_index == lane_transport(peer)) {
+    peer.stand_in = false;
+    peer.choices.push_back(
+        fmt::format("{}: chosen for payload, now that a lane is ready", lane.transport->capabilities().name));
+    log(LogLevel::info, fmt::format("peer {}: {}", peer.id, peer.choices.back()));
+  }
   settle_lanes(peer, Status());
   move_control_if_worn(peer);
   retire_lanes(peer);
+}
+
+bool EngineCore::is_ready_over(const PeerEntry& peer, uint32_t transport) {
+  return std::any_of(peer.lanes.begin(), peer.lanes.end(),
+                     [transport](const auto& lane) { return lane->ready && lane->transport_index == transport; });
+}
+
+// The peer is ready, but the transport chosen for payload is not: what happens meanwhile is told.
+void EngineCore::tell_stand_in(PeerEntry& peer) {
+  const uint32_t chosen = lane_transport(peer);
+  if (!peer.initiator || is_ready_over(peer, chosen)) return;
+  const std::string meanwhile = peer.control_only
+                                    ? std::string("payload waits")
+                                    : fmt::format("payload goes over {}", peer.control().transport->capabilities().name);
+  peer.stand_in = true;
+  peer.choices.push_back(
+      fmt::format("{}: none of its lanes is ready yet, {} until one is", transports_[chosen]->capabilities().name, meanwhile));
+  log(LogLevel::warning, fmt::format("peer {}: {}", peer.id, peer.choices.back()));
 }
 
 // Called when a lane's opening is decided: on_ready waits for all of the first ones. Without any, the next transport has a try.
@@ -239,9 +272,7 @@ void EngineCore::settle_lanes(PeerEntry& peer, const Status& last_failure) {
   };
   while (peer.phase == PeerPhase::widening && !undecided()) {
     const uint32_t chosen = lane_transport(peer);
-    const bool works = std::any_of(peer.lanes.begin(), peer.lanes.end(),
-                                   [chosen](const auto& lane) { return lane->ready && lane->transport_index == chosen; });
-    if (works) {
+    if (is_ready_over(peer, chosen)) {
       if (peer.initiator && chosen != peer.control().transport_index)
         peer.choices.push_back(fmt::format("{}: chosen for payload", transports_[chosen]->capabilities().name));
       return announce_ready(peer);
@@ -251,10 +282,23 @@ void EngineCore::settle_lanes(PeerEntry& peer, const Status& last_failure) {
   }
 }
 
-// The connecting side tries again, each time after twice as long.
+// A lane that carried something, or stood for long, shows that lanes can be had. Others fail, however far they came: one that
+// is closed as soon as it stands, for want of a grant say, must not be opened anew five times a second. Lanes that fail side
+// by side count as one failure.
+void EngineCore::count_failure(PeerEntry& peer, const LaneState& lane) const {
+  if (lane.carried || (lane.ready_since && now_ - *lane.ready_since >= options_.peer_timeout)) {
+    peer.lane_failures = 0;
+  } else if (!lane.aging && !peer.next_lane_open && peer.phase != PeerPhase::widening) {
+    ++peer.lane_failures;
+  }
+}
+
+// The connecting side tries again, after each failure after twice as long.
 void EngineCore::reopen_later(PeerEntry& peer) {
   if (!peer.initiator || peer.phase == PeerPhase::widening) return;
-  peer.next_lane_open = now_ + first_reopen_delay * (int64_t{1} << std::min(peer.lane_failures, max_reopen_doublings));
+  const TimePoint when = now_ + first_reopen_delay * (int64_t{1} << std::min(peer.lane_failures, max_reopen_doublings));
+  if (peer.next_lane_open && *peer.next_lane_open <= when) return;
+  peer.next_lane_open = when;
   set_timer(*peer.next_lane_open, Timer{TimerKind::lane, peer.id});
 }
 
@@ -290,9 +334,11 @@ void EngineCore::on_closed(PeerEntry& peer, LaneState& lane, const Status& statu
   lane.confirm_deadline = now_ + options_.peer_timeout;
   set_timer(*lane.confirm_deadline, Timer{TimerKind::lane, peer.id, lane.number});
   if (was_opening && !status.ok()) peer.last_lane_failure = status;
+  count_failure(peer, lane);
   reopen_later(peer);
   settle_lanes(peer, status);
   if (peer.phase != PeerPhase::losing && lane.over()) release_parked(peer, lane);
+  leave_if_idle(peer);  // it may have been the last one to hold a notification that was not confirmed
 }
 
 void EngineCore::on_lane_closed_by_peer(PeerEntry& peer, uint32_t number) {
@@ -343,8 +389,9 @@ void EngineCore::check_lanes(PeerEntry& peer) {
     }
   }
   for (const auto& lane : peer.lanes) {
-    if (lane->number != 0 && lane->phase == LanePhase::opening && lane->open_deadline <= now_)
-      close_lane(*lane, CloseMode::abort);
+    if (lane->number == 0 || lane->phase != LanePhase::opening || lane->open_deadline > now_) continue;
+    peer.last_lane_failure = Status(StatusCode::unavailable, "its lanes were not ready within the connect timeout");
+    close_lane(*lane, CloseMode::abort);
   }
   if (peer.next_lane_open && *peer.next_lane_open <= now_) {
     peer.next_lane_open.reset();

@@ -31,7 +31,7 @@ void EngineCore::close_peer(uint64_t peer_id, bool graceful) {
 }
 
 void EngineCore::leave_if_idle(PeerEntry& peer) {
-  if (peer.phase != PeerPhase::leaving || !peer.transfers.empty() || !peer.unconfirmed.empty() ||
+  if (peer.phase != PeerPhase::leaving || !peer.transfers.empty() || !peer.unconfirmed.empty() || !peer.control_queue.empty() ||
       peer.move != engine::Move::none)
     return;
   send_control(peer, engine::Goodbye{StatusCode::ok, {}});
@@ -100,8 +100,8 @@ void EngineCore::check_peers() {
   set_timer(now_ + options_.keepalive / 4, Timer{TimerKind::check});
 }
 
-// Signs of life: an event from the peer, or bytes that came in, or, while bytes wait to go out, bytes that it took. A stopped
-// process's kernel takes bytes too, so taking alone is no sign once nothing waits.
+// Signs of life: an event that the peer's engine made, or bytes that came in, or, while bytes wait to go out, bytes that it
+// took. A stopped process's kernel takes bytes too, so taking alone is no sign once nothing waits.
 void EngineCore::check_life(PeerEntry& peer) {
   if (peer.stranded_since && peer.announced && now_ - *peer.stranded_since >= options_.peer_timeout &&
       !peer.transfers.empty()) {

@@ -45,6 +45,7 @@ void EngineCore::flush_control(PeerEntry& peer) {
     peer.control_queue.pop_front();
     if (moving) --peer.before_move;
   }
+  leave_if_idle(peer);
 }
 
 Status EngineCore::send_message(uint64_t peer_id, std::span<const std::byte> message) {

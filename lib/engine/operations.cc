@@ -13,6 +13,15 @@ using transfer::OperationRecord;
 using transfer::OperationState;
 using transfer::Phase;
 
+namespace {
+
+// Whether the peer's engine, not its network card alone, had to do something for an operation that completed well.
+bool took_part(const Capabilities& capabilities, const TransferState& transfer) {
+  return transfer.op == Op::write ? capabilities.reports_landed : transfer.checked && capabilities.carries_checksums;
+}
+
+}  // namespace
+
 void EngineCore::on_landed(PeerEntry& peer, LaneState& lane, const Event& event) {
   if (event.crc32c && base::crc32c(event.payload) != *event.crc32c) {
     ++stats_.checksum_failures;
@@ -20,6 +29,7 @@ void EngineCore::on_landed(PeerEntry& peer, LaneState& lane, const Event& event)
     return;
   }
   stats_.bytes_landed += event.payload.size();
+  lane.carried = true;
   lane.transport->answer(lane.connection, event.id, Status(), now_);
   if (event.tag == transfer::untracked_tag) return;
   const auto ready = peer.landings.landed(transfer::tag_serial(event.tag), transfer::tag_index(event.tag));
@@ -36,6 +46,8 @@ void EngineCore::on_completed(PeerEntry& peer, LaneState& lane, const Event& eve
   if (lane.aging && lane.operations_outstanding == 0) retire_lanes(peer);
   Status status = event.status;
   const TransferState& transfer = *record->transfer;
+  if (status.ok()) lane.carried = true;
+  if (status.ok() && took_part(lane.transport->capabilities(), transfer)) peer.heard = true;
   if (status.ok() && transfer.checked) {
     if (!lane.transport->capabilities().carries_checksums) {
       // The owner's memory is compared with ours by a question.

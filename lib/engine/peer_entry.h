@@ -27,8 +27,10 @@ enum class LanePhase : uint8_t {
 
 struct LaneState : schedule::Lane {
   LanePhase phase = LanePhase::opening;
-  TimePoint open_deadline;                        // phase opening
-  bool aging = false;                             // it is being replaced
+  TimePoint open_deadline;  // phase opening
+  bool aging = false;       // it is being replaced
+  bool carried = false;     // something went over it
+  std::optional<TimePoint> ready_since;
   bool closed_by_peer = false;                    // LaneClosed came: nothing of ours can land there any more
   std::optional<TimePoint> confirm_deadline;      // phase closed: by then the peer must have said so
   std::unordered_map<uint64_t, uint64_t> grants;  // the transport's grant id -> ours
@@ -71,8 +73,8 @@ struct PeerEntry {
   std::vector<schedule::Lane*> data_lanes;        // those that the scheduler may use
   uint32_t next_lane = 1;                         // of those that we open
   uint32_t highest_lane = 0;                      // of those that the peer opened
-  uint32_t lane_failures = 0;
-  Status last_lane_failure;  // while widening
+  uint32_t lane_failures = 0;  // lanes in a row that ended, or could not be opened, before they carried anything
+  Status last_lane_failure;    // while widening
   std::optional<TimePoint> next_lane_open;
   std::optional<TimePoint> stranded_since;  // no lane that payload may use is ready
 
@@ -96,12 +98,13 @@ struct PeerEntry {
 
   uint64_t progress = 0;  // last seen sign of life
   TimePoint progress_at;
-  bool heard = false;  // an event came since the last check
+  bool heard = false;  // an event of the peer's making came since the last check
   std::optional<uint64_t> ping_outstanding;
   uint64_t next_ping = 1;
 
   std::optional<TimePoint> leave_deadline;
   Status why_lost;         // phase losing
+  bool stand_in = false;   // it became ready before the transport chosen for payload was: explain() says so
   bool announced = false;  // on_ready or on_peer was called with success: on_peer_closed is owed
 
   bool usable() const noexcept { return phase == PeerPhase::ready || phase == PeerPhase::widening; }

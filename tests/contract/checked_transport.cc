@@ -23,6 +23,7 @@ Result<std::unique_ptr<MemoryRegion>> CheckedTransport::register_memory(std::spa
 Result<LocalEndpoint> CheckedTransport::open(const ConnectOptions& options, TimePoint now) {
   auto endpoint = inner_->open(options, now);
   if (!endpoint.ok()) return endpoint;
+  ++record_->opened;
   const ConnectionId id = endpoint.value().connection;
   if (id == 0 || !connections_.try_emplace(id).second)
     defect(id, "open() gave a connection id that is none or was used before");
@@ -31,11 +32,15 @@ Result<LocalEndpoint> CheckedTransport::open(const ConnectOptions& options, Time
 }
 
 Status CheckedTransport::join(ConnectionId connection, std::span<const std::byte> peer_endpoint, TimePoint now) {
+  if (record_->joins_fail && record_->joins_left == 0) return *record_->joins_fail;
+  if (record_->joins_fail) --record_->joins_left;
   return inner_->join(connection, peer_endpoint, now);
 }
 
 Result<LocalGrant> CheckedTransport::grant(ConnectionId connection, const MemoryRegion& region, Range range, Rights rights,
                                            TimePoint now) {
+  if (record_->grants_fail && record_->grants_left == 0) return *record_->grants_fail;
+  if (record_->grants_fail) --record_->grants_left;
   auto granted = inner_->grant(connection, region, range, rights, now);
   if (granted.ok() && !connections_[connection].grants.insert(granted.value().id).second)
     defect(connection, "a grant id was given twice");
@@ -92,7 +97,9 @@ bool CheckedTransport::send(ConnectionId connection, std::span<const std::byte> 
 
 std::optional<TimePoint> CheckedTransport::next_deadline() const {
   if (!record_->to_kill.empty()) return TimePoint();  // at once
-  return inner_->next_deadline();
+  auto next = inner_->next_deadline();
+  if (record_->writable_every > Duration::zero() && (!next || next_writable_ < *next)) next = next_writable_;
+  return next;
 }
 
 size_t CheckedTransport::poll(TimePoint now, NextPoll next, std::span<Event> events) {
@@ -103,11 +110,23 @@ size_t CheckedTransport::poll(TimePoint now, NextPoll next, std::span<Event> eve
   size_t count = inner_->poll(now, next, events);
   if (count > events.size()) defect(0, "poll() filled more than the span");
   for (Event& event : events.first(std::min(count, events.size()))) see(event);
-  for (; count < events.size() && !record_->to_age.empty(); record_->to_age.pop_back()) {
-    if (connections_[record_->to_age.back()].state != Connection::State::ready) continue;
+  return count + add_events(now, events.subspan(std::min(count, events.size())));
+}
+
+/// What the test wants to be told beside the truth.
+size_t CheckedTransport::add_events(TimePoint now, std::span<Event> events) {
+  size_t count = 0;
+  const auto add = [&](Event::Kind kind, ConnectionId connection) {
+    if (connections_[connection].state != Connection::State::ready || count == events.size()) return;
     Event& event = events[count++] = Event();
-    event.kind = Event::Kind::aging;
-    event.connection = record_->to_age.back();
+    event.kind = kind;
+    event.connection = connection;
+  };
+  for (; count < events.size() && !record_->to_age.empty(); record_->to_age.pop_back())
+    add(Event::Kind::aging, record_->to_age.back());
+  if (record_->writable_every > Duration::zero() && now >= next_writable_) {
+    next_writable_ = now + record_->writable_every;
+    for (const ConnectionId id : record_->connections) add(Event::Kind::writable, id);
   }
   return count;
 }

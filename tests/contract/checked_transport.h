@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -25,6 +26,12 @@ struct TransportRecord {
   uint32_t corruptions_done = 0;
   std::vector<ConnectionId> to_kill;  ///< aborted, as the network would, at the next poll
   std::vector<ConnectionId> to_age;   ///< said to be worn out, at the next poll
+  Duration writable_every{};          ///< `writable` of every ready connection is told as often; zero: as it is true
+  std::optional<Status> grants_fail;  ///< no grant is made, for this reason …
+  uint32_t grants_left = 0;           ///< … after so many more
+  std::optional<Status> joins_fail;   ///< no opened end can be joined, for this reason …
+  uint32_t joins_left = 0;            ///< … after so many more
+  uint64_t opened = 0;                ///< ends of connections that were opened here
 };
 
 class CheckedTransport final : public Transport {
@@ -78,10 +85,12 @@ class CheckedTransport final : public Transport {
   void see_landed(const Event& event, Connection& connection);
   void see_closed(Event& event, Connection& connection);
   void corrupt(std::span<const std::byte> payload);
+  size_t add_events(TimePoint now, std::span<Event> events);
 
   std::unique_ptr<Transport> inner_;
   std::shared_ptr<TransportRecord> record_;
   std::map<ConnectionId, Connection> connections_;
+  TimePoint next_writable_;
 };
 
 }  // namespace haul::contract
