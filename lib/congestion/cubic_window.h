@@ -13,7 +13,7 @@ namespace haul::congestion {
 class CubicWindow {
  public:
   static constexpr double beta = 0.7;      // RFC 9438, section 4.6
-  static constexpr double constant = 0.4;  // RFC 9438, section 5: C
+  static constexpr double constant = 0.4;  // RFC 9438, section 5.1: C
 
   CubicWindow(double window_bytes, double packet_bytes) noexcept : window_(window_bytes), packet_(packet_bytes) {}
 

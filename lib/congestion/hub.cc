@@ -94,7 +94,8 @@ void Hub::on_sent(TimePoint now, uint64_t bytes, uint64_t in_flight_bytes) {
   now = time_.advance(now);
   const bool after_idle = in_flight_bytes <= bytes && last_ack_at_ != TimePoint() && now - last_ack_at_ > idle_for_long;
   if (!after_idle || silent_ || phase_ == Phase::startup) return;
-  // What was known is old (RFC 9002, section 7.8): start as a new connection with a remembered path does.
+  // What was known is old. RFC 9002, section 7.8, leaves what follows open; we start as a new connection with a remembered path
+  // does.
   memory_ = memory();
   quarters_.restart(now);
   enter_startup();
@@ -245,7 +246,8 @@ void Hub::steer(Duration queue, const QuarterRounds::Quarter& last) {
     const uint32_t rounds = std::min<uint32_t>((empty_quarters_ - patience_quarters) / 4, 8);
     correction_ = std::max(correction_, std::min(first_push * std::exp2(rounds), most_push));
   }
-  // RFC 8257, section 3.3, in terms of rate: by half the share of marked packets, once a round trip.
+  // After RFC 8257, section 3.3, in terms of rate: slower by half the share of marked packets, averaged over quarters of a
+  // round trip (the RFC: over whole ones, so that our average moves four times as fast).
   const double share = last.delivered > 0 ? last.marked / last.delivered : 0;
   marks_ += (share - marks_) / 16;
   if (last.marked > 0) correction_ = std::min(correction_, -marks_ / 2);
@@ -348,7 +350,7 @@ std::optional<uint64_t> Hub::pacing_rate() const noexcept {
   if (!lowest_.known()) return std::nullopt;
   switch (phase_) {
     case Phase::startup: {
-      // A jump is paced over one round trip (RFC 9959, section 4.3); doubling wants room for twice what arrives.
+      // A jump is paced over one round trip (RFC 9959, sections 3.3 and 4.3.2); doubling wants room for twice what arrives.
       const double gain = resume_ == Resume::unvalidated ? 1.0 : startup_gain;
       return to_rate(gain * window_ / to_seconds(lowest_rtt()));
     }

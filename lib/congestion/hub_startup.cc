@@ -74,13 +74,14 @@ void Hub::leave_startup(TimePoint now, double rate) {
   enter_drain(now, rate);
 }
 
-/// RFC 9959, section 4. One jump, to half of what was saved, paced over a round trip.
+/// After RFC 9959, sections 3.2 to 3.5: one jump, to half of what was saved, paced over a round trip.
 void Hub::resume_ack(TimePoint now, const AckSample& sample) {
   const auto acked = static_cast<double>(sample.acked_bytes);
   switch (resume_) {
     case Resume::none: return;
     case Resume::waiting: {
-      // Section 4.2, reconnaissance: the path must look like the one that was saved.
+      // Sections 3.2 and 4.2.1, reconnaissance: the path must look like the saved one. The RFC allows half to ten times its
+      // round trip.
       const auto rtt = plausible_rtt(sample.rtt);
       if (!rtt) return;
       const Duration slack = memory_->min_rtt / 4 + std::chrono::milliseconds(1);
@@ -89,7 +90,7 @@ void Hub::resume_ack(TimePoint now, const AckSample& sample) {
         memory_.reset();
         return;
       }
-      // Section 4.3, unvalidated.
+      // Section 3.3, unvalidated. PipeSize starts with what was acknowledged; the RFC's with what is in flight.
       pipe_bytes_ = acked;
       window_ =
           std::clamp(static_cast<double>(memory_->window_bytes) / 2, window_, static_cast<double>(options_.max_window_bytes));
@@ -109,7 +110,8 @@ void Hub::resume_ack(TimePoint now, const AckSample& sample) {
       return;
     case Resume::validating:
       pipe_bytes_ += acked;
-      // Section 4.5: what the path could not carry is seen as loss or queue; then back to what it did carry.
+      // Section 3.5, safe retreat: half of what the path did carry. The RFC retreats at any loss or mark, we at more than 10 %
+      // loss.
       if (round_lost_ > overflow_loss * (round_lost_ + round_delivered_) && round_lost_ > overflow_packets * packet_) {
         window_ = std::max(pipe_bytes_ / 2, static_cast<double>(initial_window(options_)));
         resume_ = Resume::none;

@@ -12,13 +12,13 @@
 
 namespace haul::congestion {
 
-/// The least recently used path makes room for a new one. Times are seconds since 1970, passed in: what is remembered outlives
-/// processes, and with them every monotonic clock.
+/// The path remembered longest ago makes room for a new one. Times are seconds since 1970, passed in: what is remembered
+/// outlives processes, and with them every monotonic clock.
 class PathCache {
  public:
   struct Options {
     size_t max_paths = 256;
-    int64_t max_age_s = 24 * 3600;  ///< RFC 9959, section 4.1: what is older says little
+    int64_t max_age_s = 24 * 3600;  ///< RFC 9959, section 4.3.1: hours on stable paths, minutes on others
   };
   static constexpr size_t max_name_bytes = 512;
 
@@ -28,7 +28,7 @@ class PathCache {
   void remember(std::string_view path, const PathMemory& memory, int64_t now_s);
   /// Absent: unknown, or too old.
   std::optional<PathMemory> recall(std::string_view path, int64_t now_s) const;
-  /// RFC 9959, section 4.4: a jump that failed is not tried again.
+  /// RFC 9959, section 3.5: what a failed jump came from is deleted.
   void forget(std::string_view path);
   size_t size() const noexcept { return entries_.size(); }
 
