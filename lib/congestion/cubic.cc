@@ -109,7 +109,7 @@ class Cubic final : public CongestionController {
     now = time_.advance(now);
     // RFC 9438, section 4.8: as after a retransmission timeout.
     slow_start_threshold_ = std::max(window_.bytes() * CubicWindow::beta, 2 * packet_);
-    window_.on_congestion();
+    window_.on_timeout();
     window_.set(packet_);
     hystart_.restart();
     in_recovery_ = true;

@@ -49,6 +49,13 @@ class CubicWindow {
     in_epoch_ = false;
   }
 
+  /// After a timeout (section 4.8): K is 0, and W_max where congestion avoidance begins. The window is set by the caller.
+  void on_timeout() noexcept {
+    prior_ = window_;
+    maximum_ = 0;
+    in_epoch_ = false;
+  }
+
   /// Time spent without data to send is not time in which the window may grow (section 5.8).
   void on_idle() noexcept { in_epoch_ = false; }
 
