@@ -88,7 +88,7 @@ class HAUL_API CongestionController {
 /// What a controller must know in advance.
 struct ControllerOptions {
   uint32_t packet_bytes = 1448;  ///< payload of a full packet (SMSS); with rdma, of one write. 1 … 16 MiB
-  /// Bytes before the first acknowledgement. 0: ten packets (RFC 6928, section 2).
+  /// Bytes before the first acknowledgement. 0: by RFC 6928, section 2: ten packets of up to 1460 bytes, two of more than 7300.
   uint64_t initial_window_bytes = 0;
   /// The most that may ever be in flight: the sender's memory. At least two packets.
   uint64_t max_window_bytes = uint64_t{16} << 30;

@@ -2,6 +2,7 @@
 #include <catch2/catch.hpp>
 
 #include "congestion/cubic_window.h"
+#include "congestion/numbers.h"
 #include "haul/congestion.h"
 
 namespace {
@@ -77,4 +78,18 @@ TEST_CASE("after a timeout CUBIC's slow start is a plain one") {
   path.round();
   CHECK(cubic->phase() == "avoidance");
   CHECK(cubic->window_bytes() >= 56 * packet);
+}
+
+TEST_CASE("the initial window is that of RFC 6928") {
+  const auto of = [](uint32_t packet_bytes) {
+    haul::ControllerOptions options;
+    options.packet_bytes = packet_bytes;
+    return haul::congestion::initial_window(options);
+  };
+  CHECK(of(1000) == 10'000);
+  CHECK(of(1448) == 14'480);
+  CHECK(of(1460) == 14'600);
+  CHECK(of(2000) == 14'600);
+  CHECK(of(8948) == 17'896);
+  CHECK(of(1 << 20) == 2 << 20);
 }
