@@ -85,7 +85,8 @@ AckSample PathModel::finish_ack(TimePoint now, Duration ack_delay) noexcept {
   Duration rtt = now - newest_.sent_at;
   if (ack_delay > Duration::zero() && rtt - ack_delay >= rtt_.lowest() && rtt_.known()) rtt -= ack_delay;
   rtt_.on_sample(now, rtt);
-  if (app_limited_until_ != 0 && reached(delivered_, app_limited_until_)) app_limited_until_ = 0;
+  // Section 4.1.2.3: beyond the bubble, not at its end; what follows a pause is marked, too.
+  if (app_limited_until_ != 0 && !reached(app_limited_until_, delivered_)) app_limited_until_ = 0;
 
   sample.acked_bytes = newly_acked_;
   sample.marked_bytes = newly_marked_;

@@ -65,6 +65,24 @@ TEST_CASE("samples of a sender without data are marked until it has gone through
   CHECK_FALSE(model.finish_ack(start + 22ms).app_limited);
 }
 
+TEST_CASE("the first sample after a pause is marked") {
+  PathModel model;
+  auto before = model.on_sent(start, 1000);
+  model.on_app_limited();
+  model.acked(start + 10ms, before, 1000, 0);
+  model.finish_ack(start + 10ms);
+  // Sent into an empty path, it shows a rate that the sender chose.
+  auto first = model.on_sent(start + 1s, 1000);
+  auto second = model.on_sent(start + 1s, 1000);
+  model.acked(start + 1010ms, first, 1000, 0);
+  CHECK(model.finish_ack(start + 1010ms).app_limited);
+  model.acked(start + 1011ms, second, 1000, 0);
+  CHECK(model.finish_ack(start + 1011ms).app_limited);
+  auto third = model.on_sent(start + 1012ms, 1000);
+  model.acked(start + 1022ms, third, 1000, 0);
+  CHECK_FALSE(model.finish_ack(start + 1022ms).app_limited);
+}
+
 TEST_CASE("silence is noticed, probed, and ends with an acknowledgement") {
   PathModel model;
   auto first = model.on_sent(start, 1000);
