@@ -11,7 +11,8 @@ namespace haul::congestion {
 namespace {
 
 // Section 3.5, but base and hops are the lowest round trip and a queue: nobody tells us the hops. The paper gives few values;
-// 25 us is its testbed's base target (5.1). The others are ours. No endpoint window (3.3).
+// 25 us is its testbed's base target (5.1), the smallest window 0.001 packets (3.4). The others are ours. No endpoint window
+// (3.3).
 constexpr double base_queue_s = 25e-6;
 constexpr double most_flow_scaling_s = 100e-6;
 constexpr double least_scaled_window = 0.1;  // packets
@@ -19,7 +20,7 @@ constexpr double most_scaled_window = 100;
 constexpr double additive_increase = 1.0;  // packets a round trip
 constexpr double decrease = 0.8;           // beta
 constexpr double most_decrease = 0.5;      // max_mdf
-constexpr double least_window_packets = 0.01;
+constexpr double least_window_packets = 0.001;
 constexpr uint32_t silences_to_reset = 5;  // RETX_RESET_THRESHOLD
 
 class Swift final : public CongestionController {

@@ -93,3 +93,15 @@ TEST_CASE("the initial window is that of RFC 6928") {
   CHECK(of(8948) == 17'896);
   CHECK(of(1 << 20) == 2 << 20);
 }
+
+// Section 3.4 of the Swift paper: down to a thousandth of a packet, paced; one acknowledgement below the target ends it.
+TEST_CASE("swift's window shrinks to a thousandth of a packet") {
+  const auto swift = haul::congestion::make_swift(options());
+  Path path(*swift);
+  path.round(1ms);
+  for (int i = 0; i < 5; ++i) swift->on_silence(path.now());
+  REQUIRE(swift->pacing_rate());
+  CHECK(*swift->pacing_rate() == packet);  // 0.001 packets in a millisecond
+  path.round(1ms);
+  CHECK(*swift->pacing_rate() > 900'000);
+}
