@@ -83,6 +83,9 @@ class HAUL_API CongestionController {
 
   /// For the next connection over this path; absent while nothing is certain. Default: absent.
   virtual std::optional<PathMemory> memory() const noexcept;
+  /// `ControllerOptions::memory` led to a start that the path did not carry: it must be forgotten (RFC 9959, section 3.5).
+  /// Default: false.
+  virtual bool memory_failed() const noexcept;
 };
 
 /// What a controller must know in advance.
