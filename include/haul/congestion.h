@@ -1,9 +1,8 @@
 // Congestion control: the interface that every controller implements, and the built-in ones.
 //
 // A controller is arithmetic on events. Acknowledgements, losses and silence go in; a window and a pacing rate come out. It
-// reads
-// no clock, socket, random number or environment (`now` is an argument), and allocates nothing after its construction. So one
-// class drives packets (quic, sim), completed writes (rdma) and a kernel socket (tcp), and is tested in virtual time.
+// reads no clock, socket, random number or environment (`now` is an argument), and allocates nothing after its construction.
+// So one class drives packets (quic, sim), completed writes (rdma) and a kernel socket (tcp), and is tested in virtual time.
 //
 // Units: bytes, bytes per second, nanoseconds. "Delivered" is what the peer acknowledged. Byte counters may wrap: only their
 // differences have meaning. Times may stand still; a controller ignores a time that goes back.
@@ -22,14 +21,15 @@
 
 namespace haul {
 
-/// What one acknowledgement, or several taken together, tells. Fields as in draft-ietf-ccwg-bbr, section 4.1.2.1.3.
+/// What one acknowledgement, or several taken together, tells. Fields as in draft-ietf-ccwg-bbr, sections 2.3 and 4.1.2.1.3;
+/// only rtt is not RS.rtt, which includes the peer's delay.
 struct AckSample {
   uint64_t acked_bytes = 0;         ///< newly delivered
   uint64_t in_flight_bytes = 0;     ///< sent, neither acknowledged nor lost, after this acknowledgement
   uint64_t delivered_bytes = 0;     ///< in all, these included (C.delivered)
   uint64_t delivered_at_send = 0;   ///< `delivered_bytes` when the newest packet acknowledged here was sent (P.delivered)
-  uint64_t in_flight_at_send = 0;   ///< bytes in flight once that packet was sent, itself included (P.inflight)
-  uint64_t lost_since_send = 0;     ///< bytes lost between its sending and now (rs.lost)
+  uint64_t in_flight_at_send = 0;   ///< bytes in flight once that packet was sent, itself included (P.tx_in_flight)
+  uint64_t lost_since_send = 0;     ///< bytes lost between its sending and now (RS.lost)
   uint64_t marked_bytes = 0;        ///< of `acked_bytes`, those that carried a congestion mark (ECN CE, RFC 3168)
   uint64_t delivery_rate = 0;       ///< bytes per second over that packet's flight; 0: no sample
   Duration rtt = Duration::zero();  ///< of the newest packet acknowledged, acknowledgement delay excluded; 0: no sample
@@ -41,7 +41,7 @@ struct LossSample {
   uint64_t lost_bytes = 0;
   uint64_t in_flight_bytes = 0;    ///< after this loss
   uint64_t delivered_bytes = 0;    ///< in all (C.delivered)
-  uint64_t in_flight_at_send = 0;  ///< once the newest packet lost was sent, itself included (P.inflight)
+  uint64_t in_flight_at_send = 0;  ///< once the newest packet lost was sent, itself included (P.tx_in_flight)
   uint64_t lost_since_send = 0;    ///< bytes lost since that packet was sent, `lost_bytes` included
   TimePoint sent_at;               ///< when the newest packet lost was sent
   bool in_silence = false;         ///< it was sent before the end of a silence: the path was dead, not congested
@@ -83,16 +83,20 @@ class HAUL_API CongestionController {
 
   /// For the next connection over this path; absent while nothing is certain. Default: absent.
   virtual std::optional<PathMemory> memory() const noexcept;
+  /// `ControllerOptions::memory` led to a start that the path did not carry: it must be forgotten (RFC 9959, section 3.5).
+  /// Default: false.
+  virtual bool memory_failed() const noexcept;
 };
 
 /// What a controller must know in advance.
 struct ControllerOptions {
   uint32_t packet_bytes = 1448;  ///< payload of a full packet (SMSS); with rdma, of one write. 1 … 16 MiB
-  /// Bytes before the first acknowledgement. 0: ten packets (RFC 6928, section 2).
+  /// Bytes before the first acknowledgement. 0: by RFC 6928, section 2: ten packets of up to 1460 bytes, two of more than 7300.
   uint64_t initial_window_bytes = 0;
   /// The most that may ever be in flight: the sender's memory. At least two packets.
   uint64_t max_window_bytes = uint64_t{16} << 30;
-  /// From an earlier connection over this path, for a start by careful resume (RFC 9959). `hub` uses it; others ignore it.
+  /// From an earlier connection over this path, for a start after RFC 9959 (docs/congestion-control.md). `hub` uses it; others
+  /// ignore it.
   std::optional<PathMemory> memory = std::nullopt;
   /// `fixed` only: bytes per second, and window. A window of 0 is two bandwidth-delay products of the rate.
   uint64_t fixed_rate = 125'000'000;
@@ -106,7 +110,7 @@ namespace congestion {
 HAUL_API std::unique_ptr<CongestionController> make_fixed(const ControllerOptions& options);
 /// CUBIC (RFC 9438) with HyStart++ (RFC 9406). For paths shared with much other TCP and without random loss.
 HAUL_API std::unique_ptr<CongestionController> make_cubic(const ControllerOptions& options);
-/// BBR version 3 (draft-ietf-ccwg-bbr).
+/// BBR version 3 (after draft-ietf-ccwg-bbr-06).
 HAUL_API std::unique_ptr<CongestionController> make_bbr(const ControllerOptions& options);
 /// Delay-based for racks, after Swift (Kumar et al., SIGCOMM 2020): round trips of microseconds, switches that hold little.
 HAUL_API std::unique_ptr<CongestionController> make_swift(const ControllerOptions& options);

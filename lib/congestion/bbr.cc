@@ -7,7 +7,7 @@ namespace haul::congestion {
 
 namespace {
 
-// Section 2.7 and 2.12.
+// Sections 2.5, 2.8, 2.12 and 2.16; startup_full_loss_count: 5.3.1.3.
 constexpr double startup_pacing_gain = 2.77;
 constexpr double pacing_margin = 0.99;
 constexpr double loss_threshold = 0.02;
@@ -102,7 +102,8 @@ void Bbr::on_loss(TimePoint now, const LossSample& sample) {
   if (too_high) handle_inflight_too_high(sample);
 }
 
-// Section 5.6.4.4: as upon a retransmission timeout.
+// Section 5.6.4.4, upon a retransmission timeout: room for one packet (the draft: inflight + 1). The next acknowledgement
+// ends it (the draft: the end of recovery).
 void Bbr::on_silence(TimePoint now) {
   time_.advance(now);
   prior_cwnd_ = in_rto_ ? std::max(prior_cwnd_, cwnd_) : cwnd_;

@@ -1,4 +1,8 @@
-// BBR version 3 (draft-ietf-ccwg-bbr, as of August 2026). Names follow the draft; sections are cited where they are used.
+// BBR version 3 after draft-ietf-ccwg-bbr-06. Names follow the draft; sections are cited where they are used. Left out: undo
+// of spurious recovery (5.5.11), app-limited marking in ProbeRTT (5.3.4.3), cwnd kept through fast recovery (5.6.4.4), random
+// draws. Simpler: what limits cwnd is asked of the last packet (2.2: of a round), the app-limited mark of a loss is that of the
+// last acknowledgement (5.5.10.2), nothing is paced before the first round trip (5.6.2), probing down ends by bw instead of
+// max_bw, and aggregation is remembered for 1 to 2, then 5 to 10 rounds (5.5.9: for 1, then 10).
 #pragma once
 
 #include <array>
@@ -80,7 +84,7 @@ class Bbr final : public CongestionController {
   double prior_cwnd_ = 0;
 
   // Network path model.
-  std::array<double, 2> max_bw_filter_{};  // this ProbeBW cycle and the one before (section 5.5.6)
+  std::array<double, 2> max_bw_filter_{};  // the ProbeBW cycle before, and this one (section 5.5.6)
   double bw_latest_ = 0;
   double inflight_latest_ = 0;
   double bw_shortterm_ = infinity;

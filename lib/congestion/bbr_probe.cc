@@ -14,7 +14,7 @@ constexpr double headroom = 0.15;
 constexpr double min_pipe_packets = 4;
 constexpr Duration probe_rtt_duration = std::chrono::milliseconds(200);
 constexpr double probe_rtt_cwnd_gain = 0.5;
-// Section 5.3.3.5.3: as long as Reno needs to recover on a path of up to 25 Mbit/s and 30 ms.
+// Sections 5.3.3.8.1 to 5.3.3.8.3: what Reno needs on a path of up to 25 Mbit/s and 30 ms. The draft draws 62 or 63.
 constexpr uint64_t most_rounds_between_probes = 63;
 
 }  // namespace
@@ -50,7 +50,7 @@ void Bbr::enter_drain() {
   drain_start_round_ = rounds_.rounds();
 }
 
-// --- ProbeBW (section 5.3.3.6) ---------------------------------------------------------------------------------------------
+// --- ProbeBW (section 5.3.3.9) ---------------------------------------------------------------------------------------------
 
 void Bbr::start_probe_down(TimePoint now, uint64_t delivered) {
   reset_congestion_signals();

@@ -12,6 +12,7 @@ CongestionController::~CongestionController() = default;
 void CongestionController::on_sent(TimePoint, uint64_t, uint64_t) {}
 void CongestionController::on_path_change(TimePoint) {}
 std::optional<PathMemory> CongestionController::memory() const noexcept { return std::nullopt; }
+bool CongestionController::memory_failed() const noexcept { return false; }
 
 namespace congestion {
 

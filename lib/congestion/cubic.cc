@@ -18,11 +18,14 @@ class HyStart {
 
   State state() const noexcept { return state_; }
 
-  void on_round() noexcept {
-    if (state_ == State::conservative && ++conservative_rounds_ >= max_conservative_rounds) state_ = State::done;
+  /// True when slow start ends with this round.
+  bool on_round() noexcept {
+    const bool ends = state_ == State::conservative && ++conservative_rounds_ >= max_conservative_rounds;
+    if (ends) state_ = State::done;
     last_lowest_ = lowest_;
     lowest_ = unknown;
     samples_ = 0;
+    return ends;
   }
 
   void on_rtt(Duration rtt) noexcept {
@@ -39,7 +42,7 @@ class HyStart {
     }
   }
 
-  /// Loss ends slow start, until the window starts over.
+  /// Loss and timeouts end it for the rest of the path: section 4.3 advises plain slow start after the initial one.
   void end() noexcept { state_ = State::done; }
   void restart() noexcept { *this = HyStart(); }
 
@@ -71,8 +74,8 @@ class Cubic final : public CongestionController {
 
   std::string_view name() const noexcept override { return "cubic"; }
   std::string_view phase() const noexcept override {
-    if (hystart_.state() == HyStart::State::done || window_.bytes() >= slow_start_threshold_) return "avoidance";
-    return hystart_.state() == HyStart::State::slow_start ? "slow start" : "conservative";
+    if (window_.bytes() >= slow_start_threshold_) return "avoidance";
+    return hystart_.state() == HyStart::State::conservative ? "conservative" : "slow start";
   }
 
   void on_ack(TimePoint now, const AckSample& sample) override {
@@ -81,10 +84,7 @@ class Cubic final : public CongestionController {
       rtt_.on_sample(now, *rtt);
       hystart_.on_rtt(*rtt);
     }
-    if (rounds_.on_ack(sample)) {
-      hystart_.on_round();
-      if (hystart_.state() == HyStart::State::done) slow_start_threshold_ = std::min(slow_start_threshold_, window_.bytes());
-    }
+    if (rounds_.on_ack(sample) && hystart_.on_round()) slow_start_threshold_ = std::min(slow_start_threshold_, window_.bytes());
     // RFC 3168, section 6.1.2: a mark is answered like a loss, once a round trip.
     if (sample.marked_bytes != 0 && reached(sample.delivered_at_send, recovery_until_delivered_)) {
       congestion(now, sample.delivered_bytes + sample.in_flight_bytes);
@@ -109,9 +109,9 @@ class Cubic final : public CongestionController {
     now = time_.advance(now);
     // RFC 9438, section 4.8: as after a retransmission timeout.
     slow_start_threshold_ = std::max(window_.bytes() * CubicWindow::beta, 2 * packet_);
-    window_.on_congestion();
+    window_.on_timeout();
     window_.set(packet_);
-    hystart_.restart();
+    hystart_.end();
     in_recovery_ = true;
     recovery_at_ = now;
   }
@@ -149,6 +149,7 @@ class Cubic final : public CongestionController {
 
   void congestion(TimePoint now, uint64_t delivered_at_end) {
     window_.on_congestion();
+    // RFC 9002, section 7.2, recommends two packets at least; RFC 9438, section 4.6, goes down to one upon marks.
     if (window_.bytes() < 2 * packet_) window_.set(2 * packet_);
     slow_start_threshold_ = window_.bytes();
     hystart_.end();

@@ -13,7 +13,7 @@ namespace haul::congestion {
 class CubicWindow {
  public:
   static constexpr double beta = 0.7;      // RFC 9438, section 4.6
-  static constexpr double constant = 0.4;  // RFC 9438, section 5: C
+  static constexpr double constant = 0.4;  // RFC 9438, section 5.1: C
 
   CubicWindow(double window_bytes, double packet_bytes) noexcept : window_(window_bytes), packet_(packet_bytes) {}
 
@@ -46,6 +46,13 @@ class CubicWindow {
     // Section 4.7: fast convergence gives room to newcomers.
     maximum_ = window_ < maximum_ ? window_ * (1.0 + beta) / 2.0 : window_;
     window_ *= beta;
+    in_epoch_ = false;
+  }
+
+  /// After a timeout (section 4.8): K is 0, and W_max where congestion avoidance begins. The window is set by the caller.
+  void on_timeout() noexcept {
+    prior_ = window_;
+    maximum_ = 0;
     in_epoch_ = false;
   }
 

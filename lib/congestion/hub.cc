@@ -68,7 +68,9 @@ Hub::Hub(const ControllerOptions& options)
 std::string_view Hub::phase() const noexcept {
   if (silent_) return "silent";
   switch (phase_) {
-    case Phase::startup: return resume_ == Resume::unvalidated || resume_ == Resume::validating ? "resume" : "startup";
+    case Phase::startup:
+      if (resume_ == Resume::retreating) return "retreat";
+      return resume_ == Resume::unvalidated || resume_ == Resume::validating ? "resume" : "startup";
     case Phase::drain: return "drain";
     case Phase::steady: return "steady";
     case Phase::dip: return "dip";
@@ -93,11 +95,14 @@ Duration Hub::target_queue(double rate) const noexcept {
 void Hub::on_sent(TimePoint now, uint64_t bytes, uint64_t in_flight_bytes) {
   now = time_.advance(now);
   const bool after_idle = in_flight_bytes <= bytes && last_ack_at_ != TimePoint() && now - last_ack_at_ > idle_for_long;
-  if (!after_idle || silent_ || phase_ == Phase::startup) return;
-  // What was known is old (RFC 9002, section 7.8): start as a new connection with a remembered path does.
-  memory_ = memory();
-  quarters_.restart(now);
-  enter_startup();
+  if (after_idle && !silent_ && phase_ != Phase::startup) {
+    // What was known is old. RFC 9002, section 7.8, leaves what follows open; we start as a new connection with a remembered
+    // path does.
+    memory_ = memory();
+    quarters_.restart(now);
+    enter_startup();
+  }
+  if (resume_ == Resume::waiting && initial_acked_ == 0) initial_sent_ += static_cast<double>(bytes);
 }
 
 void Hub::on_ack(TimePoint now, const AckSample& sample) {
@@ -138,6 +143,7 @@ void Hub::on_loss(TimePoint now, const LossSample& sample) {
   const auto lost = static_cast<double>(sample.lost_bytes);
   quarters_.on_loss(lost);
   round_lost_ += lost;
+  if (resume_ == Resume::waiting) lose_initial_data(lost);
   if (phase_ != Phase::compete || lost == 0 || sample.sent_at <= recovery_at_) return;
   rival_window_.on_congestion();
   rival_window_.set_at_least(4 * packet_);
@@ -150,16 +156,21 @@ void Hub::on_silence(TimePoint now) {
   if (silent_) return;
   silent_ = true;
   silent_since_ = now;
-  // Without any path learnt, an outage ends in a new start.
-  if (phase_ == Phase::startup) enter_startup();
+  if (phase_ != Phase::startup) return;
+  // Without any path learnt, an outage ends in a new start; and without a jump (RFC 9959, section 3.6).
+  memory_failed_ |= resume_ == Resume::unvalidated || resume_ == Resume::validating;
+  abandon_resume();
+  enter_startup();
 }
 
 void Hub::on_path_change(TimePoint now) {
   const Monotonic time = time_;
   const ControllerOptions options = options_;
+  const bool memory_failed = memory_failed_;
   *this = Hub(options);
   time_ = time;
   time_.advance(now);
+  memory_failed_ = memory_failed;
   memory_.reset();
   enter_startup();
 }
@@ -245,7 +256,8 @@ void Hub::steer(Duration queue, const QuarterRounds::Quarter& last) {
     const uint32_t rounds = std::min<uint32_t>((empty_quarters_ - patience_quarters) / 4, 8);
     correction_ = std::max(correction_, std::min(first_push * std::exp2(rounds), most_push));
   }
-  // RFC 8257, section 3.3, in terms of rate: by half the share of marked packets, once a round trip.
+  // After RFC 8257, section 3.3, in terms of rate: slower by half the share of marked packets, averaged over quarters of a
+  // round trip (the RFC: over whole ones, so that our average moves four times as fast).
   const double share = last.delivered > 0 ? last.marked / last.delivered : 0;
   marks_ += (share - marks_) / 16;
   if (last.marked > 0) correction_ = std::min(correction_, -marks_ / 2);
@@ -348,8 +360,9 @@ std::optional<uint64_t> Hub::pacing_rate() const noexcept {
   if (!lowest_.known()) return std::nullopt;
   switch (phase_) {
     case Phase::startup: {
-      // A jump is paced over one round trip (RFC 9959, section 4.3); doubling wants room for twice what arrives.
-      const double gain = resume_ == Resume::unvalidated ? 1.0 : startup_gain;
+      // A jump is paced over one round trip (RFC 9959, sections 3.3 and 4.3.2); doubling wants room for twice what arrives.
+      const bool resuming = resume_ == Resume::unvalidated || resume_ == Resume::retreating;
+      const double gain = resuming ? 1.0 : startup_gain;
       return to_rate(gain * window_ / to_seconds(lowest_rtt()));
     }
     case Phase::drain: return to_rate(drain_gain * rate_);

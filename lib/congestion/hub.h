@@ -1,6 +1,7 @@
 // `hub`: haul's own controller for bulk between hubs. docs/congestion-control.md explains it; the phases in one place:
 //
-//   startup   doubles every round trip until a queue, a plateau or heavy loss shows; with a remembered path it jumps (RFC 9959)
+//   startup   doubles every round trip until a queue, a plateau or heavy loss shows; with a remembered path it jumps (after
+//             RFC 9959), and retreats when the path does not carry that
 //   drain     sends half until no more is in flight than the path holds
 //   steady    sends what arrives, corrected by how far the queue is from its target
 //   dip       holds back for a moment, so that the queue is seen empty and the lowest round trip stays true
@@ -31,16 +32,24 @@ class Hub final : public CongestionController {
   uint64_t window_bytes() const noexcept override;
   std::optional<uint64_t> pacing_rate() const noexcept override;
   std::optional<PathMemory> memory() const noexcept override;
+  bool memory_failed() const noexcept override { return memory_failed_; }
 
  private:
   enum class Phase : uint8_t { startup, drain, steady, dip, compete };
-  enum class Resume : uint8_t { none, waiting, unvalidated, validating };
+  enum class Resume : uint8_t { none, waiting, unvalidated, validating, retreating };
 
   // Startup and careful resume (hub_startup.cc).
   void enter_startup();
   void startup_ack(TimePoint now, const AckSample& sample, bool round_ended);
   bool startup_is_full(const AckSample& sample, bool round_ended);
   void resume_ack(TimePoint now, const AckSample& sample);
+  void await_initial_data(TimePoint now, const AckSample& sample);
+  void lose_initial_data(double lost);
+  void end_jump(const AckSample& sample);
+  void retreat(const AckSample& sample);
+  void end_retreat(TimePoint now);
+  void abandon_resume();
+  bool round_overflowed() const;
   void leave_startup(TimePoint now, double rate);
 
   // The other phases (hub.cc).
@@ -91,8 +100,18 @@ class Hub final : public CongestionController {
   double round_delivered_ = 0;
   Duration longest_rtt_ = Duration::zero();
   std::optional<PathMemory> memory_;
+  double startup_limit_ = 0;  // where a retreat ends doubling; 0: nowhere
+
+  // Careful resume.
   Resume resume_ = Resume::none;
-  double pipe_bytes_ = 0;  // RFC 9959: PipeSize
+  double initial_sent_ = 0;  // before anything was acknowledged
+  double initial_acked_ = 0;
+  double initial_lost_ = 0;
+  Duration first_rtt_ = Duration::max();  // the lowest of the initial data
+  double pipe_bytes_ = 0;                 // RFC 9959: PipeSize
+  TimePoint jump_until_;
+  uint64_t jump_delivered_ = 0;  // what is sent from here on was sent in the jump; then: after it
+  bool memory_failed_ = false;
 
   // Drain, and the queue of others.
   TimePoint drain_until_;

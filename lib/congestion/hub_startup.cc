@@ -26,7 +26,9 @@ void Hub::enter_startup() {
   full_rounds_ = 0;
   round_lost_ = round_delivered_ = 0;
   longest_rtt_ = Duration::zero();
-  pipe_bytes_ = 0;
+  startup_limit_ = pipe_bytes_ = initial_sent_ = initial_acked_ = initial_lost_ = 0;
+  first_rtt_ = Duration::max();
+  // RFC 9959, section 3.1: less than four initial windows is not worth a jump.
   const bool useful = memory_ && static_cast<double>(memory_->window_bytes) > 4 * window_ && plausible_rtt(memory_->min_rtt);
   resume_ = useful ? Resume::waiting : Resume::none;
 }
@@ -36,10 +38,20 @@ void Hub::startup_ack(TimePoint now, const AckSample& sample, bool round_ended) 
   round_delivered_ += acked;
   longest_rtt_ = std::max(longest_rtt_, plausible_rtt(sample.rtt).value_or(Duration::zero()));
   // RFC 9002, section 7.8: only a window that is used grows.
-  if (!sample.app_limited) window_ = std::min(window_ + acked, static_cast<double>(options_.max_window_bytes));
+  // Nor does one that was jumped to, before acknowledgements of the jump come in, nor one in retreat.
+  const bool grows = !sample.app_limited && resume_ != Resume::unvalidated && resume_ != Resume::retreating;
+  if (grows) window_ = std::min(window_ + acked, static_cast<double>(options_.max_window_bytes));
   resume_ack(now, sample);
-  if (startup_is_full(sample, round_ended)) leave_startup(now, rate_of(quarters_.last()));
+  if (startup_limit_ > 0 && window_ >= startup_limit_) {
+    leave_startup(now, startup_limit_ / to_seconds(lowest_rtt()));
+  } else if (resume_ != Resume::retreating && startup_is_full(sample, round_ended)) {
+    leave_startup(now, rate_of(quarters_.last()));
+  }
   if (round_ended) round_lost_ = round_delivered_ = 0;
+}
+
+bool Hub::round_overflowed() const {
+  return round_lost_ > overflow_loss * (round_lost_ + round_delivered_) && round_lost_ > overflow_packets * packet_;
 }
 
 bool Hub::startup_is_full(const AckSample& sample, bool round_ended) {
@@ -47,9 +59,7 @@ bool Hub::startup_is_full(const AckSample& sample, bool round_ended) {
   if (!quarters_.full() || !lowest_.known()) return false;
   const Duration sign = std::max(target_queue(), std::clamp<Duration>(lowest_rtt() / 16, least_delay_sign, most_delay_sign));
   if (last.lowest_rtt > lowest_rtt() + sign) return true;
-  const double all = round_lost_ + round_delivered_;
-  if (round_lost_ > overflow_loss * all && round_lost_ > overflow_packets * packet_ && round_delivered_ > window_ / 4)
-    return true;
+  if (round_overflowed() && round_delivered_ > window_ / 4) return true;
   // Where the remembered rate is reached, there is nothing to search for; steady finds out whether there is more by now.
   if (memory_ && resume_ == Resume::none && pipe_bytes_ > 0) {
     const double remembered = static_cast<double>(memory_->window_bytes) / to_seconds(memory_->min_rtt);
@@ -74,51 +84,83 @@ void Hub::leave_startup(TimePoint now, double rate) {
   enter_drain(now, rate);
 }
 
-/// RFC 9959, section 4. One jump, to half of what was saved, paced over a round trip.
+// --- A remembered path -----------------------------------------------------------------------------------------------------
+
+/// After RFC 9959, sections 3.2 to 3.5: one jump, to half of what was saved, paced over a round trip. Random loss is what `hub`
+/// is for, so that only more than it makes up for counts as congestion after a jump; the RFC retreats at any.
 void Hub::resume_ack(TimePoint now, const AckSample& sample) {
   const auto acked = static_cast<double>(sample.acked_bytes);
-  switch (resume_) {
-    case Resume::none: return;
-    case Resume::waiting: {
-      // Section 4.2, reconnaissance: the path must look like the one that was saved.
-      const auto rtt = plausible_rtt(sample.rtt);
-      if (!rtt) return;
-      const Duration slack = memory_->min_rtt / 4 + std::chrono::milliseconds(1);
-      if (*rtt > memory_->min_rtt + slack || *rtt < memory_->min_rtt - slack) {
-        resume_ = Resume::none;
-        memory_.reset();
-        return;
-      }
-      // Section 4.3, unvalidated.
-      pipe_bytes_ = acked;
-      window_ =
-          std::clamp(static_cast<double>(memory_->window_bytes) / 2, window_, static_cast<double>(options_.max_window_bytes));
-      resume_ = Resume::unvalidated;
-      rounds_.restart(sample.delivered_bytes);
-      drain_until_ = now + *rtt;
-      return;
-    }
-    case Resume::unvalidated:
-      pipe_bytes_ += acked;
-      // The window grows again once acknowledgements of the jump come in; these are still of what went before.
-      window_ -= acked;
-      if (now >= drain_until_ || reached(sample.delivered_at_send, sample.delivered_bytes - sample.acked_bytes)) {
-        resume_ = Resume::validating;
-        drain_until_ = now + lowest_rtt();
-      }
-      return;
-    case Resume::validating:
-      pipe_bytes_ += acked;
-      // Section 4.5: what the path could not carry is seen as loss or queue; then back to what it did carry.
-      if (round_lost_ > overflow_loss * (round_lost_ + round_delivered_) && round_lost_ > overflow_packets * packet_) {
-        window_ = std::max(pipe_bytes_ / 2, static_cast<double>(initial_window(options_)));
-        resume_ = Resume::none;
-        memory_.reset();
-        return;
-      }
-      if (now >= drain_until_) resume_ = Resume::none;
-      return;
+  if (resume_ == Resume::waiting) return await_initial_data(now, sample);
+  if (resume_ == Resume::none) return;
+  pipe_bytes_ += acked;
+  const bool through = reached(sample.delivered_at_send, jump_delivered_);
+  if (resume_ == Resume::retreating) {
+    if (through) end_retreat(now);
+  } else if (sample.marked_bytes > 0 || round_overflowed()) {
+    retreat(sample);
+  } else if (resume_ == Resume::validating) {
+    if (through) resume_ = Resume::none;
+  } else if (through || now >= jump_until_ || static_cast<double>(sample.in_flight_bytes) + packet_ > window_) {
+    end_jump(sample);
   }
+}
+
+/// Section 3.2, reconnaissance: all the initial data arrives without congestion, and over a path like the saved one. The RFC
+/// allows half to ten times its round trip (4.2.1).
+void Hub::await_initial_data(TimePoint now, const AckSample& sample) {
+  if (sample.marked_bytes > 0) return abandon_resume();
+  initial_acked_ += static_cast<double>(sample.acked_bytes);
+  first_rtt_ = std::min(first_rtt_, plausible_rtt(sample.rtt).value_or(Duration::max()));
+  if (initial_acked_ + initial_lost_ < initial_sent_ || first_rtt_ == Duration::max()) return;
+  const Duration slack = memory_->min_rtt / 4 + std::chrono::milliseconds(1);
+  if (first_rtt_ > memory_->min_rtt + slack || first_rtt_ < memory_->min_rtt - slack) return abandon_resume();
+  // Section 3.3, unvalidated.
+  resume_ = Resume::unvalidated;
+  pipe_bytes_ = static_cast<double>(sample.in_flight_bytes);
+  window_ = std::clamp(static_cast<double>(memory_->window_bytes) / 2, window_, static_cast<double>(options_.max_window_bytes));
+  rounds_.restart(sample.delivered_bytes);
+  jump_until_ = now + first_rtt_;
+  jump_delivered_ = sample.delivered_bytes;
+}
+
+/// By section 3.2 any loss calls the jump off. Where one packet in 64 is lost by chance, every seventh start would be a cold
+/// one: a tenth of the initial data may be lost.
+void Hub::lose_initial_data(double lost) {
+  initial_lost_ += lost;
+  if (initial_lost_ > overflow_loss * initial_sent_) abandon_resume();
+}
+
+/// The end of section 3.3: only what was sent can be validated.
+void Hub::end_jump(const AckSample& sample) {
+  const auto in_flight = static_cast<double>(sample.in_flight_bytes);
+  const auto initial = static_cast<double>(initial_window(options_));
+  const bool used = in_flight >= initial && in_flight > pipe_bytes_;
+  resume_ = used ? Resume::validating : Resume::none;
+  window_ = std::min(used ? in_flight : std::max(pipe_bytes_, initial), static_cast<double>(options_.max_window_bytes));
+  jump_delivered_ = sample.delivered_bytes;
+}
+
+/// Section 3.5, safe retreat: half of what the path did carry, until what was sent before is through.
+void Hub::retreat(const AckSample& sample) {
+  if (resume_ == Resume::unvalidated) jump_delivered_ = sample.delivered_bytes;
+  resume_ = Resume::retreating;
+  window_ = std::max(std::min(pipe_bytes_ / 2, window_), 2 * packet_);
+  memory_.reset();
+  memory_failed_ = true;
+}
+
+/// Then doubling goes on, up to half of what had arrived by now. What was measured while resuming is void.
+void Hub::end_retreat(TimePoint now) {
+  resume_ = Resume::none;
+  startup_limit_ = std::max(pipe_bytes_ / 2, window_);
+  full_rate_ = 0;
+  full_rounds_ = 0;
+  quarters_.restart(now);
+}
+
+void Hub::abandon_resume() {
+  resume_ = Resume::none;
+  memory_.reset();
 }
 
 }  // namespace haul::congestion

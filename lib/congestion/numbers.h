@@ -79,10 +79,11 @@ class RoundCounter {
 };
 
 constexpr uint64_t initial_window(const ControllerOptions& options) noexcept {
-  // RFC 6928, section 2: ten segments.
-  const uint64_t wanted =
-      options.initial_window_bytes != 0 ? options.initial_window_bytes : uint64_t{10} * options.packet_bytes;
-  return std::clamp(wanted, uint64_t{options.packet_bytes}, std::max(options.max_window_bytes, uint64_t{options.packet_bytes}));
+  const uint64_t packet = options.packet_bytes;
+  // RFC 6928, section 2: ten segments of up to 1460 bytes, two of more than 7300.
+  const uint64_t usual = std::min(10 * packet, std::max<uint64_t>(2 * packet, 14600));
+  const uint64_t wanted = options.initial_window_bytes != 0 ? options.initial_window_bytes : usual;
+  return std::clamp(wanted, packet, std::max(options.max_window_bytes, packet));
 }
 
 }  // namespace haul::congestion

@@ -11,7 +11,7 @@
 namespace haul::congestion {
 
 /// Bytes may leave when their time has come; a quantum's worth at once. Time that passes unused is not saved up beyond one
-/// quantum, so that a pause is not followed by a burst (RFC 9002, section 7.7).
+/// quantum, so that a pause is followed by no more than that (RFC 9002, section 7.7, advises the initial window at most).
 class Pacer {
  public:
   struct Options {
@@ -28,7 +28,7 @@ class Pacer {
   }
   std::optional<uint64_t> rate() const noexcept { return rate_; }
 
-  /// Bytes that should leave together (draft-ietf-ccwg-bbr, section 5.6.3).
+  /// Bytes that should leave together (draft-ietf-ccwg-bbr, section 5.6.3, with a quarter of its millisecond).
   uint64_t quantum_bytes() const noexcept {
     if (!rate_) return options_.max_quantum_bytes;
     const double wanted = static_cast<double>(*rate_) * to_seconds(options_.quantum_time);

@@ -42,11 +42,20 @@ void PathCache::remember(std::string_view path, const PathMemory& memory, int64_
   entries_.push_back({std::string(path), memory, now_s});
 }
 
-std::optional<PathMemory> PathCache::recall(std::string_view path, int64_t now_s) const {
+std::optional<PathMemory> PathCache::lend(std::string_view path, int64_t now_s) {
   const auto found = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) { return entry.path == path; });
   // Also not what comes from the future: a clock was set.
-  if (found == entries_.end() || found->at_s > now_s || now_s - found->at_s > options_.max_age_s) return std::nullopt;
+  if (found == entries_.end() || found->lent || found->at_s > now_s) return std::nullopt;
+  if (now_s - found->at_s > options_.max_age_s) {
+    entries_.erase(found);
+    return std::nullopt;
+  }
+  found->lent = true;
   return found->memory;
+}
+
+void PathCache::give_back(std::string_view path) {
+  for (Entry& entry : entries_) entry.lent &= entry.path != path;
 }
 
 void PathCache::forget(std::string_view path) {

@@ -12,23 +12,26 @@
 
 namespace haul::congestion {
 
-/// The least recently used path makes room for a new one. Times are seconds since 1970, passed in: what is remembered outlives
-/// processes, and with them every monotonic clock.
+/// The path remembered longest ago makes room for a new one. Times are seconds since 1970, passed in: what is remembered
+/// outlives processes, and with them every monotonic clock.
 class PathCache {
  public:
   struct Options {
     size_t max_paths = 256;
-    int64_t max_age_s = 24 * 3600;  ///< RFC 9959, section 4.1: what is older says little
+    int64_t max_age_s = 24 * 3600;  ///< RFC 9959, section 4.3.1: hours on stable paths, minutes on others
   };
   static constexpr size_t max_name_bytes = 512;
 
   explicit PathCache(const Options& options) noexcept : options_(options) {}
 
-  /// Names that are empty, too long, or contain white space, and memories of nothing, are not kept.
+  /// Names that are empty, too long, or contain white space, and memories of nothing, are not kept. What was observed anew may
+  /// be lent at once.
   void remember(std::string_view path, const PathMemory& memory, int64_t now_s);
-  /// Absent: unknown, or too old.
-  std::optional<PathMemory> recall(std::string_view path, int64_t now_s) const;
-  /// RFC 9959, section 4.4: a jump that failed is not tried again.
+  /// For one connection at a time (RFC 9959, section 3.2). Absent: unknown, too old (then deleted), or lent already. When that
+  /// connection ends, its owner calls remember(), forget() or, when it has learnt nothing, give_back().
+  std::optional<PathMemory> lend(std::string_view path, int64_t now_s);
+  void give_back(std::string_view path);
+  /// Section 3.5: what a failed jump came from is deleted (CongestionController::memory_failed()).
   void forget(std::string_view path);
   size_t size() const noexcept { return entries_.size(); }
 
@@ -42,6 +45,7 @@ class PathCache {
     std::string path;
     PathMemory memory;
     int64_t at_s = 0;
+    bool lent = false;
   };
 
   Options options_;

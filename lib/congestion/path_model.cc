@@ -15,7 +15,8 @@ constexpr Duration initial_rtt = std::chrono::milliseconds(333);
 // RFC 9002, section 6.1.2: timers have this granularity.
 constexpr Duration granularity = std::chrono::milliseconds(1);
 // A probe every half round trip finds the end of an outage early and costs nothing beside the path's rate. A path that is gone
-// for long is left in peace: the interval grows with the silence, so that what it adds stays below a hundredth.
+// for long is left in peace: the interval grows with the silence, so that what it adds stays below a hundredth. RFC 9002,
+// section 6.2.1, doubles the interval with every probe; ours does not.
 constexpr int64_t silence_by_interval = 128;
 constexpr Duration longest_probe_interval = std::chrono::seconds(1);
 
@@ -79,11 +80,13 @@ AckSample PathModel::finish_ack(TimePoint now, Duration ack_delay) noexcept {
     sample.delivered_bytes = sample.delivered_at_send = delivered_;
     return sample;
   }
-  // RFC 9002, section 5.3: the peer's delay counts only as far as it does not push the sample below the lowest one.
+  // RFC 9002, section 5.3: the peer's delay counts only if it does not push the sample below the lowest one. Its bound
+  // (max_ack_delay) is the caller's.
   Duration rtt = now - newest_.sent_at;
   if (ack_delay > Duration::zero() && rtt - ack_delay >= rtt_.lowest() && rtt_.known()) rtt -= ack_delay;
   rtt_.on_sample(now, rtt);
-  if (app_limited_until_ != 0 && reached(delivered_, app_limited_until_)) app_limited_until_ = 0;
+  // Section 4.1.2.3: beyond the bubble, not at its end; what follows a pause is marked, too.
+  if (app_limited_until_ != 0 && !reached(app_limited_until_, delivered_)) app_limited_until_ = 0;
 
   sample.acked_bytes = newly_acked_;
   sample.marked_bytes = newly_marked_;
@@ -137,7 +140,8 @@ void PathModel::on_app_limited() noexcept {
 
 Duration PathModel::silence_after() const noexcept {
   if (!rtt_.known()) return 3 * initial_rtt;
-  // RFC 9002, section 6.2.1: the probe timeout. At least half a round trip of slack, for paths whose round trip hardly varies.
+  // After RFC 9002, section 6.2.1, without max_ack_delay. At least half a round trip of slack, for paths whose round trip
+  // hardly varies.
   return rtt_.smoothed() + std::max({4 * rtt_.variation(), rtt_.smoothed() / 2, granularity});
 }
 

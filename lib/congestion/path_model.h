@@ -16,12 +16,12 @@ struct SentPacket {
   TimePoint delivered_at;   ///< P.delivered_time
   uint64_t delivered = 0;   ///< P.delivered
   uint64_t lost = 0;        ///< P.lost
-  uint64_t in_flight = 0;   ///< P.inflight, this packet included
+  uint64_t in_flight = 0;   ///< P.tx_in_flight, this packet included
   uint64_t bytes = 0;       ///< what is still in flight of it: a burst may be acknowledged or lost in parts
   bool app_limited = false;
 };
 
-/// Smoothed round-trip time, its variation, and the lowest of about the last ten seconds (RFC 9002, section 5).
+/// Smoothed round-trip time, its variation (RFC 9002, section 5.3), and the lowest since the path is known (section 5.2).
 class RttEstimator {
  public:
   void on_sample(TimePoint now, Duration rtt) noexcept;

@@ -10,7 +10,9 @@ namespace haul::congestion {
 
 namespace {
 
-// Section 3.5: the target is the path's own delay and a queue that many flows share; small windows are allowed more of it.
+// Section 3.5, but base and hops are the lowest round trip and a queue: nobody tells us the hops. The paper gives few values;
+// 25 us is its testbed's base target (5.1), the smallest window 0.001 packets (3.4). The others are ours. No endpoint window
+// (3.3).
 constexpr double base_queue_s = 25e-6;
 constexpr double most_flow_scaling_s = 100e-6;
 constexpr double least_scaled_window = 0.1;  // packets
@@ -18,7 +20,7 @@ constexpr double most_scaled_window = 100;
 constexpr double additive_increase = 1.0;  // packets a round trip
 constexpr double decrease = 0.8;           // beta
 constexpr double most_decrease = 0.5;      // max_mdf
-constexpr double least_window_packets = 0.01;
+constexpr double least_window_packets = 0.001;
 constexpr uint32_t silences_to_reset = 5;  // RETX_RESET_THRESHOLD
 
 class Swift final : public CongestionController {
@@ -47,10 +49,10 @@ class Swift final : public CongestionController {
     above_target_ = delay >= target;
     const double acked = static_cast<double>(std::min(sample.acked_bytes, options_.max_window_bytes)) / packet_;
     if (!above_target_) {
-      // Algorithm 1, lines 3 to 9. A window that the sender does not use does not grow.
+      // Algorithm 1, lines 7 to 10. A window that the sender does not use does not grow.
       if (!sample.app_limited) window_ += window_ >= 1 ? additive_increase * acked / window_ : additive_increase * acked;
     } else if (may_decrease(now)) {
-      // Lines 10 to 13.
+      // Lines 11 to 14.
       shrink(now, std::max(1 - decrease * (delay - target) / delay, 1 - most_decrease));
     }
     bound();
@@ -83,7 +85,8 @@ class Swift final : public CongestionController {
   }
   std::optional<uint64_t> pacing_rate() const noexcept override {
     if (!rtt_.known()) return std::nullopt;
-    // Section 3.4: windows below one packet are paced; above, acknowledgements clock, and pacing only breaks bursts.
+    // Section 3.4: windows below one packet are paced; above, the paper has acknowledgements clock alone, and our pacing only
+    // breaks bursts.
     const double gain = window_ < 1 ? 1.0 : 1.25;
     return to_rate(gain * window_ * packet_ / to_seconds(rtt_.smoothed()));
   }

@@ -65,6 +65,24 @@ TEST_CASE("samples of a sender without data are marked until it has gone through
   CHECK_FALSE(model.finish_ack(start + 22ms).app_limited);
 }
 
+TEST_CASE("the first sample after a pause is marked") {
+  PathModel model;
+  auto before = model.on_sent(start, 1000);
+  model.on_app_limited();
+  model.acked(start + 10ms, before, 1000, 0);
+  model.finish_ack(start + 10ms);
+  // Sent into an empty path, it shows a rate that the sender chose.
+  auto first = model.on_sent(start + 1s, 1000);
+  auto second = model.on_sent(start + 1s, 1000);
+  model.acked(start + 1010ms, first, 1000, 0);
+  CHECK(model.finish_ack(start + 1010ms).app_limited);
+  model.acked(start + 1011ms, second, 1000, 0);
+  CHECK(model.finish_ack(start + 1011ms).app_limited);
+  auto third = model.on_sent(start + 1012ms, 1000);
+  model.acked(start + 1022ms, third, 1000, 0);
+  CHECK_FALSE(model.finish_ack(start + 1022ms).app_limited);
+}
+
 TEST_CASE("silence is noticed, probed, and ends with an acknowledgement") {
   PathModel model;
   auto first = model.on_sent(start, 1000);
@@ -166,25 +184,44 @@ TEST_CASE("remembered paths: bounded, aging, and back from their text") {
   const PathMemory memory{1'000'000, 20ms};
   cache.remember("a/b", memory, 10);
   cache.remember("a/c", memory, 20);
-  CHECK(cache.recall("a/b", 110) == memory);
-  CHECK_FALSE(cache.recall("a/b", 111));
-  CHECK_FALSE(cache.recall("a/b", 9));
+  CHECK_FALSE(cache.lend("a/b", 9));
+  CHECK(cache.lend("a/b", 110) == memory);
+  cache.give_back("a/b");
+  CHECK_FALSE(cache.lend("a/b", 111));
+  CHECK(cache.size() == 1);
+  cache.remember("a/b", memory, 10);
+  cache.remember("a/c", memory, 20);
   cache.remember("a/d", memory, 30);
   CHECK(cache.size() == 2);
-  CHECK_FALSE(cache.recall("a/b", 30));
+  CHECK_FALSE(cache.lend("a/b", 30));
   cache.remember("with space", memory, 30);
   cache.remember("nothing", {}, 30);
   CHECK(cache.size() == 2);
 
   PathCache read({});
   CHECK(read.parse(cache.to_text(), "paths").ok());
-  CHECK(read.recall("a/d", 31) == memory);
+  CHECK(read.lend("a/d", 31) == memory);
   CHECK(read.to_text() == cache.to_text());
   read.forget("a/d");
-  CHECK_FALSE(read.recall("a/d", 31));
+  CHECK_FALSE(read.lend("a/d", 31));
 
   const auto refused = read.parse("haul paths 1\na/c 1 x 3\n", "paths");
   CHECK(refused.message() == "paths:2: not a path, its window, round trip and time; delete the file, it only speeds up starts");
-  CHECK(read.recall("a/c", 31) == memory);
+  CHECK(read.lend("a/c", 31) == memory);
   CHECK_FALSE(read.parse("something else", "paths").ok());
+}
+
+TEST_CASE("a remembered path is lent to one connection at a time") {
+  PathCache cache({});
+  const PathMemory memory{1'000'000, 20ms};
+  cache.remember("a/b", memory, 10);
+  CHECK(cache.lend("a/b", 11) == memory);
+  CHECK_FALSE(cache.lend("a/b", 11));
+  cache.give_back("a/b");
+  CHECK(cache.lend("a/b", 12) == memory);
+  // What is learnt anew is another memory; what failed is gone.
+  cache.remember("a/b", memory, 20);
+  CHECK(cache.lend("a/b", 21) == memory);
+  cache.forget("a/b");
+  CHECK_FALSE(cache.lend("a/b", 22));
 }

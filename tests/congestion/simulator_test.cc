@@ -3,6 +3,7 @@
 #include <string>
 
 #include "flowsim/figures.h"
+#include "flowsim/link.h"
 #include "flowsim/scenario_toml.h"
 #include "flowsim/simulation.h"
 
@@ -80,6 +81,29 @@ TEST_CASE("marks and CoDel keep the queue short") {
   CHECK(codel < 20);
   const auto hub = run(link + "mark_above = \"1ms\"", "[[flow]]\n");
   CHECK(hub.flows[0].delivered_bytes > 55'000'000);
+}
+
+// RFC 8289, section 5.5: one that resumes dropping soon after starts at the drops of the last time, not at their whole history.
+TEST_CASE("CoDel resumes at the rate that controlled the queue last time") {
+  using namespace std::chrono_literals;
+  flowsim::Codel codel(5ms);
+  flowsim::TimePoint now(1000s);
+  // Packets that have waited too long, for a time; then one that has not.
+  const auto drops = [&](haul::Duration length) {
+    int count = 0;
+    for (const auto end = now + length; now < end; now += 1ms) count += codel.drops(now, 10ms) ? 1 : 0;
+    CHECK_FALSE(codel.drops(now, 1ms));
+    return count;
+  };
+  // The first after 100 ms, then after 100 ms / √1, √2, √3 …
+  CHECK(drops(600ms) == 10);
+  // Again 100 ms without a drop; then it goes on from the nine that it had added, after 100 ms / √9, √10 …
+  CHECK(drops(240ms) == 5);
+  // Four were added in the meantime: 100 ms / √4, √5, √6.
+  CHECK(drops(240ms) == 4);
+  // Long after, it starts anew.
+  now += 10s;
+  CHECK(drops(240ms) == 2);
 }
 
 TEST_CASE("a tenant's budget holds for all of its flows") {

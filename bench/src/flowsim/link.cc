@@ -31,7 +31,9 @@ bool Codel::drops(TimePoint leaves_at, Duration sojourn) {
     if (leaves_at < first_above_at_) return false;
     dropping_ = true;
     // Section 5.5: resume near the rate that controlled the queue last time.
-    count_ = count_ > 2 && leaves_at - next_drop_at_ < 16 * interval ? count_ - 2 : 1;
+    const uint32_t delta = count_ - last_count_;
+    count_ = delta > 1 && leaves_at - next_drop_at_ < 16 * interval ? delta : 1;
+    last_count_ = count_;
     next_drop_at_ = next(leaves_at);
     return true;
   }

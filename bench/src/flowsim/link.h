@@ -12,7 +12,7 @@ namespace flowsim {
 
 using haul::TimePoint;
 
-/// CoDel's drop law (RFC 8289, section 4), decided on arrival: the time a packet will have waited is known then, as the
+/// CoDel's drop law (RFC 8289, section 5.5), decided on arrival: the time a packet will have waited is known then, as the
 /// queue is first in, first out.
 class Codel {
  public:
@@ -27,6 +27,7 @@ class Codel {
   TimePoint first_above_at_;
   TimePoint next_drop_at_;
   uint32_t count_ = 0;
+  uint32_t last_count_ = 0;  // of drops, when dropping began the last time
 };
 
 /// What becomes of one packet, or of one burst of them.

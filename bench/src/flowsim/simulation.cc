@@ -164,6 +164,7 @@ class Simulation {
       flow.spurious_bytes = sender.spurious_bytes();
       flow.longest_stall = sender.longest_stall();
       flow.memory = sender.controller().memory();
+      flow.memory_failed = sender.controller().memory_failed();
     }
     result_.passed_packets = bottleneck_.passed_packets();
     result_.dropped_packets = bottleneck_.dropped_packets();

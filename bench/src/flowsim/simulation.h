@@ -34,6 +34,7 @@ struct FlowResult {
   uint64_t spurious_bytes = 0;
   Duration longest_stall = Duration::zero();
   std::optional<haul::PathMemory> memory;  ///< what the controller would tell the next connection
+  bool memory_failed = false;              ///< … and what it was told was wrong
   std::vector<FlowPoint> points;           ///< one for each of SimulationResult::times
 };
 

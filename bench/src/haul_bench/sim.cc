@@ -141,16 +141,18 @@ class Memory {
     if (Status status = read_file(path, text); !status.ok()) return status;
     return cache_.parse(text, path);
   }
-  void lend(flowsim::Scenario& scenario) const {
+  void lend(flowsim::Scenario& scenario) {
     for (flowsim::Flow& flow : scenario.flows) {
-      if (flow.resumes.empty()) flow.options.memory = cache_.recall(path_name(scenario, flow), unix_seconds());
+      if (flow.resumes.empty()) flow.options.memory = cache_.lend(path_name(scenario, flow), unix_seconds());
     }
   }
   void take(const SimRun& run) {
     for (size_t i = 0; i < run.result.flows.size(); ++i) {
-      if (run.result.flows[i].memory) {
-        cache_.remember(path_name(run.scenario, run.scenario.flows[i]), *run.result.flows[i].memory, unix_seconds());
-      }
+      const flowsim::FlowResult& flow = run.result.flows[i];
+      const std::string path = path_name(run.scenario, run.scenario.flows[i]);
+      if (flow.memory_failed) cache_.forget(path);
+      cache_.give_back(path);
+      if (flow.memory) cache_.remember(path, *flow.memory, unix_seconds());
     }
   }
   Status save() const { return path_.empty() ? Status() : write_file(path_, cache_.to_text()); }
