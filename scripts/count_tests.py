@@ -2,8 +2,8 @@
 """Counts test cases in ctest's JUnit reports and prints "N passed, N failed, N skipped": count_tests.py [--failed N] REPORT...
 
 A program of Catch2 or of Python's unittest is one test of ctest (in a guest, several are): its own summary tells how many test
-cases it had. A Catch2 test case that can't run here prints a line "SKIPPED: why". Any other program counts as one. --failed
-adds failures that have no report.
+cases it had. A Catch2 test case that can't run here prints a line "SKIPPED: why". One that unittest expects to fail counts as
+skipped. Any other program counts as one. --failed adds failures that have no report.
 """
 import argparse
 import re
@@ -25,8 +25,9 @@ def summaries(output):
         found = re.search(r"(\d+) failed(?! as expected)", match[2])
         yield int(match[1]), int(found[1]) if found else 0, 0
     for match in UNITTEST.finditer(output):
-        found = {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", match[2])}
-        yield int(match[1]), found.get("failures", 0) + found.get("errors", 0), found.get("skipped", 0)
+        found = {name: int(count) for name, count in re.findall(r"([a-z ]+)=(\d+)", match[2].replace(", ", ","))}
+        failed = sum(found.get(name, 0) for name in ("failures", "errors", "unexpected successes"))
+        yield int(match[1]), failed, found.get("skipped", 0) + found.get("expected failures", 0)
 
 
 def count_output(output, ok):

@@ -74,7 +74,8 @@ class Perftest(Tool):
         port = free_port()
         common = [self.needs, "-F", "-p", str(port), "-s", str(self.block_bytes), "-D", str(seconds)]
         if self.unit == "GB/s":
-            common.append("--report_gbits")
+            # -Q 1: by default it looks at every hundredth completion, which may be none at all of a slow device's in a second.
+            common += ["--report_gbits", "-Q", "1"]
         client, server = [common + rail_arguments(rail) for rail in self.rails]
         output, _ = run_pair(server, client + ["127.0.0.1"], port, seconds + 60)
         rows = [line.split() for line in output.splitlines() if line.split()[:1] == [str(self.block_bytes)]]
@@ -82,6 +83,8 @@ class Perftest(Tool):
             raise Failed(f"{self.needs} printed no figures: {output.strip()[-200:]}")
         # With -D, ib_write_lat prints size, iterations, average; ib_write_bw size, iterations, peak, average, messages.
         value = float(rows[0][2]) if self.unit == "us" else float(rows[0][3]) / 8
+        if value <= 0:
+            raise Failed(f"{self.needs} measured nothing: {' '.join(rows[0])}")
         return Sample(value=value, cpu_s_per_gb=None, congestion="none")
 
 
