@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <utility>
 
@@ -124,6 +125,16 @@ std::optional<Duration> slowest(const Scenario& scenario, const SimulationResult
   return longest;
 }
 
+std::optional<double> estimate(const Scenario& scenario, const SimulationResult& result) {
+  if (result.flows.empty() || !result.flows.front().memory) return std::nullopt;
+  const haul::PathMemory& memory = *result.flows.front().memory;
+  const double payload_rate = static_cast<double>(memory.window_bytes) / seconds(memory.min_rtt);
+  const double packet = static_cast<double>(scenario.payload_bytes) + scenario.header_bytes;
+  const Link& link = scenario.link;
+  const uint64_t line = link.steps.empty() ? link.rate_bytes_s : link.steps.back().rate_bytes_s;
+  return payload_rate * packet / scenario.payload_bytes / static_cast<double>(line);
+}
+
 std::string time_text(std::optional<Duration> duration) {
   return duration ? fmt::format("{:.4g} ms", seconds(*duration) * 1e3) : std::string("never");
 }
@@ -143,6 +154,7 @@ Figures figures(const Scenario& scenario, const SimulationResult& result) {
   add_fairness(result, figures);
   figures.slowest = slowest(scenario, result);
   figures.reaches_90 = time_to_90(scenario, result);
+  figures.estimate = estimate(scenario, result);
   if (!result.flows.empty()) figures.stall = result.flows.front().longest_stall;
   return figures;
 }
@@ -168,6 +180,10 @@ std::vector<Verdict> judge(const Scenario& scenario, const Figures& figures) {
   at_least("Jain index", expected.jain_at_least, figures.jain);
   within("time to 90 % of the line", expected.reaches_90_within, figures.reaches_90);
   at_most("fastest by slowest flow", expected.rates_within_factor, figures.rates_factor);
+  if (expected.estimate_within) {
+    const double off = figures.estimate ? std::abs(*figures.estimate - 1) : std::numeric_limits<double>::infinity();
+    at_most("error of the remembered rate", expected.estimate_within, off);
+  }
   within("longest stall", expected.stall_at_most, figures.stall);
   return verdicts;
 }

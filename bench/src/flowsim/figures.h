@@ -20,7 +20,9 @@ struct Figures {
   double rates_factor = 0;          ///< largest by smallest of the same rates
   std::optional<Duration> slowest;  ///< of the flows that are no rivals and have an end; absent: one did not reach it
   std::optional<Duration> reaches_90;  ///< of the last flow that is no rival: from its start to 90 % of the line
-  Duration stall = Duration::zero();   ///< the longest of the first flow
+  /// The rate on the wire that the first flow's controller remembers, by the link's last one; absent: it remembers none.
+  std::optional<double> estimate;
+  Duration stall = Duration::zero();  ///< the longest of the first flow
 };
 
 Figures figures(const Scenario& scenario, const SimulationResult& result);

@@ -80,6 +80,7 @@ struct Expectations {
   std::optional<double> jain_at_least;
   std::optional<Duration> reaches_90_within;  ///< the first flow
   std::optional<double> rates_within_factor;  ///< largest by smallest rate of the flows that are no rivals
+  std::optional<double> estimate_within;      ///< how far off the rate may be that the first flow remembers of the path
   std::optional<Duration> stall_at_most;      ///< the longest time without progress of the first flow
 };
 

@@ -284,6 +284,7 @@ void read_expectations(Reader& reader, Expectations& expected) {
   reader.fraction("jain", expected.jain_at_least);
   reader.duration("reaches_90_within", expected.reaches_90_within);
   reader.positive("rates_within_factor", expected.rates_within_factor);
+  reader.fraction("estimate_within", expected.estimate_within);
   reader.duration("stall", expected.stall_at_most);
 }
 
