@@ -35,7 +35,7 @@ ONLY_IN = {
     "liburing": ("transports/tcp",),
     "isa-l": ("lib/base",),
     "asio": ("include/haul/asio.h", "examples", "tests"),
-    "infiniband": ("transports/rdma",),
+    "infiniband": ("transports/rdma", "bench/plain_verbs.cc"),
     "rdma": ("transports/rdma",),
     "ngtcp2": ("transports/quic",),
     "gnutls": ("lib/security", "transports/quic"),

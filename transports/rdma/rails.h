@@ -50,7 +50,8 @@ class Rails {
   std::vector<std::unique_ptr<Port>>& ports() { return ports_; }
   const std::vector<std::unique_ptr<Port>>& ports() const { return ports_; }
 
-  /// For a connection that this side begins: the port that is up with the fewest connections, in turn; last those to be avoided.
+  /// For a connection that this side begins: the port that is up with the fewest connections, in turn; last those to
+  /// be avoided.
   Port* next(TimePoint now);
   /// Asks the port again, for its state and its addresses. Endpoints that are made from now on have the new ones.
   static void refresh(Port& port);
