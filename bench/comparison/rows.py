@@ -105,7 +105,7 @@ def latency_event(haul, sockets):
 
 def build_rdma_rows(haul, verbs, rails):
     """Between two RDMA ports of this machine."""
-    rdma = ["--transport", "rdma", "--rdma-device", ",".join(rails)]
+    rdma = ["--transport", "rdma", "--rdma-device", rails[0], "--receiver-rdma-device", rails[-1]]
     return [
         Row("rdma-put", "RDMA: put, 1 MiB blocks; haul with the fabric's checksum, and with CRC32C beside it",
             [haul_transfers(haul, "haul put 1 MiB rdma", "put", "1M", *rdma),

@@ -47,6 +47,12 @@ class CommandLine(HaulTest):
             with self.subTest(arguments=arguments):
                 self.assertEqual(Haul.run(*arguments).code, 2)
 
+    def test_list_before_the_paths(self):
+        """An option that takes a list takes no path for one of its values."""
+        source = self.file("file")
+        outcome = Haul.run("push", "--rdma-device", "a,b:1", "--rdma-device", "c", source, source, "haul://127.0.0.1:1/x/")
+        self.fails(outcome, 3, "127.0.0.1:1")
+
     def test_wrong_addresses(self):
         source = self.file("file")
         for url in ("http://127.0.0.1:1/x", "haul://127.0.0.1/x", "haul://127.0.0.1:99999/x", "haul://127.0.0.1:0/x",

@@ -68,7 +68,7 @@ ClientOutcome run_client(const CommonOptions& common, const Address& address, bo
       [&](object::Channel& channel) { return make_job(channel, **engine); });
   drive(**engine, *client, **signals, progress, outcome);
   outcome.failure = client->failure();
-  outcome.connected = client->connected();
+  outcome.reached = client->connected() ? Reached::server : Reached::engine;
   outcome.signal = (*signals)->caught();
   inspect(*client, **engine);
   client.reset();

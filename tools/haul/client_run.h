@@ -6,6 +6,7 @@
 
 #include "object/client.h"
 #include "options.h"
+#include "outcome.h"
 
 namespace haul::tool {
 
@@ -13,7 +14,7 @@ using MakeClientJob = std::function<std::unique_ptr<object::Job>(object::Channel
 
 struct ClientOutcome {
   object::Failure failure;
-  bool connected = false;
+  Reached reached = Reached::nothing;
   int signal = 0;
   Duration duration{};  ///< of the job
 };

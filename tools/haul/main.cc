@@ -94,8 +94,10 @@ void add_common(CLI::App& command, CommonOptions& common, bool connects) {
       ->option_text("tcp|rdma|auto [tcp]");
   command
       .add_option("--rdma-device", common.rails,
-                  "An RDMA port to use, and its GID; may be repeated. Default: all that are active")
-      ->option_text("DEVICE[:PORT[:GID]]");
+                  "An RDMA port to use, and its GID; may be repeated, or several behind commas. Default: all that are active")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->option_text("DEVICE[:PORT[:GID]],...");
   command.add_option("--integrity", common.integrity, "CRC32C of every block this side sends, checked where it lands")
       ->transform(CLI::CheckedTransformer(switch_names).description(""))
       ->option_text("on|off [on]");

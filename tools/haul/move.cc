@@ -75,7 +75,7 @@ int report(std::string_view command, const CommonOptions& common, const object::
   for (const auto& remark : job.remarks) print(stderr, "haul: warning: {}\n", remark);
   if (job.totals.skipped > job.remarks.size()) print(stderr, "haul: warning: {} entries skipped in all\n", job.totals.skipped);
   if (outcome.failure.failed()) {
-    return report_failure(command, outcome.failure, exit_code(outcome.failure, outcome.connected, outcome.signal), common.json);
+    return report_failure(command, outcome.failure, exit_code(outcome.failure, outcome.reached, outcome.signal), common.json);
   }
   const double taken_s = seconds(outcome.duration);
   const double rate = taken_s > 0 ? static_cast<double>(job.bytes_done) / taken_s : 0;
@@ -131,7 +131,8 @@ int push(const CommonOptions& common, const MoveOptions& options) {
   const auto url = object::parse_url(options.url);
   if (!url) return report_failure("push", usage_failure(url.status().message()), exit_usage, common.json);
   PushPlan plan = plan_push(options, *url);
-  if (plan.failure.failed()) return report_failure("push", plan.failure, exit_code(plan.failure, false, 0), common.json);
+  if (plan.failure.failed())
+    return report_failure("push", plan.failure, exit_code(plan.failure, Reached::nothing, 0), common.json);
   const object::Root here{.folder_fd = AT_FDCWD, .follow = object::Follow::anywhere};
   object::JobReport job;
   const auto outcome = run_client(

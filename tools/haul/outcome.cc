@@ -15,23 +15,24 @@ using object::Side;
 
 namespace {
 
-int connection_exit_code(StatusCode status, bool connected) {
+int connection_exit_code(StatusCode status, Reached reached) {
   // What this machine cannot do, or has too little of, says nothing about the server.
-  if (connected || status == StatusCode::unsupported || status == StatusCode::exhausted) return exit_transfer;
+  if (reached == Reached::server || status == StatusCode::unsupported || status == StatusCode::exhausted) return exit_transfer;
   if (status == StatusCode::refused) return exit_refused;
-  return status == StatusCode::invalid ? exit_usage : exit_unreachable;
+  if (status == StatusCode::invalid) return exit_usage;
+  return reached == Reached::nothing ? exit_transfer : exit_unreachable;
 }
 
 }  // namespace
 
-int exit_code(const Failure& failure, bool connected, int signal) {
+int exit_code(const Failure& failure, Reached reached, int signal) {
   const bool here = failure.side == Side::here;
   switch (failure.kind) {
     case FailureKind::none: return exit_ok;
     case FailureKind::interrupted: return here && signal != 0 ? exit_signal + signal : exit_transfer;
     case FailureKind::corrupt: return exit_corrupt;
-    case FailureKind::connection: return connection_exit_code(failure.status, connected);
-    case FailureKind::protocol: return connected ? exit_transfer : exit_unreachable;
+    case FailureKind::connection: return connection_exit_code(failure.status, reached);
+    case FailureKind::protocol: return reached == Reached::server ? exit_transfer : exit_unreachable;
     case FailureKind::bad_name: return here ? exit_local_file : exit_refused;
     case FailureKind::limit: return here ? exit_transfer : exit_refused;
     case FailureKind::missing:

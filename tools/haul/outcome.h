@@ -22,8 +22,15 @@ enum ExitCode : int {
   exit_signal = 128,     ///< plus the signal's number
 };
 
-/// `connected`: a haul file server had answered before it failed. `signal`: the one that was caught, or 0.
-int exit_code(const object::Failure& failure, bool connected, int signal);
+/// How far a command got before it failed.
+enum class Reached {
+  nothing,  ///< this machine could not even begin
+  engine,   ///< it was on the way to the server
+  server,   ///< a haul file server had answered
+};
+
+/// `signal`: the one that was caught, or 0.
+int exit_code(const object::Failure& failure, Reached reached, int signal);
 
 /// A failure of the command line or of this program's set-up.
 object::Failure usage_failure(std::string_view message);

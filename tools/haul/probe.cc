@@ -111,7 +111,7 @@ int probe(const CommonOptions& common, const ProbeOptions& options) {
       [&](object::Channel& channel, Engine& engine) { return make_measurer(channel, engine, options.seconds); },
       [&](const FileClient& client, Engine& engine) { collect(result, client, engine); });
   if (outcome.failure.failed()) {
-    return report_failure("probe", outcome.failure, exit_code(outcome.failure, outcome.connected, outcome.signal), common.json);
+    return report_failure("probe", outcome.failure, exit_code(outcome.failure, outcome.reached, outcome.signal), common.json);
   }
   print_probe(*address, result, common.json);
   return exit_ok;
@@ -126,8 +126,7 @@ int explain(const CommonOptions& common, const std::string& address_text) {
       common, *address, false, [&](object::Channel& channel, Engine& engine) { return make_measurer(channel, engine, 0); },
       [&](const FileClient& client, Engine& engine) { collect(result, client, engine); });
   if (outcome.failure.failed()) {
-    return report_failure("explain", outcome.failure, exit_code(outcome.failure, outcome.connected, outcome.signal),
-                          common.json);
+    return report_failure("explain", outcome.failure, exit_code(outcome.failure, outcome.reached, outcome.signal), common.json);
   }
   if (common.json) {
     print_json({{"command", "explain"},

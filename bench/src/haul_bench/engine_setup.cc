@@ -40,8 +40,8 @@ void log_to_stderr(const haul::LogRecord& record);
 #ifdef HAUL_HAS_RDMA
 haul::Result<std::unique_ptr<haul::Transport>> make_rdma(const Settings& settings) {
   haul::rdma::Options options;
-  if (!settings.rails.empty()) {
-    auto rail = haul::rdma::parse_rail(settings.rails.front());
+  for (const std::string& text : settings.rails) {
+    auto rail = haul::rdma::parse_rail(text);
     if (!rail) return rail.status();
     options.rails.push_back(std::move(*rail));
   }

@@ -30,8 +30,13 @@ void add_shared_options(CLI::App& command, Settings& settings) {
       ->capture_default_str();
   command
       .add_option("--rdma-device", settings.rails,
-                  "RDMA port and GID of this side, DEVICE[:PORT[:GID]], and behind a comma of the receiver it starts")
-      ->delimiter(',');
+                  "RDMA ports and GIDs of this side, DEVICE[:PORT[:GID]],... Default: all that are active")
+      ->delimiter(',')
+      ->allow_extra_args(false);
+  command
+      .add_option("--receiver-rdma-device", settings.receiver_rails, "The same of the receiver it starts. Default: this side's")
+      ->delimiter(',')
+      ->allow_extra_args(false);
   command.add_option("--io", settings.io, "How tcp asks the kernel: uring, epoll, or prefer (uring where it works)")
       ->check(CLI::IsMember({"uring", "epoll", "prefer"}))
       ->capture_default_str();

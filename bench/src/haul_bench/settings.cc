@@ -85,7 +85,9 @@ std::vector<std::string> server_arguments(const Settings& settings) {
     arguments.insert(arguments.end(), {"--encryption", settings.encryption, "--kernel-tls", settings.kernel_tls,
                                        "--credentials", settings.credentials});
   }
-  if (!settings.rails.empty()) arguments.insert(arguments.end(), {"--rdma-device", settings.rails.back()});
+  for (const std::string& rail : settings.receiver_rails.empty() ? settings.rails : settings.receiver_rails) {
+    arguments.insert(arguments.end(), {"--rdma-device", rail});
+  }
   if (!settings.congestion.empty()) arguments.insert(arguments.end(), {"--congestion", settings.congestion});
   if (settings.pin.size() > 1) arguments.insert(arguments.end(), {"--pin", std::to_string(settings.pin[1])});
   return arguments;

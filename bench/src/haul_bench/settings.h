@@ -15,14 +15,15 @@ struct Settings {
 
   // Both sides; a receiver process that we start ourselves is given the same.
   std::string transport = "tcp";
-  std::vector<std::string> rails;   ///< of rdma: DEVICE[:PORT[:GID]]; the second one is a receiver's that we start
-  std::string io = "uring";         ///< uring, epoll, prefer
-  std::string congestion;           ///< empty: the backend's own choice
-  std::string poll = "event";       ///< spin, event
-  std::string integrity = "on";     ///< on, off
-  std::string encryption = "off";   ///< on, integrity, plain (authenticated only), off (no credentials)
-  std::string kernel_tls = "auto";  ///< auto, off, require
-  std::string credentials;          ///< folder with haul.crt, haul.key, authorized_peers; empty: made for this run
+  std::vector<std::string> rails;           ///< of rdma: DEVICE[:PORT[:GID]]; none: all that are active
+  std::vector<std::string> receiver_rails;  ///< of a receiver that we start; none: like `rails`
+  std::string io = "uring";                 ///< uring, epoll, prefer
+  std::string congestion;                   ///< empty: the backend's own choice
+  std::string poll = "event";               ///< spin, event
+  std::string integrity = "on";             ///< on, off
+  std::string encryption = "off";           ///< on, integrity, plain (authenticated only), off (no credentials)
+  std::string kernel_tls = "auto";          ///< auto, off, require
+  std::string credentials;                  ///< folder with haul.crt, haul.key, authorized_peers; empty: made for this run
   bool insecure = false;
   std::vector<int> pin;  ///< processors of this side and of a receiver that we start
 
