@@ -1,4 +1,4 @@
-// The harness of each backend, and the list that every contract test case is run over.
+// The harness of each backend.
 #pragma once
 
 #include <chrono>
@@ -187,17 +187,3 @@ class RdmaDeviceHarness final : public TcpHarnessBase {
 #endif
 
 }  // namespace haul::contract
-
-#ifdef HAUL_CONTRACT_RDMA
-#define HAUL_RDMA_BACKENDS , ::haul::contract::RdmaHarness
-#else
-#define HAUL_RDMA_BACKENDS
-#endif
-
-// A program may name its own list.
-#ifndef HAUL_EVERY_BACKEND
-#define HAUL_EVERY_BACKEND                                                                                                 \
-  ::haul::contract::SimHarness, ::haul::contract::TcpHarness, ::haul::contract::TcpEpollHarness,                           \
-      ::haul::contract::TcpEncryptedHarness, ::haul::contract::TcpIntegrityHarness, ::haul::contract::TcpKernelTlsHarness, \
-      ::haul::contract::TcpHalfKernelTlsHarness, ::haul::contract::OneSidedHarness HAUL_RDMA_BACKENDS
-#endif

@@ -6,15 +6,16 @@ namespace {
 
 constexpr uint64_t size = 3'000'000;
 
-template <typename H>
 struct Scene {
-  H harness;
+  std::unique_ptr<Harness> made;
+  Harness& harness = *made;
   Pair pair;
   Buffer local = allocate_filled(pair.a, size, 1);
   Buffer target = allocate(pair.b, size);
   RemoteBuffer remote = grant(pair.to_a, target.slice());
 
-  explicit Scene(PeerOptions options = {}) : pair(harness.connected_pair(std::move(options))) {
+  explicit Scene(const Backend& backend, PeerOptions options = {})
+      : made(backend.make()), pair(harness.connected_pair(std::move(options))) {
     // Until this has come the grant's announcement may be on its way: some cases let b stand still from here on.
     REQUIRE(pair.to_a.send(bytes_of("granted")).ok());
     REQUIRE(harness.run([this] { return !pair.a.inbox.letters.empty(); }));
@@ -27,10 +28,10 @@ struct Scene {
   Duration notice() const { return 2 * harness.options().peer_timeout + 1s; }
 };
 
-TEMPLATE_TEST_CASE("a cancel ends the transfer, and its memory is quiet then", "[contract][endings]", HAUL_EVERY_BACKEND) {
+BACKEND_TEST_CASE("a cancel ends the transfer, and its memory is quiet then", "[contract][endings]") {
   PeerOptions peer_options;
   peer_options.lanes = 2;
-  Scene<TestType> scene(peer_options);
+  Scene scene(backend, peer_options);
   for (int round = 0; round < 40; ++round) {
     const bool is_put = round % 2 == 0;
     CAPTURE(round, is_put);
@@ -60,8 +61,8 @@ TEMPLATE_TEST_CASE("a cancel ends the transfer, and its memory is quiet then", "
   CHECK(same(scene.local.bytes(), scene.target.bytes()));
 }
 
-TEMPLATE_TEST_CASE("cancelling what is over changes nothing", "[contract][endings]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("cancelling what is over changes nothing", "[contract][endings]") {
+  Scene scene(backend);
   Transfer put = scene.start(true);
   finish_ok(scene.harness, put);
   put.cancel();
@@ -71,8 +72,8 @@ TEMPLATE_TEST_CASE("cancelling what is over changes nothing", "[contract][ending
   CHECK_FALSE(none.valid());
 }
 
-TEMPLATE_TEST_CASE("a callback may cancel, and start another transfer", "[contract][endings]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("a callback may cancel, and start another transfer", "[contract][endings]") {
+  Scene scene(backend);
   Transfer other = scene.start(true);
   Transfer next;
   TransferOptions options;
@@ -88,16 +89,15 @@ TEMPLATE_TEST_CASE("a callback may cancel, and start another transfer", "[contra
   finish_ok(scene.harness, next);
 }
 
-TEMPLATE_TEST_CASE("a deadline that is kept does no harm", "[contract][endings]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("a deadline that is kept does no harm", "[contract][endings]") {
+  Scene scene(backend);
   TransferOptions options;
   options.timeout = 20s;
   finish_ok(scene.harness, scene.start(true, options));
 }
 
-TEMPLATE_TEST_CASE("a deadline that passes ends the transfer and leaves the peer usable", "[contract][endings]",
-                   HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("a deadline that passes ends the transfer and leaves the peer usable", "[contract][endings]") {
+  Scene scene(backend);
   // More than can be under way at once, so that some of it is not when the deadline passes.
   const uint64_t large_size = 48'000'000;
   const Buffer large = allocate(scene.pair.a, large_size);
@@ -114,8 +114,8 @@ TEMPLATE_TEST_CASE("a deadline that passes ends the transfer and leaves the peer
   finish_ok(scene.harness, scene.start(true));
 }
 
-TEMPLATE_TEST_CASE("a deadline is kept although the peer does not answer", "[contract][endings]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("a deadline is kept although the peer does not answer", "[contract][endings]") {
+  Scene scene(backend);
   TransferOptions options;
   options.timeout = 200ms;
   scene.pair.b.stalled = true;
@@ -129,8 +129,8 @@ TEMPLATE_TEST_CASE("a deadline is kept although the peer does not answer", "[con
   CHECK((is_one_of(get.status(), {StatusCode::timed_out, StatusCode::peer_lost}) || (one_sided && get.status().ok())));
 }
 
-TEMPLATE_TEST_CASE("a peer whose engine stands still is noticed", "[contract][endings]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("a peer whose engine stands still is noticed", "[contract][endings]") {
+  Scene scene(backend);
   scene.pair.b.stalled = true;
   Ends ends;
   TransferOptions options;
@@ -153,8 +153,8 @@ TEMPLATE_TEST_CASE("a peer whose engine stands still is noticed", "[contract][en
   REQUIRE(scene.harness.run([&] { return !scene.pair.b.inbox.closed.empty(); }, scene.notice()));
 }
 
-TEMPLATE_TEST_CASE("an idle peer that goes silent is noticed by both sides", "[contract][endings]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("an idle peer that goes silent is noticed by both sides", "[contract][endings]") {
+  Scene scene(backend);
   if (skip_unless(scene.harness.abilities().silences, "silencing a link")) return;
   scene.harness.silence("a", "b");
   REQUIRE(scene.harness.run([&] { return !scene.pair.a.inbox.closed.empty() && !scene.pair.b.inbox.closed.empty(); },
@@ -163,8 +163,8 @@ TEMPLATE_TEST_CASE("an idle peer that goes silent is noticed by both sides", "[c
   CHECK(scene.pair.b.inbox.closed[0].second.code() == StatusCode::peer_lost);
 }
 
-TEMPLATE_TEST_CASE("a silence shorter than the time-outs is survived", "[contract][endings]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("a silence shorter than the time-outs is survived", "[contract][endings]") {
+  Scene scene(backend);
   if (skip_unless(scene.harness.abilities().silences, "silencing a link")) return;
   const Transfer put = scene.start(true);
   run_rounds(scene.harness, 5);
@@ -175,8 +175,8 @@ TEMPLATE_TEST_CASE("a silence shorter than the time-outs is survived", "[contrac
   CHECK(same(scene.local.bytes(), scene.target.bytes()));
 }
 
-TEMPLATE_TEST_CASE("a crashed peer is noticed, and what it held is quiet", "[contract][endings]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("a crashed peer is noticed, and what it held is quiet", "[contract][endings]") {
+  Scene scene(backend);
   if (skip_unless(scene.harness.abilities().crashes, "crashing a node")) return;
   const Transfer put = scene.start(true);
   const Transfer get = scene.start(false);
@@ -191,12 +191,11 @@ TEMPLATE_TEST_CASE("a crashed peer is noticed, and what it held is quiet", "[con
 
 enum class Departure : uint8_t { engine_destroyed, closed_by_a, aborted_by_a, closed_by_b, aborted_by_b };
 
-template <typename H>
-void check_departure(Departure departure, uint64_t rounds) {
+void check_departure(const Backend& backend, Departure departure, uint64_t rounds) {
   CAPTURE(static_cast<int>(departure), rounds);
   PeerOptions peer_options;
   peer_options.lanes = 2;
-  Scene<H> scene(peer_options);
+  Scene scene(backend, peer_options);
   std::vector<int> ended(12, 0);
   std::vector<Transfer> transfers;
   for (size_t i = 0; i < ended.size(); ++i) {
@@ -234,13 +233,13 @@ void check_departure(Departure departure, uint64_t rounds) {
   }
 }
 
-TEMPLATE_TEST_CASE("whenever a peer leaves, every transfer ends exactly once", "[contract][endings]", HAUL_EVERY_BACKEND) {
+BACKEND_TEST_CASE("whenever a peer leaves, every transfer ends exactly once", "[contract][endings]") {
   base::Random random(99);
-  for (int round = 0; round < 20; ++round) check_departure<TestType>(static_cast<Departure>(round % 5), random.below(30));
+  for (int round = 0; round < 20; ++round) check_departure(backend, static_cast<Departure>(round % 5), random.below(30));
 }
 
-TEMPLATE_TEST_CASE("an engine destroyed with transfers under way calls nobody", "[contract][endings]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("an engine destroyed with transfers under way calls nobody", "[contract][endings]") {
+  Scene scene(backend);
   Ends ends;
   TransferOptions options;
   options.on_done = ends.counter();
@@ -255,8 +254,8 @@ TEMPLATE_TEST_CASE("an engine destroyed with transfers under way calls nobody", 
   REQUIRE(scene.harness.run([&] { return !scene.pair.b.inbox.closed.empty(); }, scene.notice()));
 }
 
-TEMPLATE_TEST_CASE("a dropped handle lets the transfer go on", "[contract][endings]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("a dropped handle lets the transfer go on", "[contract][endings]") {
+  Scene scene(backend);
   Ends ends;
   TransferOptions options;
   options.on_done = ends.counter();
@@ -267,8 +266,8 @@ TEMPLATE_TEST_CASE("a dropped handle lets the transfer go on", "[contract][endin
   CHECK(same(scene.local.bytes(), scene.target.bytes()));
 }
 
-TEMPLATE_TEST_CASE("buffers destroyed under a transfer stay until it is over", "[contract][endings]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("buffers destroyed under a transfer stay until it is over", "[contract][endings]") {
+  Scene scene(backend);
   const std::vector<std::byte> expected = copy_of(scene.local);
   const Transfer put = scene.start(true);
   scene.local = Buffer();
@@ -284,10 +283,10 @@ TEMPLATE_TEST_CASE("buffers destroyed under a transfer stay until it is over", "
   CHECK(is_one_of(status, {StatusCode::ok, StatusCode::refused, StatusCode::peer_lost}));
 }
 
-TEMPLATE_TEST_CASE("a grant revoked under a transfer: quiet once told", "[contract][endings]", HAUL_EVERY_BACKEND) {
+BACKEND_TEST_CASE("a grant revoked under a transfer: quiet once told", "[contract][endings]") {
   for (int round = 0; round < 12; ++round) {
     CAPTURE(round);
-    Scene<TestType> scene;
+    Scene scene(backend);
     const Transfer put = scene.start(true);
     const Transfer get = scene.start(false);
     run_rounds(scene.harness, static_cast<uint64_t>(round) * 2);
@@ -305,8 +304,8 @@ TEMPLATE_TEST_CASE("a grant revoked under a transfer: quiet once told", "[contra
   }
 }
 
-TEMPLATE_TEST_CASE("a revocation ends although the peer stands still", "[contract][endings]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("a revocation ends although the peer stands still", "[contract][endings]") {
+  Scene scene(backend);
   const Transfer put = scene.start(true);
   run_rounds(scene.harness, 3);
   scene.pair.a.stalled = true;
@@ -323,8 +322,9 @@ TEMPLATE_TEST_CASE("a revocation ends although the peer stands still", "[contrac
   CHECK(all_bytes_are(scene.target.bytes(), std::byte{0xbb}));
 }
 
-TEMPLATE_TEST_CASE("a full engine answers busy", "[contract][endings]", HAUL_EVERY_BACKEND) {
-  TestType harness;
+BACKEND_TEST_CASE("a full engine answers busy", "[contract][endings]") {
+  const auto made = backend.make();
+  Harness& harness = *made;
   EngineOptions options = harness.options();
   options.max_transfers = 8;
   Pair pair = harness.connect(harness.start("a", options), harness.start("b"));

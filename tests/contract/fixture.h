@@ -7,6 +7,7 @@
 #include <optional>
 #include <utility>
 
+#include "contract/backend_case.h"
 #include "contract/backends.h"
 
 namespace haul::contract {

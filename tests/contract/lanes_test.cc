@@ -6,17 +6,18 @@ namespace {
 
 constexpr uint64_t size = 3'000'000;
 
-template <typename H>
 struct Scene {
-  H harness;
+  std::unique_ptr<Harness> made;
+  Harness& harness = *made;
   Pair pair;
   Buffer local = allocate_filled(pair.a, size, 1);
   Buffer target = allocate(pair.b, size);
   RemoteBuffer remote = grant(pair.to_a, target.slice());
 
-  explicit Scene(uint32_t lanes = 1, Integrity integrity = Integrity::crc32c) : pair(make_pair(harness, lanes, integrity)) {}
+  explicit Scene(const Backend& backend, uint32_t lanes = 1, Integrity integrity = Integrity::crc32c)
+      : made(backend.make()), pair(make_pair(harness, lanes, integrity)) {}
 
-  static Pair make_pair(H& harness, uint32_t lanes, Integrity integrity) {
+  static Pair make_pair(Harness& harness, uint32_t lanes, Integrity integrity) {
     EngineOptions options = harness.options();
     options.integrity = integrity;
     PeerOptions peer_options;
@@ -30,10 +31,10 @@ struct Scene {
   }
 };
 
-TEMPLATE_TEST_CASE("transfers work over one lane and many", "[contract][lanes]", HAUL_EVERY_BACKEND) {
+BACKEND_TEST_CASE("transfers work over one lane and many", "[contract][lanes]") {
   for (const uint32_t lanes : {1U, 2U, 3U, 8U}) {
     CAPTURE(lanes);
-    Scene<TestType> scene(lanes);
+    Scene scene(backend, lanes);
     REQUIRE(scene.all_lanes_ready(lanes));
     const size_t all = lanes + (scene.harness.abilities().control_apart ? 1 : 0);
     CHECK(scene.pair.to_b.stats().lanes.size() == all);
@@ -46,8 +47,8 @@ TEMPLATE_TEST_CASE("transfers work over one lane and many", "[contract][lanes]",
   }
 }
 
-TEMPLATE_TEST_CASE("a grant made before and after the lanes works on all", "[contract][lanes]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene(4);
+BACKEND_TEST_CASE("a grant made before and after the lanes works on all", "[contract][lanes]") {
+  Scene scene(backend, 4);
   finish_ok(scene.harness, scene.pair.to_b.put(scene.local.slice(), scene.remote.slice()));
   REQUIRE(scene.all_lanes_ready(4));
   const Buffer other = allocate(scene.pair.b, size);
@@ -59,8 +60,7 @@ TEMPLATE_TEST_CASE("a grant made before and after the lanes works on all", "[con
 }
 
 /// Which side's end of which lane is cut: the last made is one that carries data only.
-template <typename H>
-Status put_while_a_lane_dies(Scene<H>& scene, bool at_sender, bool last_lane, uint64_t rounds) {
+Status put_while_a_lane_dies(Scene& scene, bool at_sender, bool last_lane, uint64_t rounds) {
   const Transfer put = scene.pair.to_b.put(scene.local.slice(), scene.remote.slice());
   run_rounds(scene.harness, rounds);
   TransportRecord& record = *(at_sender ? scene.pair.a : scene.pair.b).record;
@@ -68,10 +68,10 @@ Status put_while_a_lane_dies(Scene<H>& scene, bool at_sender, bool last_lane, ui
   return finish(scene.harness, put);
 }
 
-TEMPLATE_TEST_CASE("a lane that dies takes no transfer with it", "[contract][lanes]", HAUL_EVERY_BACKEND) {
+BACKEND_TEST_CASE("a lane that dies takes no transfer with it", "[contract][lanes]") {
   for (uint64_t round = 0; round < 10; ++round) {
     CAPTURE(round);
-    Scene<TestType> scene(3);
+    Scene scene(backend, 3);
     REQUIRE(scene.all_lanes_ready(3));
     const Status status = put_while_a_lane_dies(scene, round % 2 == 0, true, round * 2);
     INFO(status.to_string());
@@ -82,10 +82,10 @@ TEMPLATE_TEST_CASE("a lane that dies takes no transfer with it", "[contract][lan
   }
 }
 
-TEMPLATE_TEST_CASE("whichever lane dies, transfers end once and tell the truth", "[contract][lanes]", HAUL_EVERY_BACKEND) {
+BACKEND_TEST_CASE("whichever lane dies, transfers end once and tell the truth", "[contract][lanes]") {
   for (uint64_t round = 0; round < 10; ++round) {
     CAPTURE(round);
-    Scene<TestType> scene(2);
+    Scene scene(backend, 2);
     REQUIRE(scene.all_lanes_ready(2));
     const Status status = put_while_a_lane_dies(scene, round % 2 == 0, round % 4 < 2, round);
     INFO(status.to_string());
@@ -94,8 +94,8 @@ TEMPLATE_TEST_CASE("whichever lane dies, transfers end once and tell the truth",
   }
 }
 
-TEMPLATE_TEST_CASE("the only lane dying is the loss of the peer, at both ends", "[contract][lanes]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene(1);
+BACKEND_TEST_CASE("the only lane dying is the loss of the peer, at both ends", "[contract][lanes]") {
+  Scene scene(backend, 1);
   if (skip_unless(!scene.harness.abilities().control_apart, "that the first lane is of this backend")) return;
   const Status status = put_while_a_lane_dies(scene, true, true, 3);
   CHECK(is_one_of(status, {StatusCode::ok, StatusCode::peer_lost}));
@@ -104,11 +104,11 @@ TEMPLATE_TEST_CASE("the only lane dying is the loss of the peer, at both ends", 
   CHECK(scene.pair.b.inbox.closed[0].second.code() == StatusCode::peer_lost);
 }
 
-TEMPLATE_TEST_CASE("worn lanes are replaced under a transfer, also the first", "[contract][lanes]", HAUL_EVERY_BACKEND) {
-  if (skip_unless(!TestType().abilities().control_apart, "lanes of its own that wear out")) return;
+BACKEND_TEST_CASE("worn lanes are replaced under a transfer, also the first", "[contract][lanes]") {
+  if (skip_unless(!backend.make()->abilities().control_apart, "lanes of its own that wear out")) return;
   for (const uint32_t lanes : {1U, 3U}) {
     CAPTURE(lanes);
-    Scene<TestType> scene(lanes);
+    Scene scene(backend, lanes);
     REQUIRE(scene.all_lanes_ready(lanes));
     size_t said = 0;
     const auto say = [&] {
@@ -146,18 +146,18 @@ TEMPLATE_TEST_CASE("worn lanes are replaced under a transfer, also the first", "
   }
 }
 
-TEMPLATE_TEST_CASE("integrity can be switched off, and is said to be", "[contract][lanes]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene(2, Integrity::off);
+BACKEND_TEST_CASE("integrity can be switched off, and is said to be", "[contract][lanes]") {
+  Scene scene(backend, 2, Integrity::off);
   finish_ok(scene.harness, scene.pair.to_b.put(scene.local.slice(), scene.remote.slice()));
   CHECK(same(scene.local.bytes(), scene.target.bytes()));
   finish_ok(scene.harness, scene.pair.to_b.get(scene.local.slice(), scene.remote.slice()));
   CHECK_THAT(scene.pair.a->explain(), Catch::Contains("integrity", Catch::CaseSensitive::No) && Catch::Contains("off"));
-  Scene<TestType> with(1);
+  Scene with(backend, 1);
   CHECK_THAT(with.pair.a->explain(), Catch::Contains("crc32c", Catch::CaseSensitive::No));
 }
 
-TEMPLATE_TEST_CASE("a corrupted payload is sent again", "[contract][lanes]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene(2);
+BACKEND_TEST_CASE("a corrupted payload is sent again", "[contract][lanes]") {
+  Scene scene(backend, 2);
   const bool lands = scene.harness.abilities().transport != "onesided";
   // Writes are checked where they land; reads where they come back.
   if (lands) {
@@ -177,8 +177,8 @@ TEMPLATE_TEST_CASE("a corrupted payload is sent again", "[contract][lanes]", HAU
   CHECK(scene.pair.a->stats().checksum_failures >= 2);
 }
 
-TEMPLATE_TEST_CASE("what stays corrupt is never delivered as ok", "[contract][lanes]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene(1);
+BACKEND_TEST_CASE("what stays corrupt is never delivered as ok", "[contract][lanes]") {
+  Scene scene(backend, 1);
   const bool lands = scene.harness.abilities().transport != "onesided";
   if (lands) {
     scene.pair.b.record->corruptions_left = UINT32_MAX;
@@ -200,8 +200,8 @@ TEMPLATE_TEST_CASE("what stays corrupt is never delivered as ok", "[contract][la
   CHECK(same(scene.local.bytes(), scene.target.bytes()));
 }
 
-TEMPLATE_TEST_CASE("a wire that flips bits delivers right bytes or says corrupt", "[contract][lanes]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene(2);
+BACKEND_TEST_CASE("a wire that flips bits delivers right bytes or says corrupt", "[contract][lanes]") {
+  Scene scene(backend, 2);
   if (skip_unless(scene.harness.abilities().corrupts_wire, "corrupting the wire")) return;
   for (int round = 0; round < 6; ++round) {
     CAPTURE(round);
@@ -217,16 +217,17 @@ TEMPLATE_TEST_CASE("a wire that flips bits delivers right bytes or says corrupt"
 }
 
 TEST_CASE("a few corrupted one-sided operations are repeated", "[contract][lanes]") {
-  Scene<OneSidedHarness> scene(2);
-  scene.harness.fabric().corrupt_operations(3);
+  Scene scene(backend_of<OneSidedHarness>("OneSidedHarness"), 2);
+  onesided::Fabric& fabric = dynamic_cast<OneSidedHarness&>(scene.harness).fabric();
+  fabric.corrupt_operations(3);
   finish_ok(scene.harness, scene.pair.to_b.put(scene.local.slice(), scene.remote.slice()));
-  CHECK(scene.harness.fabric().corrupt_left() == 0);
+  CHECK(fabric.corrupt_left() == 0);
   CHECK(same(scene.local.bytes(), scene.target.bytes()));
   CHECK(scene.pair.a->stats().operations_retried >= 1);
 }
 
-TEMPLATE_TEST_CASE("a transfer of high priority overtakes", "[contract][lanes]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene(1);
+BACKEND_TEST_CASE("a transfer of high priority overtakes", "[contract][lanes]") {
+  Scene scene(backend, 1);
   const Buffer large = allocate_filled(scene.pair.a, 16'000'000, 5);
   const Buffer large_target = allocate(scene.pair.b, 16'000'000);
   const RemoteBuffer large_remote = grant(scene.pair.to_a, large_target.slice());
@@ -246,8 +247,8 @@ TEMPLATE_TEST_CASE("a transfer of high priority overtakes", "[contract][lanes]",
   CHECK(order == std::vector<int>{2, 1});
 }
 
-TEMPLATE_TEST_CASE("transfers of one priority share in turn", "[contract][lanes]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene(1);
+BACKEND_TEST_CASE("transfers of one priority share in turn", "[contract][lanes]") {
+  Scene scene(backend, 1);
   const Buffer large = allocate_filled(scene.pair.a, 16'000'000, 5);
   const Buffer large_target = allocate(scene.pair.b, 16'000'000);
   const RemoteBuffer large_remote = grant(scene.pair.to_a, large_target.slice());

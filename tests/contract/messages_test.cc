@@ -6,8 +6,9 @@ namespace {
 
 constexpr uint64_t KiB = 1024;
 
-TEMPLATE_TEST_CASE("messages come in order, whole and once", "[contract][messages]", HAUL_EVERY_BACKEND) {
-  TestType harness;
+BACKEND_TEST_CASE("messages come in order, whole and once", "[contract][messages]") {
+  const auto made = backend.make();
+  Harness& harness = *made;
   Pair pair = harness.connected_pair();
   std::vector<std::vector<std::byte>> sent;
   for (uint64_t i = 0; i < 300; ++i) {
@@ -32,8 +33,9 @@ TEMPLATE_TEST_CASE("messages come in order, whole and once", "[contract][message
   }
 }
 
-TEMPLATE_TEST_CASE("messages of a wrong size are invalid", "[contract][messages]", HAUL_EVERY_BACKEND) {
-  TestType harness;
+BACKEND_TEST_CASE("messages of a wrong size are invalid", "[contract][messages]") {
+  const auto made = backend.make();
+  Harness& harness = *made;
   Pair pair = harness.connected_pair();
   const std::vector<std::byte> long_message(harness.options().max_message_bytes + 1);
   CHECK(pair.to_b.send(long_message).code() == StatusCode::invalid);
@@ -44,8 +46,9 @@ TEMPLATE_TEST_CASE("messages of a wrong size are invalid", "[contract][messages]
   CHECK(pair.b.inbox.letters[1].payload.empty());
 }
 
-TEMPLATE_TEST_CASE("a full send queue answers busy and loses nothing", "[contract][messages]", HAUL_EVERY_BACKEND) {
-  TestType harness;
+BACKEND_TEST_CASE("a full send queue answers busy and loses nothing", "[contract][messages]") {
+  const auto made = backend.make();
+  Harness& harness = *made;
   EngineOptions options = harness.options();
   options.max_queued_messages = 16;
   Pair pair = harness.connect(harness.start("a", options), harness.start("b"));
@@ -59,8 +62,9 @@ TEMPLATE_TEST_CASE("a full send queue answers busy and loses nothing", "[contrac
   REQUIRE(harness.run([&] { return pair.b.inbox.letters.size() == accepted + 1; }));
 }
 
-TEMPLATE_TEST_CASE("a reply may be sent from the callback", "[contract][messages]", HAUL_EVERY_BACKEND) {
-  TestType harness;
+BACKEND_TEST_CASE("a reply may be sent from the callback", "[contract][messages]") {
+  const auto made = backend.make();
+  Harness& harness = *made;
   Pair pair = harness.connected_pair();
   pair.b.inbox.on_message = [](Peer from, const Message& message) { CHECK(from.send(message.payload).ok()); };
   REQUIRE(pair.to_b.send(bytes_of("echo")).ok());
@@ -83,10 +87,10 @@ struct Watch {
   }
 };
 
-template <typename H>
-void check_notified_put(uint32_t lanes, size_t count, uint64_t slot_bytes, Integrity integrity) {
+void check_notified_put(const Backend& backend, uint32_t lanes, size_t count, uint64_t slot_bytes, Integrity integrity) {
   CAPTURE(lanes, count, slot_bytes);
-  H harness;
+  const auto made = backend.make();
+  Harness& harness = *made;
   EngineOptions options = harness.options();
   options.integrity = integrity;
   PeerOptions peer_options;
@@ -114,21 +118,22 @@ void check_notified_put(uint32_t lanes, size_t count, uint64_t slot_bytes, Integ
   CHECK(watch.texts == std::vector<std::string>(4, "placed"));
 }
 
-TEMPLATE_TEST_CASE("a notification comes after all is placed", "[contract][messages]", HAUL_EVERY_BACKEND) {
-  check_notified_put<TestType>(1, 1, 3'000'000, Integrity::crc32c);
-  check_notified_put<TestType>(1, 2000, 900, Integrity::crc32c);
-  check_notified_put<TestType>(1, 1, 3'000'000, Integrity::off);
+BACKEND_TEST_CASE("a notification comes after all is placed", "[contract][messages]") {
+  check_notified_put(backend, 1, 1, 3'000'000, Integrity::crc32c);
+  check_notified_put(backend, 1, 2000, 900, Integrity::crc32c);
+  check_notified_put(backend, 1, 1, 3'000'000, Integrity::off);
 }
 
-TEMPLATE_TEST_CASE("a notification comes after all is placed, over several lanes", "[contract][messages]", HAUL_EVERY_BACKEND) {
-  check_notified_put<TestType>(4, 1, 3'000'000, Integrity::crc32c);
-  check_notified_put<TestType>(4, 2000, 900, Integrity::crc32c);
-  check_notified_put<TestType>(3, 500, 17 * KiB, Integrity::crc32c);
-  check_notified_put<TestType>(4, 2000, 900, Integrity::off);
+BACKEND_TEST_CASE("a notification comes after all is placed, over several lanes", "[contract][messages]") {
+  check_notified_put(backend, 4, 1, 3'000'000, Integrity::crc32c);
+  check_notified_put(backend, 4, 2000, 900, Integrity::crc32c);
+  check_notified_put(backend, 3, 500, 17 * KiB, Integrity::crc32c);
+  check_notified_put(backend, 4, 2000, 900, Integrity::off);
 }
 
-TEMPLATE_TEST_CASE("a transfer of nothing notifies too", "[contract][messages]", HAUL_EVERY_BACKEND) {
-  TestType harness;
+BACKEND_TEST_CASE("a transfer of nothing notifies too", "[contract][messages]") {
+  const auto made = backend.make();
+  Harness& harness = *made;
   Pair pair = harness.connected_pair();
   const Buffer source = allocate(pair.a, 1);
   const Buffer target = allocate(pair.b, 1);
@@ -146,8 +151,9 @@ TEMPLATE_TEST_CASE("a transfer of nothing notifies too", "[contract][messages]",
   CHECK(pair.b.inbox.letters[2].payload.empty());
 }
 
-TEMPLATE_TEST_CASE("many notified transfers are each told once", "[contract][messages]", HAUL_EVERY_BACKEND) {
-  TestType harness;
+BACKEND_TEST_CASE("many notified transfers are each told once", "[contract][messages]") {
+  const auto made = backend.make();
+  Harness& harness = *made;
   PeerOptions peer_options;
   peer_options.lanes = 3;
   Pair pair = harness.connected_pair(peer_options);
@@ -178,8 +184,9 @@ TEMPLATE_TEST_CASE("many notified transfers are each told once", "[contract][mes
   CHECK(told == std::vector<int>(count, 1));
 }
 
-TEMPLATE_TEST_CASE("a transfer that did not end ok does not notify", "[contract][messages]", HAUL_EVERY_BACKEND) {
-  TestType harness;
+BACKEND_TEST_CASE("a transfer that did not end ok does not notify", "[contract][messages]") {
+  const auto made = backend.make();
+  Harness& harness = *made;
   Pair pair = harness.connected_pair();
   const Buffer source = allocate_filled(pair.a, 4'000'000, 1);
   const Buffer target = allocate(pair.b, 4'000'000);
@@ -203,8 +210,9 @@ TEMPLATE_TEST_CASE("a transfer that did not end ok does not notify", "[contract]
   }
 }
 
-TEMPLATE_TEST_CASE("wrong notifications are invalid", "[contract][messages]", HAUL_EVERY_BACKEND) {
-  TestType harness;
+BACKEND_TEST_CASE("wrong notifications are invalid", "[contract][messages]") {
+  const auto made = backend.make();
+  Harness& harness = *made;
   Pair pair = harness.connected_pair();
   const Buffer source = allocate(pair.a, 10);
   const Buffer target = allocate(pair.b, 10);

@@ -22,8 +22,9 @@ struct Outcome {
   }
 };
 
-TEMPLATE_TEST_CASE("both sides learn of each other", "[contract][peers]", HAUL_EVERY_BACKEND) {
-  TestType harness;
+BACKEND_TEST_CASE("both sides learn of each other", "[contract][peers]") {
+  const auto made = backend.make();
+  Harness& harness = *made;
   Pair pair = harness.connected_pair();
   CHECK(pair.to_b.state() == PeerState::ready);
   CHECK(pair.to_a.state() == PeerState::ready);
@@ -40,8 +41,9 @@ TEMPLATE_TEST_CASE("both sides learn of each other", "[contract][peers]", HAUL_E
   CHECK_FALSE(stats.lanes[0].description.empty());
 }
 
-TEMPLATE_TEST_CASE("where nobody listens connecting fails, once and in time", "[contract][peers]", HAUL_EVERY_BACKEND) {
-  TestType harness;
+BACKEND_TEST_CASE("where nobody listens connecting fails, once and in time", "[contract][peers]") {
+  const auto made = backend.make();
+  Harness& harness = *made;
   Node& a = harness.start("a");
   Node& b = harness.start("b");
   const Address gone = b.address;
@@ -61,8 +63,9 @@ TEMPLATE_TEST_CASE("where nobody listens connecting fails, once and in time", "[
   CHECK(a.inbox.closed.empty());  // it never was ready
 }
 
-TEMPLATE_TEST_CASE("calls on a peer that is not there answer peer_lost", "[contract][peers]", HAUL_EVERY_BACKEND) {
-  TestType harness;
+BACKEND_TEST_CASE("calls on a peer that is not there answer peer_lost", "[contract][peers]") {
+  const auto made = backend.make();
+  Harness& harness = *made;
   Node& a = harness.start("a");
   const Buffer buffer = allocate(a, 100);
   Pair pair = harness.connect(a, harness.start("b"));
@@ -81,8 +84,9 @@ TEMPLATE_TEST_CASE("calls on a peer that is not there answer peer_lost", "[contr
   }
 }
 
-TEMPLATE_TEST_CASE("policies are kept, and named", "[contract][peers]", HAUL_EVERY_BACKEND) {
-  TestType harness;
+BACKEND_TEST_CASE("policies are kept, and named", "[contract][peers]") {
+  const auto made = backend.make();
+  Harness& harness = *made;
   const std::string transport(harness.abilities().transport);
   Node& a = harness.start("a");
   Node& b = harness.start("b");
@@ -113,8 +117,9 @@ TEMPLATE_TEST_CASE("policies are kept, and named", "[contract][peers]", HAUL_EVE
   CHECK_THAT(second.to_b.explain(), Catch::Contains("carrier-pigeon"));
 }
 
-TEMPLATE_TEST_CASE("counters tell what happened", "[contract][peers]", HAUL_EVERY_BACKEND) {
-  TestType harness;
+BACKEND_TEST_CASE("counters tell what happened", "[contract][peers]") {
+  const auto made = backend.make();
+  Harness& harness = *made;
   Pair pair = harness.connected_pair();
   const Buffer local = allocate_filled(pair.a, 500'000, 1);
   const Buffer target = allocate(pair.b, 500'000);
@@ -140,8 +145,9 @@ TEMPLATE_TEST_CASE("counters tell what happened", "[contract][peers]", HAUL_EVER
   CHECK_THAT(pair.a->explain(), Catch::Contains(std::string(harness.abilities().transport)));
 }
 
-TEMPLATE_TEST_CASE("options that contradict each other are invalid", "[contract][peers]", HAUL_EVERY_BACKEND) {
-  TestType harness;
+BACKEND_TEST_CASE("options that contradict each other are invalid", "[contract][peers]") {
+  const auto made = backend.make();
+  Harness& harness = *made;
   const auto create = [&](EngineOptions options) {
     std::vector<std::unique_ptr<Transport>> transports;
     transports.push_back(harness.make_transport("x"));
@@ -161,8 +167,9 @@ TEMPLATE_TEST_CASE("options that contradict each other are invalid", "[contract]
   CHECK(create(harness.options()).ok());
 }
 
-TEMPLATE_TEST_CASE("without the insecure policy only loopback is spoken to", "[contract][peers]", HAUL_EVERY_BACKEND) {
-  TestType harness;
+BACKEND_TEST_CASE("without the insecure policy only loopback is spoken to", "[contract][peers]") {
+  const auto made = backend.make();
+  Harness& harness = *made;
   std::vector<std::unique_ptr<Transport>> transports;
   transports.push_back(harness.make_transport("x"));
   EngineOptions options = harness.options();
@@ -176,8 +183,9 @@ TEMPLATE_TEST_CASE("without the insecure policy only loopback is spoken to", "[c
   }
 }
 
-TEMPLATE_TEST_CASE("a full engine takes no more peers, and says so", "[contract][peers]", HAUL_EVERY_BACKEND) {
-  TestType harness;
+BACKEND_TEST_CASE("a full engine takes no more peers, and says so", "[contract][peers]") {
+  const auto made = backend.make();
+  Harness& harness = *made;
   EngineOptions options = harness.options();
   options.max_peers = 1;
   Node& b = harness.start("b", options);
@@ -192,8 +200,9 @@ TEMPLATE_TEST_CASE("a full engine takes no more peers, and says so", "[contract]
   CHECK(first.to_b.state() == PeerState::ready);
 }
 
-TEMPLATE_TEST_CASE("an idle pair stays connected", "[contract][peers]", HAUL_EVERY_BACKEND) {
-  TestType harness;
+BACKEND_TEST_CASE("an idle pair stays connected", "[contract][peers]") {
+  const auto made = backend.make();
+  Harness& harness = *made;
   Pair pair = harness.connected_pair();
   harness.run_for(harness.options().peer_timeout * 2);
   CHECK(pair.a.inbox.closed.empty());
@@ -201,8 +210,9 @@ TEMPLATE_TEST_CASE("an idle pair stays connected", "[contract][peers]", HAUL_EVE
   CHECK(pair.to_b.state() == PeerState::ready);
 }
 
-TEMPLATE_TEST_CASE("many peers of one engine come and go", "[contract][peers]", HAUL_EVERY_BACKEND) {
-  TestType harness;
+BACKEND_TEST_CASE("many peers of one engine come and go", "[contract][peers]") {
+  const auto made = backend.make();
+  Harness& harness = *made;
   Node& hub = harness.start("hub");
   const Buffer target = allocate(hub, 100'000);
   for (int i = 0; i < 12; ++i) {
@@ -224,11 +234,11 @@ size_t open_descriptors() {
   return static_cast<size_t>(std::distance(begin, std::filesystem::directory_iterator()));
 }
 
-template <typename H>
-void come_and_go() {
+void come_and_go(const Backend& backend) {
   PeerOptions options;
   options.lanes = 3;
-  H harness;
+  std::unique_ptr<Harness> made;
+  Harness& harness = *made;
   Pair pair = harness.connected_pair(options);
   const Buffer local = allocate_filled(pair.a, 300'000, 1);
   const Buffer target = allocate(pair.b, 300'000);
@@ -237,15 +247,16 @@ void come_and_go() {
   const Transfer unfinished = pair.to_b.put(local.slice(), remote.slice());
 }
 
-TEMPLATE_TEST_CASE("no file descriptor is left behind", "[contract][peers]", HAUL_EVERY_BACKEND) {
-  come_and_go<TestType>();  // what is opened once for all
+BACKEND_TEST_CASE("no file descriptor is left behind", "[contract][peers]") {
+  come_and_go(backend);  // what is opened once for all
   const size_t before = open_descriptors();
-  for (int i = 0; i < 5; ++i) come_and_go<TestType>();
+  for (int i = 0; i < 5; ++i) come_and_go(backend);
   CHECK(open_descriptors() == before);
 }
 
-TEMPLATE_TEST_CASE("an idle engine sleeps, and wake() ends its sleep", "[contract][peers]", HAUL_EVERY_BACKEND) {
-  TestType harness;
+BACKEND_TEST_CASE("an idle engine sleeps, and wake() ends its sleep", "[contract][peers]") {
+  const auto made = backend.make();
+  Harness& harness = *made;
   if (skip_unless(!harness.abilities().virtual_time, "waiting in real time")) return;
   EngineOptions options = harness.options();
   options.keepalive = 900ms;
@@ -286,8 +297,9 @@ bool run_by_descriptor(Harness& harness, std::vector<Engine*> engines, const std
   return true;
 }
 
-TEMPLATE_TEST_CASE("a foreign loop needs the descriptor only", "[contract][peers]", HAUL_EVERY_BACKEND) {
-  TestType harness;
+BACKEND_TEST_CASE("a foreign loop needs the descriptor only", "[contract][peers]") {
+  const auto made = backend.make();
+  Harness& harness = *made;
   if (skip_unless(!harness.abilities().virtual_time, "descriptors that become readable")) return;
   Pair pair = harness.connected_pair();
   const Buffer local = allocate_filled(pair.a, 5'000'000, 1);

@@ -8,16 +8,18 @@ constexpr uint64_t size = 100'000;
 constexpr auto untouched = std::byte{0xee};
 
 /// Two engines, with a filled buffer at a and an untouched one at b that a may read and write.
-template <typename H>
 struct Scene {
-  H harness;
+  std::unique_ptr<Harness> made;
+  Harness& harness = *made;
   Pair pair = harness.connected_pair();
   Buffer local = allocate_filled(pair.a, size, 1);
   Buffer target = allocate(pair.b, size);
   std::vector<std::byte> local_before = copy_of(local);
   RemoteBuffer remote = grant(pair.to_a, target.slice());
 
-  Scene() { std::fill(target.bytes().begin(), target.bytes().end(), untouched); }
+  explicit Scene(const Backend& backend) : made(backend.make()) {
+    std::fill(target.bytes().begin(), target.bytes().end(), untouched);
+  }
 
   bool nothing_changed() {
     harness.run_for(20ms);
@@ -25,8 +27,8 @@ struct Scene {
   }
 };
 
-TEMPLATE_TEST_CASE("ranges outside the buffers are invalid", "[contract][refusals]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("ranges outside the buffers are invalid", "[contract][refusals]") {
+  Scene scene(backend);
   const Buffer none;
   const RemoteBuffer no_remote;
   const std::pair<Slice, RemoteSlice> wrong[] = {
@@ -66,8 +68,8 @@ TEMPLATE_TEST_CASE("ranges outside the buffers are invalid", "[contract][refusal
   CHECK(scene.nothing_changed());
 }
 
-TEMPLATE_TEST_CASE("one wrong piece makes the whole batch invalid", "[contract][refusals]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("one wrong piece makes the whole batch invalid", "[contract][refusals]") {
+  Scene scene(backend);
   std::vector<Piece> pieces(100, Piece{scene.local.slice(0, 100), scene.remote.slice(0, 100)});
   pieces[70].remote.offset = size - 99;
   const Transfer put = scene.pair.to_b.put_batch(pieces);
@@ -78,8 +80,8 @@ TEMPLATE_TEST_CASE("one wrong piece makes the whole batch invalid", "[contract][
   CHECK(scene.nothing_changed());
 }
 
-TEMPLATE_TEST_CASE("a grant outside its buffer is invalid", "[contract][refusals]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("a grant outside its buffer is invalid", "[contract][refusals]") {
+  Scene scene(backend);
   for (const Slice& slice :
        {scene.target.slice(1, size), scene.target.slice(UINT64_MAX, 2), scene.target.slice(size + 1, 0), Slice{}}) {
     const auto granted = scene.pair.to_a.grant(slice, Rights::read);
@@ -87,8 +89,8 @@ TEMPLATE_TEST_CASE("a grant outside its buffer is invalid", "[contract][refusals
   }
 }
 
-TEMPLATE_TEST_CASE("what a grant does not allow is refused", "[contract][refusals]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("what a grant does not allow is refused", "[contract][refusals]") {
+  Scene scene(backend);
   const RemoteBuffer readable = grant(scene.pair.to_a, scene.target.slice(), Rights::read);
   const RemoteBuffer writable = grant(scene.pair.to_a, scene.target.slice(), Rights::write);
   CHECK(finish(scene.harness, scene.pair.to_b.put(scene.local.slice(), readable.slice())).code() == StatusCode::refused);
@@ -97,10 +99,10 @@ TEMPLATE_TEST_CASE("what a grant does not allow is refused", "[contract][refusal
 }
 
 /// Grants that a peer made up from one that it has. The owner must not believe them, and may hang up.
-TEMPLATE_TEST_CASE("forged grants are refused by the owner", "[contract][refusals]", HAUL_EVERY_BACKEND) {
+BACKEND_TEST_CASE("forged grants are refused by the owner", "[contract][refusals]") {
   const int number = GENERATE(0, 1, 2, 3);
   CAPTURE(number);
-  Scene<TestType> scene;
+  Scene scene(backend);
   const RemoteBuffer real = grant(scene.pair.to_a, scene.target.slice(0, size / 2), Rights::read);
   const uint64_t owner = real.owner_incarnation();
   const uint64_t id = number == 2 ? real.grant_id() + 1000 : real.grant_id();
@@ -113,8 +115,8 @@ TEMPLATE_TEST_CASE("forged grants are refused by the owner", "[contract][refusal
   CHECK(scene.nothing_changed());
 }
 
-TEMPLATE_TEST_CASE("a grant is its peer's alone", "[contract][refusals]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("a grant is its peer's alone", "[contract][refusals]") {
+  Scene scene(backend);
   Pair other = scene.harness.connect(scene.harness.start("c"), scene.pair.b);
   const Buffer local = allocate_filled(other.a, size, 2);
   const Transfer put = other.to_b.put(local.slice(), scene.remote.slice());
@@ -125,8 +127,8 @@ TEMPLATE_TEST_CASE("a grant is its peer's alone", "[contract][refusals]", HAUL_E
   finish_ok(scene.harness, scene.pair.to_b.put(scene.local.slice(), scene.remote.slice()));
 }
 
-TEMPLATE_TEST_CASE("a revoked grant is refused", "[contract][refusals]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("a revoked grant is refused", "[contract][refusals]") {
+  Scene scene(backend);
   int revoked = 0;
   REQUIRE(scene.pair.to_a.revoke(scene.remote, [&] { ++revoked; }).ok());
   REQUIRE(scene.harness.run([&] { return revoked > 0; }));
@@ -138,8 +140,8 @@ TEMPLATE_TEST_CASE("a revoked grant is refused", "[contract][refusals]", HAUL_EV
   CHECK(scene.pair.to_a.revoke(scene.remote).code() == StatusCode::invalid);
 }
 
-TEMPLATE_TEST_CASE("an expired grant is refused", "[contract][refusals]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("an expired grant is refused", "[contract][refusals]") {
+  Scene scene(backend);
   GrantOptions options;
   options.expires_after = 300ms;
   const RemoteBuffer brief = grant(scene.pair.to_a, scene.target.slice(), Rights::read_write, options);
@@ -151,9 +153,9 @@ TEMPLATE_TEST_CASE("an expired grant is refused", "[contract][refusals]", HAUL_E
   CHECK(scene.nothing_changed());
 }
 
-TEMPLATE_TEST_CASE("a grant of an engine that restarted is refused, and said to be stale", "[contract][refusals]",
-                   HAUL_EVERY_BACKEND) {
-  TestType harness;
+BACKEND_TEST_CASE("a grant of an engine that restarted is refused, and said to be stale", "[contract][refusals]") {
+  const auto made = backend.make();
+  Harness& harness = *made;
   Pair pair = harness.connected_pair();
   const Buffer local = allocate_filled(pair.a, size, 1);
   Buffer target = allocate(pair.b, size);
@@ -176,8 +178,8 @@ TEMPLATE_TEST_CASE("a grant of an engine that restarted is refused, and said to 
   CHECK(same(local.bytes(), target_again.bytes()));
 }
 
-TEMPLATE_TEST_CASE("a grant survives the journey as bytes", "[contract][refusals]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("a grant survives the journey as bytes", "[contract][refusals]") {
+  Scene scene(backend);
   const auto bytes = scene.remote.serialize();
   REQUIRE(scene.pair.to_a.send(bytes).ok());
   REQUIRE(scene.harness.run([&] { return !scene.pair.a.inbox.letters.empty(); }));
@@ -188,8 +190,8 @@ TEMPLATE_TEST_CASE("a grant survives the journey as bytes", "[contract][refusals
   CHECK(same(scene.target.bytes(), scene.local.bytes()));
 }
 
-TEMPLATE_TEST_CASE("buffers of another engine are invalid", "[contract][refusals]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("buffers of another engine are invalid", "[contract][refusals]") {
+  Scene scene(backend);
   const Transfer put = scene.pair.to_b.put(scene.target.slice(), scene.remote.slice());
   CHECK(finish(scene.harness, put).code() == StatusCode::invalid);
   CHECK(scene.pair.to_a.grant(scene.local.slice(), Rights::read).status().code() == StatusCode::invalid);

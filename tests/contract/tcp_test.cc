@@ -68,8 +68,7 @@ std::array<std::byte, tcp::wire::preface_bytes> preface(uint16_t version) {
 }
 
 /// A pair that must not notice what happens beside it.
-template <typename H>
-void check_still_serves(H& harness, Pair& pair) {
+void check_still_serves(Harness& harness, Pair& pair) {
   const Buffer local = allocate_filled(pair.a, 200'000, 1);
   const Buffer target = allocate(pair.b, 200'000);
   const RemoteBuffer remote = grant(pair.to_a, target.slice());

@@ -9,9 +9,9 @@ constexpr uint64_t MiB = 1024 * KiB;
 constexpr auto untouched = std::byte{0xee};
 constexpr uint64_t sizes[] = {0, 1, 15, 16 * KiB - 1, 16 * KiB, 64 * KiB + 1, MiB, 5 * MiB + 3};
 
-TEMPLATE_TEST_CASE("a put of any size and alignment arrives, and touches nothing else", "[contract][transfers]",
-                   HAUL_EVERY_BACKEND) {
-  TestType harness;
+BACKEND_TEST_CASE("a put of any size and alignment arrives, and touches nothing else", "[contract][transfers]") {
+  const auto made = backend.make();
+  Harness& harness = *made;
   Pair pair = harness.connected_pair();
   const Buffer source = allocate_filled(pair.a, 5 * MiB + 100, 1);
   const Buffer target = allocate(pair.b, 5 * MiB + 100);
@@ -39,9 +39,9 @@ TEMPLATE_TEST_CASE("a put of any size and alignment arrives, and touches nothing
   }
 }
 
-TEMPLATE_TEST_CASE("a get of any size and alignment arrives, and touches nothing else", "[contract][transfers]",
-                   HAUL_EVERY_BACKEND) {
-  TestType harness;
+BACKEND_TEST_CASE("a get of any size and alignment arrives, and touches nothing else", "[contract][transfers]") {
+  const auto made = backend.make();
+  Harness& harness = *made;
   Pair pair = harness.connected_pair();
   const Buffer source = allocate_filled(pair.b, 5 * MiB + 100, 2);
   const Buffer target = allocate(pair.a, 5 * MiB + 100);
@@ -60,8 +60,9 @@ TEMPLATE_TEST_CASE("a get of any size and alignment arrives, and touches nothing
   }
 }
 
-TEMPLATE_TEST_CASE("a huge put and get arrive", "[contract][transfers][huge]", HAUL_EVERY_BACKEND) {
-  TestType harness;
+BACKEND_TEST_CASE("a huge put and get arrive", "[contract][transfers][huge]") {
+  const auto made = backend.make();
+  Harness& harness = *made;
   Pair pair = harness.connected_pair();
   const uint64_t size = 64 * MiB;
   const Buffer source = allocate_filled(pair.a, size, 3);
@@ -90,8 +91,9 @@ Scattered scatter(base::Random& random, size_t count, const Buffer& local, const
   return result;
 }
 
-TEMPLATE_TEST_CASE("a batch of thousands of descriptors arrives", "[contract][transfers]", HAUL_EVERY_BACKEND) {
-  TestType harness;
+BACKEND_TEST_CASE("a batch of thousands of descriptors arrives", "[contract][transfers]") {
+  const auto made = backend.make();
+  Harness& harness = *made;
   Pair pair = harness.connected_pair();
   constexpr size_t count = 3000;
   constexpr uint64_t slot_bytes = 700;
@@ -120,9 +122,9 @@ TEMPLATE_TEST_CASE("a batch of thousands of descriptors arrives", "[contract][tr
   }
 }
 
-TEMPLATE_TEST_CASE("an empty batch and a batch of nothing but empty pieces end ok", "[contract][transfers]",
-                   HAUL_EVERY_BACKEND) {
-  TestType harness;
+BACKEND_TEST_CASE("an empty batch and a batch of nothing but empty pieces end ok", "[contract][transfers]") {
+  const auto made = backend.make();
+  Harness& harness = *made;
   Pair pair = harness.connected_pair();
   const Buffer local = allocate(pair.a, 10);
   const Buffer target = allocate(pair.b, 10);
@@ -133,8 +135,9 @@ TEMPLATE_TEST_CASE("an empty batch and a batch of nothing but empty pieces end o
   finish_ok(harness, pair.to_b.get_batch(pieces));
 }
 
-TEMPLATE_TEST_CASE("a batch may use several buffers and grants", "[contract][transfers]", HAUL_EVERY_BACKEND) {
-  TestType harness;
+BACKEND_TEST_CASE("a batch may use several buffers and grants", "[contract][transfers]") {
+  const auto made = backend.make();
+  Harness& harness = *made;
   Pair pair = harness.connected_pair();
   std::vector<Buffer> locals;
   std::vector<Buffer> targets;
@@ -150,8 +153,9 @@ TEMPLATE_TEST_CASE("a batch may use several buffers and grants", "[contract][tra
   for (size_t i = 0; i < locals.size(); ++i) CHECK(same(locals[i].bytes(), targets[i].bytes()));
 }
 
-TEMPLATE_TEST_CASE("where pieces overlap each byte is one of theirs", "[contract][transfers]", HAUL_EVERY_BACKEND) {
-  TestType harness;
+BACKEND_TEST_CASE("where pieces overlap each byte is one of theirs", "[contract][transfers]") {
+  const auto made = backend.make();
+  Harness& harness = *made;
   Pair pair = harness.connected_pair();
   const uint64_t size = 200 * KiB;
   const Buffer first = allocate(pair.a, size);
@@ -169,8 +173,9 @@ TEMPLATE_TEST_CASE("where pieces overlap each byte is one of theirs", "[contract
       std::all_of(overlap.begin(), overlap.end(), [](std::byte each) { return each == std::byte{1} || each == std::byte{2}; }));
 }
 
-TEMPLATE_TEST_CASE("many transfers in both directions at once", "[contract][transfers]", HAUL_EVERY_BACKEND) {
-  TestType harness;
+BACKEND_TEST_CASE("many transfers in both directions at once", "[contract][transfers]") {
+  const auto made = backend.make();
+  Harness& harness = *made;
   Pair pair = harness.connected_pair();
   constexpr uint64_t count = 40;
   constexpr uint64_t slot_bytes = 96 * KiB;
@@ -194,11 +199,12 @@ TEMPLATE_TEST_CASE("many transfers in both directions at once", "[contract][tran
   CHECK(same(got_by_b.bytes(), at_a.bytes()));
 }
 
-TEMPLATE_TEST_CASE("memory of the caller can be registered and moved", "[contract][transfers]", HAUL_EVERY_BACKEND) {
+BACKEND_TEST_CASE("memory of the caller can be registered and moved", "[contract][transfers]") {
   std::vector<std::byte> mine(300 * KiB + 7);
   fill_pattern(mine, 30);
   std::vector<std::byte> theirs(mine.size());
-  TestType harness;
+  const auto made = backend.make();
+  Harness& harness = *made;
   Pair pair = harness.connected_pair();
   const auto local = pair.a->register_memory(mine);
   const auto remote_memory = pair.b->register_memory(theirs);
@@ -210,8 +216,9 @@ TEMPLATE_TEST_CASE("memory of the caller can be registered and moved", "[contrac
   CHECK(same(mine, theirs));
 }
 
-TEMPLATE_TEST_CASE("progress only grows and never passes the total", "[contract][transfers]", HAUL_EVERY_BACKEND) {
-  TestType harness;
+BACKEND_TEST_CASE("progress only grows and never passes the total", "[contract][transfers]") {
+  const auto made = backend.make();
+  Harness& harness = *made;
   Pair pair = harness.connected_pair();
   const Buffer source = allocate_filled(pair.a, 8 * MiB, 40);
   const Buffer target = allocate(pair.b, 8 * MiB);
@@ -230,8 +237,9 @@ TEMPLATE_TEST_CASE("progress only grows and never passes the total", "[contract]
   CHECK(last == source.size());
 }
 
-TEMPLATE_TEST_CASE("allocated memory is zeroed, and nothing is no buffer", "[contract][transfers]", HAUL_EVERY_BACKEND) {
-  TestType harness;
+BACKEND_TEST_CASE("allocated memory is zeroed, and nothing is no buffer", "[contract][transfers]") {
+  const auto made = backend.make();
+  Harness& harness = *made;
   Node& node = harness.start("a");
   const Buffer buffer = allocate(node, 10000);
   CHECK(all_bytes_are(buffer.bytes(), std::byte{0}));

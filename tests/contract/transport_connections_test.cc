@@ -13,16 +13,18 @@ using namespace std::chrono_literals;
 constexpr size_t arena_bytes = 1'000'000;
 constexpr auto untouched = std::byte{0xee};
 
-template <typename H>
 struct Scene {
-  H harness;
+  std::unique_ptr<Harness> made;
+  Harness& harness = *made;
   Rig rig{harness};
   Rig::Link link = rig.connect();
   const MemoryRegion& local = rig.region(rig.x, arena_bytes, 1);
   const MemoryRegion& target = rig.region(rig.y, arena_bytes, 2);
   LocalGrant granted = rig.grant(rig.y, link.at_y, target);
 
-  Scene() { std::fill(target.bytes().begin(), target.bytes().end(), untouched); }
+  explicit Scene(const Backend& backend) : made(backend.make()) {
+    std::fill(target.bytes().begin(), target.bytes().end(), untouched);
+  }
   Operation operation(Op op, const RemoteRegion& remote, uint64_t offset, uint64_t length) {
     Operation result;
     result.op = op;
@@ -51,8 +53,8 @@ struct Scene {
   }
 };
 
-TEMPLATE_TEST_CASE("connections are joined by endpoints beside another", "[contract][transport]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("connections are joined by endpoints beside another", "[contract][transport]") {
+  Scene scene(backend);
   const Rig::Link lane = scene.rig.join_beside(scene.link);
   CHECK(lane.at_x != scene.link.at_x);
   const LocalGrant granted = scene.rig.grant(scene.rig.y, lane.at_y, scene.target);
@@ -61,8 +63,8 @@ TEMPLATE_TEST_CASE("connections are joined by endpoints beside another", "[contr
   CHECK_FALSE(scene.rig.x.transport->describe(lane.at_x).empty());
 }
 
-TEMPLATE_TEST_CASE("an endpoint that is none is invalid", "[contract][transport]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("an endpoint that is none is invalid", "[contract][transport]") {
+  Scene scene(backend);
   ConnectOptions options;
   options.beside = scene.link.at_x;
   options.address = scene.rig.address;
@@ -78,8 +80,8 @@ TEMPLATE_TEST_CASE("an endpoint that is none is invalid", "[contract][transport]
   }
 }
 
-TEMPLATE_TEST_CASE("an end whose peer never joins closes in time", "[contract][transport]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("an end whose peer never joins closes in time", "[contract][transport]") {
+  Scene scene(backend);
   ConnectOptions active;
   active.beside = scene.link.at_x;
   active.address = scene.rig.address;
@@ -99,8 +101,8 @@ TEMPLATE_TEST_CASE("an end whose peer never joins closes in time", "[contract][t
   CHECK(scene.rig.x.count(Event::Kind::connected, connection) == 0);
 }
 
-TEMPLATE_TEST_CASE("a bootstrap to where nobody listens is unavailable", "[contract][transport]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("a bootstrap to where nobody listens is unavailable", "[contract][transport]") {
+  Scene scene(backend);
   if (!scene.rig.capabilities().bootstraps) {
     const auto endpoint = scene.rig.x.transport->open({}, scene.rig.now());
     REQUIRE(endpoint.ok());
@@ -123,16 +125,16 @@ TEMPLATE_TEST_CASE("a bootstrap to where nobody listens is unavailable", "[contr
   CHECK_FALSE(status.message().empty());
 }
 
-TEMPLATE_TEST_CASE("an address can be listened at once", "[contract][transport]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("an address can be listened at once", "[contract][transport]") {
+  Scene scene(backend);
   const StatusCode expected = scene.rig.capabilities().bootstraps ? StatusCode::unavailable : StatusCode::unsupported;
   CHECK(scene.rig.y.transport->listen(scene.rig.address).status().code() == expected);
 }
 
-TEMPLATE_TEST_CASE("what is not granted is refused", "[contract][transport]", HAUL_EVERY_BACKEND) {
+BACKEND_TEST_CASE("what is not granted is refused", "[contract][transport]") {
   const int number = GENERATE(0, 1, 2, 3, 4, 5);
   CAPTURE(number);
-  Scene<TestType> scene;
+  Scene scene(backend);
   const LocalGrant readable = scene.rig.grant(scene.rig.y, scene.link.at_y, scene.target, Rights::read);
   const LocalGrant writable = scene.rig.grant(scene.rig.y, scene.link.at_y, scene.target, Rights::write);
   RemoteRegion forged = scene.granted.remote;
@@ -156,8 +158,8 @@ TEMPLATE_TEST_CASE("what is not granted is refused", "[contract][transport]", HA
   CHECK(std::equal(before.begin(), before.end(), scene.local.bytes().begin()));
 }
 
-TEMPLATE_TEST_CASE("a grant is bound to its connection", "[contract][transport]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("a grant is bound to its connection", "[contract][transport]") {
+  Scene scene(backend);
   const Rig::Link other = scene.rig.connect();
   const uint64_t length = GENERATE(100U, 40'000U);
   const Status status = scene.rig.finish(scene.rig.x, other.at_x, scene.operation(Op::write, scene.granted.remote, 0, length));
@@ -167,18 +169,18 @@ TEMPLATE_TEST_CASE("a grant is bound to its connection", "[contract][transport]"
   REQUIRE(scene.rig.finish(scene.rig.x, scene.link.at_x, scene.operation(Op::write, scene.granted.remote, 0, length)).ok());
 }
 
-TEMPLATE_TEST_CASE("a grant outside its region is invalid", "[contract][transport]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("a grant outside its region is invalid", "[contract][transport]") {
+  Scene scene(backend);
   for (const Range range : {Range{1, arena_bytes}, Range{arena_bytes + 1, 0}, Range{UINT64_MAX, 2}, Range{2, UINT64_MAX}}) {
     const auto granted = scene.rig.y.transport->grant(scene.link.at_y, scene.target, range, Rights::read, scene.rig.now());
     CHECK(granted.status().code() == StatusCode::invalid);
   }
 }
 
-TEMPLATE_TEST_CASE("after `revoked` no byte lands or leaves", "[contract][transport]", HAUL_EVERY_BACKEND) {
+BACKEND_TEST_CASE("after `revoked` no byte lands or leaves", "[contract][transport]") {
   for (uint64_t rounds = 0; rounds < 16; rounds += 2) {
     CAPTURE(rounds);
-    Scene<TestType> scene;
+    Scene scene(backend);
     auto all = scene.operations(Op::write, 12, 60'000);
     for (const Operation& read : scene.operations(Op::read, 4, 60'000)) all.push_back(read);
     scene.rig.post_all(scene.rig.x, scene.link.at_x, all);
@@ -199,9 +201,8 @@ TEMPLATE_TEST_CASE("after `revoked` no byte lands or leaves", "[contract][transp
   }
 }
 
-TEMPLATE_TEST_CASE("a drain finishes what was taken, then both ends close cleanly", "[contract][transport]",
-                   HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("a drain finishes what was taken, then both ends close cleanly", "[contract][transport]") {
+  Scene scene(backend);
   const auto writes = scene.operations(Op::write, 15, 60'000);
   const std::array<std::byte, 3> message{};
   scene.rig.post_all(scene.rig.x, scene.link.at_x, writes);
@@ -216,10 +217,10 @@ TEMPLATE_TEST_CASE("a drain finishes what was taken, then both ends close cleanl
   CHECK(scene.rig.y.closed(scene.link.at_y)->ok());
 }
 
-TEMPLATE_TEST_CASE("an abort ends everything at once, and is quiet then", "[contract][transport]", HAUL_EVERY_BACKEND) {
+BACKEND_TEST_CASE("an abort ends everything at once, and is quiet then", "[contract][transport]") {
   for (uint64_t rounds = 0; rounds < 16; rounds += 2) {
     CAPTURE(rounds);
-    Scene<TestType> scene;
+    Scene scene(backend);
     auto all = scene.operations(Op::write, 8, 60'000);
     for (const Operation& read : scene.operations(Op::read, 8, 60'000)) all.push_back(read);
     scene.rig.post_all(scene.rig.x, scene.link.at_x, all);
@@ -239,8 +240,8 @@ TEMPLATE_TEST_CASE("an abort ends everything at once, and is quiet then", "[cont
   }
 }
 
-TEMPLATE_TEST_CASE("a peer whose transport goes is noticed, and all completes", "[contract][transport]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("a peer whose transport goes is noticed, and all completes", "[contract][transport]") {
+  Scene scene(backend);
   const auto writes = scene.operations(Op::write, 15, 60'000);
   scene.rig.post_all(scene.rig.x, scene.link.at_x, writes);
   uint64_t left = 2;
@@ -253,8 +254,8 @@ TEMPLATE_TEST_CASE("a peer whose transport goes is noticed, and all completes", 
   }
 }
 
-TEMPLATE_TEST_CASE("what is closed or unknown is answered for, or ignored", "[contract][transport]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("what is closed or unknown is answered for, or ignored", "[contract][transport]") {
+  Scene scene(backend);
   const std::array<std::byte, 3> message{};
   const auto calls = [&](ConnectionId connection) {
     Transport& transport = *scene.rig.x.transport;

@@ -15,15 +15,16 @@ constexpr size_t arena_bytes = 2'000'000;
 constexpr auto untouched = std::byte{0xee};
 
 /// A connection with memory at both ends; y's is granted to x.
-template <typename H>
 struct Scene {
-  H harness;
+  std::unique_ptr<Harness> made;
+  Harness& harness = *made;
   Rig rig{harness};
   Rig::Link link = rig.connect();
   const MemoryRegion& local = rig.region(rig.x, arena_bytes, 1);
   const MemoryRegion& target = rig.region(rig.y, arena_bytes, 2);
   LocalGrant granted = rig.grant(rig.y, link.at_y, target);
 
+  explicit Scene(const Backend& backend) : made(backend.make()) {}
   Operation operation(Op op, uint64_t local_offset, uint64_t remote_offset, uint64_t length) {
     Operation result;
     result.op = op;
@@ -57,8 +58,8 @@ struct Scene {
   }
 };
 
-TEMPLATE_TEST_CASE("a write or read that completed ok is there", "[contract][transport]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("a write or read that completed ok is there", "[contract][transport]") {
+  Scene scene(backend);
   const uint64_t most = scene.rig.capabilities().max_operation_bytes;
   for (const uint64_t length : {uint64_t{1}, uint64_t{100}, uint64_t{16383}, uint64_t{16384}, uint64_t{70001}, most}) {
     if (length > most || length + 20 > arena_bytes) continue;
@@ -76,8 +77,8 @@ TEMPLATE_TEST_CASE("a write or read that completed ok is there", "[contract][tra
   }
 }
 
-TEMPLATE_TEST_CASE("many operations complete once each, with what they moved", "[contract][transport]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("many operations complete once each, with what they moved", "[contract][transport]") {
+  Scene scene(backend);
   int not_there = 0;
   const auto writes = scene.operations(Op::write, 1000, 900);
   scene.rig.x.on_event = [&](const Event& event) {
@@ -103,8 +104,8 @@ TEMPLATE_TEST_CASE("many operations complete once each, with what they moved", "
   CHECK(scene.rig.x.count(Event::Kind::completed) == reads.size());
 }
 
-TEMPLATE_TEST_CASE("a span of one event loses nothing", "[contract][transport]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("a span of one event loses nothing", "[contract][transport]") {
+  Scene scene(backend);
   scene.rig.x.events_a_poll = 1;
   scene.rig.y.events_a_poll = 1;
   const auto writes = scene.operations(Op::write, 300, 2000);
@@ -116,8 +117,8 @@ TEMPLATE_TEST_CASE("a span of one event loses nothing", "[contract][transport]",
   for (const Operation& write : writes) REQUIRE(scene.moved(write));
 }
 
-TEMPLATE_TEST_CASE("landings carry the tag, the bytes and the checksum", "[contract][transport]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("landings carry the tag, the bytes and the checksum", "[contract][transport]") {
+  Scene scene(backend);
   if (skip_unless(scene.rig.capabilities().reports_landed, "landings that are told")) return;
   Operation write = scene.operation(Op::write, 10, 20, 30'000);
   write.tag = 0x1122334455667788;
@@ -136,8 +137,8 @@ TEMPLATE_TEST_CASE("landings carry the tag, the bytes and the checksum", "[contr
   CHECK(landed->crc32c == write.crc32c);
 }
 
-TEMPLATE_TEST_CASE("a write ends as its landing was answered, and not before", "[contract][transport]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("a write ends as its landing was answered, and not before", "[contract][transport]") {
+  Scene scene(backend);
   if (skip_unless(scene.rig.capabilities().reports_landed, "landings that are answered")) return;
   for (const uint64_t length : {100U, 50'000U}) {
     scene.rig.y.answers = false;
@@ -157,8 +158,8 @@ TEMPLATE_TEST_CASE("a write ends as its landing was answered, and not before", "
   }
 }
 
-TEMPLATE_TEST_CASE("a read brings the owner's checksum where it is carried", "[contract][transport]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("a read brings the owner's checksum where it is carried", "[contract][transport]") {
+  Scene scene(backend);
   if (skip_unless(scene.rig.capabilities().carries_checksums, "checksums that are carried")) return;
   for (const uint64_t length : {100U, 50'000U}) {
     Operation read = scene.operation(Op::read, 0, 0, length);
@@ -172,8 +173,8 @@ TEMPLATE_TEST_CASE("a read brings the owner's checksum where it is carried", "[c
   }
 }
 
-TEMPLATE_TEST_CASE("messages keep order, size and content in both directions", "[contract][transport]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("messages keep order, size and content in both directions", "[contract][transport]") {
+  Scene scene(backend);
   std::vector<std::vector<std::byte>> sent;
   const auto writes = scene.operations(Op::write, 200, 5000);
   scene.rig.post_all(scene.rig.x, scene.link.at_x, std::span(writes).first(100));
@@ -192,8 +193,8 @@ TEMPLATE_TEST_CASE("messages keep order, size and content in both directions", "
   CHECK(scene.rig.x.messages() == sent);
 }
 
-TEMPLATE_TEST_CASE("back-pressure refuses for a while and loses nothing", "[contract][transport]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("back-pressure refuses for a while and loses nothing", "[contract][transport]") {
+  Scene scene(backend);
   const size_t count = 5UL * scene.rig.capabilities().max_operations;
   const std::vector<Operation> writes = scene.operations(Op::write, count, 8);
   size_t taken = 0;
@@ -223,8 +224,8 @@ TEMPLATE_TEST_CASE("back-pressure refuses for a while and loses nothing", "[cont
   CHECK(scene.rig.x.transport->send(scene.link.at_x, message, scene.rig.now()));
 }
 
-TEMPLATE_TEST_CASE("a cancelled operation completes once, and is quiet then", "[contract][transport]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("a cancelled operation completes once, and is quiet then", "[contract][transport]") {
+  Scene scene(backend);
   for (int round = 0; round < 25; ++round) {
     const Op op = round % 2 == 0 ? Op::write : Op::read;
     CAPTURE(round);
@@ -253,8 +254,8 @@ TEMPLATE_TEST_CASE("a cancelled operation completes once, and is quiet then", "[
   }
 }
 
-TEMPLATE_TEST_CASE("operations that are wrong in themselves complete as invalid", "[contract][transport]", HAUL_EVERY_BACKEND) {
-  Scene<TestType> scene;
+BACKEND_TEST_CASE("operations that are wrong in themselves complete as invalid", "[contract][transport]") {
+  Scene scene(backend);
   const uint32_t most = scene.rig.capabilities().max_operation_bytes;
   const auto wrong = [&](uint64_t local_offset, uint32_t length) {
     Operation operation = scene.operation(Op::write, 0, 0, 1);

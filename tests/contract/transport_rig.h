@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "contract/backend_case.h"
 #include "contract/backends.h"
 
 namespace haul::contract {
