@@ -40,7 +40,7 @@ endif()
 
 if(HAUL_FUZZ)
   if(NOT CMAKE_CXX_COMPILER_ID MATCHES Clang)
-    message(FATAL_ERROR "HAUL_FUZZ needs clang: cmake --preset fuzz")
+    message(FATAL_ERROR "HAUL_FUZZ needs clang: cmake --preset asan")
   endif()
   add_compile_options(-fsanitize=fuzzer-no-link)
 endif()

@@ -4,9 +4,9 @@
 #   fuzz.sh 3600 tcp_wire      one target for an hour
 #   --merge                    afterwards adds the new inputs that reach new code to tests/fuzz/corpus
 #   --seeds                    only writes the seeds of the corpus anew (after a change of a format)
-#   --build DIR                a build made with HAUL_FUZZ; without, build/fuzz is made
+#   --build DIR                a build made with HAUL_FUZZ; without, build/asan is made
 #   --seed N                   the same mutations every time, as far as the clock allows
-# New inputs and crashes go to build/fuzz/found/TARGET. A crash is run again with: build/fuzz/tests/fuzz/haul_fuzz_TARGET FILE.
+# New inputs and crashes go to build/asan/found/TARGET. A crash is run again with: build/asan/tests/fuzz/haul_fuzz_TARGET FILE.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -25,9 +25,9 @@ while (($# > 0)); do
 done
 
 if [[ -z $build ]]; then
-  build=build/fuzz
-  cmake --preset fuzz >/dev/null
-  cmake --build --preset fuzz
+  build=build/asan
+  cmake --preset asan >/dev/null
+  cmake --build --preset asan --target haul_fuzz
 fi
 programs=$build/tests/fuzz
 corpus=tests/fuzz/corpus

@@ -56,7 +56,7 @@ stage_simulation() { run_tests simulation release -L '^(sim|schedules)$'; }
 # The corpus in the release build, then some time of libFuzzer with each target.
 stage_fuzz() {
   run_tests fuzz release -L '^fuzz$' || return 1
-  build fuzz && run_tests libfuzzer fuzz -L '^libfuzzer$'
+  build asan && run_tests libfuzzer asan -L '^libfuzzer$'
 }
 stage_integration() { run_tests integration release -L '^integration$'; }
 # Where the guest's packages can't be had, its tests say so and count as skipped.
@@ -65,9 +65,8 @@ stage_guest() {
   run_tests guest release -L '^guest$'
 }
 stage_others() { run_tests others release -LE '^(tidy|unit|contract|sim|schedules|integration|guest|fuzz)$'; }
-stage_asan() { build asan && run_tests asan asan; }
-# The simulation and the contract suite have one thread by design: nothing for this sanitizer to find.
-stage_tsan() { build tsan && run_tests tsan tsan -LE '^(sim|schedules|contract|hostile_peer)$'; }
+stage_asan() { build asan && run_tests asan asan -LE '^libfuzzer$'; }
+stage_tsan() { build tsan && run_tests tsan tsan; }
 
 rm -rf "$results"
 mkdir -p "$results"

@@ -237,7 +237,7 @@ size_t open_descriptors() {
 void come_and_go(const Backend& backend) {
   PeerOptions options;
   options.lanes = 3;
-  std::unique_ptr<Harness> made;
+  const auto made = backend.make();
   Harness& harness = *made;
   Pair pair = harness.connected_pair(options);
   const Buffer local = allocate_filled(pair.a, 300'000, 1);
