@@ -31,6 +31,7 @@ Connection::Connection(Context& context, ConnectionId id)
 Connection::~Connection() = default;
 
 void Context::make_hot(Connection* connection) {
+  hot_heard = now;
   if (hot == connection) return;
   Connection* before = std::exchange(hot, connection);
   if (before != nullptr) before->mark_dirty();  // it waits by other means from now on

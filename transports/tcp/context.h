@@ -42,6 +42,7 @@ struct Context {
   bool spinning = false;           ///< the caller polls again at once
   /// While the caller spins: asked directly for its next frame in every poll, which is sooner than to have the kernel watch it.
   Connection* hot = nullptr;
+  TimePoint hot_heard;  ///< when it last received something
 
   std::array<bool, 2> told_of_congestion{};  ///< that nothing on congestion_wan, congestion_rack could be set
 
@@ -64,7 +65,8 @@ struct Context {
     return !has_events() || (streaming && received_bytes < enough_bytes && events.size() < enough_events);
   }
 
-  /// One connection at a time: the one that received last.
+  /// One connection at a time: the one that received last, unless that was long ago. Asking costs a system call a poll, which
+  /// other backends of the engine would pay too.
   void make_hot(Connection* connection);
 
   void arm_timer(TimePoint deadline) { next_timer = next_timer ? std::min(*next_timer, deadline) : deadline; }

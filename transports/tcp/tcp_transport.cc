@@ -13,6 +13,9 @@ namespace {
 // Turns of one poll(): enough to finish what completes at once, without starving the caller.
 constexpr int max_turns = 16;
 
+// Longer than most answers take.
+constexpr Duration hot_for = std::chrono::milliseconds(2);
+
 Capabilities tcp_capabilities() {
   Capabilities capabilities;
   capabilities.name = "tcp";
@@ -155,7 +158,7 @@ void TcpTransport::set_limits(ConnectionId connection, const Limits& limits) {
 size_t TcpTransport::poll(TimePoint now, NextPoll next, std::span<Event> events) {
   context_.now = now;
   context_.spinning = next == NextPoll::at_once;
-  if (!context_.spinning) context_.make_hot(nullptr);
+  if (!context_.spinning || now - context_.hot_heard > hot_for) context_.make_hot(nullptr);
   ++context_.poll_number;
   // Events that did not fit the last time go first, and alone: receiving could overwrite the messages that they view.
   if (!context_.has_events()) {
