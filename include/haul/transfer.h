@@ -41,7 +41,8 @@ struct TransferOptions {
   /// Higher goes first; equals share in turn.
   uint8_t priority = 128;
   /// Puts only: delivered to the peer's on_message after all of the transfer is placed, verified and visible there.
-  /// Copied by the call. At most EngineOptions::max_message_bytes.
+  /// Copied by the call. At most EngineOptions::max_message_bytes. One of four bytes, behind a put that is one operation,
+  /// without a checksum, travels in the write itself where the backend can do that (rdma).
   std::optional<std::span<const std::byte>> notify;
   TransferCallback on_done;
 };

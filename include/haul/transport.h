@@ -77,6 +77,9 @@ struct LocalGrant {
 
 enum class Op : uint8_t { write, read };
 
+/// A few bytes that travel with a write.
+using Immediate = std::array<std::byte, 4>;
+
 /// One write or read between a local region and a granted remote one, on one connection.
 struct Operation {
   Op op = Op::write;
@@ -88,6 +91,9 @@ struct Operation {
   uint64_t remote_offset = 0;            ///< From the start of the granted range.
   uint32_t length = 0;                   ///< 1 … Capabilities::max_operation_bytes
   std::optional<uint32_t> crc32c;        ///< Writes: of the payload, for the peer's core. Reads: any value asks for one.
+  /// Writes without crc32c, where Capabilities::carries_immediates: raises `immediate` at the peer instead of `landed`. It
+  /// completes once the bytes are placed; the event follows, unless the connection ends before.
+  std::optional<Immediate> immediate;
 };
 
 /// Something that happened. `status` has meaning for connected (always ok), completed, revoked and closed.
@@ -96,6 +102,8 @@ struct Event {
     connected,  ///< A connection that this side opened and joined is ready for messages and operations.
     accepted,   ///< A peer connected to a listening address: a new, ready connection.
     landed,     ///< A peer's write was placed in `payload` (this side's memory). The core verifies, then calls answer().
+    immediate,  ///< A peer's write of `tag` bytes was placed; `payload` is its Immediate, valid like a message's. Those of one
+                ///< connection come in the order in which they were posted.
     completed,  ///< Operation `id` is over. A read's `crc32c` is the owner's, where asked for and if the backend carries them.
     revoked,    ///< Grant `id` is gone and no byte can land or leave through it any more.
     message,    ///< `payload` is a message from the peer, valid until the next poll() or close().
@@ -114,12 +122,13 @@ struct Event {
 
 /// What differs between backends. Constant for the transport's life.
 struct Capabilities {
-  std::string_view name;           ///< "tcp", "sim": what policies name
-  bool carries_checksums = false;  ///< Operation::crc32c reaches the side that receives the payload.
-  bool reports_landed = false;     ///< The owner of written memory gets `landed` and must answer().
-  bool bootstraps = false;         ///< Connects by address alone; otherwise endpoints travel over another transport.
-  bool authenticates = true;       ///< secure() makes connections prove who the peer is. Else a lane is the peer's because its
-                                   ///< endpoint came over the peer's authenticated first lane: such backends bootstrap none.
+  std::string_view name;            ///< "tcp", "sim": what policies name
+  bool carries_checksums = false;   ///< Operation::crc32c reaches the side that receives the payload.
+  bool reports_landed = false;      ///< The owner of written memory gets `landed` and must answer().
+  bool carries_immediates = false;  ///< Operation::immediate
+  bool bootstraps = false;          ///< Connects by address alone; otherwise endpoints travel over another transport.
+  bool authenticates = true;        ///< secure() makes connections prove who the peer is. Else a lane is the peer's because its
+                                    ///< endpoint came over the peer's authenticated first lane: such backends bootstrap none.
   bool handles_device_memory = false;
   uint32_t preferred_operation_bytes = 1U << 20;
   uint32_t max_operation_bytes = 1U << 20;

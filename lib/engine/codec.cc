@@ -85,7 +85,10 @@ struct Encoder {
     out.put(m.lane);
     out.put_text(cut(m.reason, max_text_bytes));
   }
-  void operator()(const LaneClosed& m) const { out.put(m.lane); }
+  void operator()(const LaneClosed& m) const {
+    out.put(m.lane);
+    out.put(m.immediates);
+  }
   void operator()(const GrantMade& m) const {
     out.put(m.id);
     out.put(m.length);
@@ -187,7 +190,10 @@ void read(base::ByteReader& in, LaneRefuse& m, bool& sound) {
   m.lane = in.get<uint32_t>();
   m.reason = get_text(in, max_text_bytes, sound);
 }
-void read(base::ByteReader& in, LaneClosed& m, bool&) { m.lane = in.get<uint32_t>(); }
+void read(base::ByteReader& in, LaneClosed& m, bool&) {
+  m.lane = in.get<uint32_t>();
+  m.immediates = in.get<uint64_t>();
+}
 void read(base::ByteReader& in, GrantMade& m, bool& sound) {
   m.id = in.get<uint64_t>();
   m.length = in.get<uint64_t>();

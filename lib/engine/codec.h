@@ -53,6 +53,7 @@ struct LaneRefuse {
 /// The sender's end of the lane is gone: nothing that was posted on it can land at the sender any more.
 struct LaneClosed {
   uint32_t lane = 0;
+  uint64_t immediates = 0;  ///< so many of the receiver's writes with an immediate were heard of on it
 };
 
 struct GrantRegion {

@@ -44,7 +44,8 @@ Status check_options(const EngineOptions& options, size_t transports) {
 // Whether an event by itself shows that the peer's engine lives. Of completions on_completed() knows; the others are made on
 // our side alone.
 bool comes_from_peer(Event::Kind kind) {
-  return kind == Event::Kind::connected || kind == Event::Kind::landed || kind == Event::Kind::message;
+  return kind == Event::Kind::connected || kind == Event::Kind::landed || kind == Event::Kind::immediate ||
+         kind == Event::Kind::message;
 }
 
 TimePoint later(TimePoint now, Duration by) { return by < TimePoint::max() - now ? now + by : TimePoint::max(); }
@@ -219,6 +220,7 @@ void EngineCore::dispatch(uint32_t transport, const Event& event) {
     case Event::Kind::accepted: break;
     case Event::Kind::connected: return on_connected(peer, lane);
     case Event::Kind::landed: return on_landed(peer, lane, event);
+    case Event::Kind::immediate: return on_immediate(peer, lane, event);
     case Event::Kind::completed: return on_completed(peer, lane, event);
     case Event::Kind::revoked: return on_revoked(peer, lane, event.id);
     case Event::Kind::message: return on_message(peer, lane, event.payload);

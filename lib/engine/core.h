@@ -125,7 +125,7 @@ class EngineCore {
   void on_lane_open(PeerEntry& peer, const engine::LaneOpen& message);
   void on_lane_accept(PeerEntry& peer, const engine::LaneAccept& message);
   void on_lane_refuse(PeerEntry& peer, const engine::LaneRefuse& message);
-  void on_lane_closed_by_peer(PeerEntry& peer, uint32_t number);
+  void on_lane_closed_by_peer(PeerEntry& peer, const engine::LaneClosed& message);
   void on_connected(PeerEntry& peer, LaneState& lane);
   void on_closed(PeerEntry& peer, LaneState& lane, const Status& status);
   LaneState& add_lane(PeerEntry& peer, uint32_t number, uint32_t transport, ConnectionId connection);
@@ -176,6 +176,7 @@ class EngineCore {
   void send_notification(PeerEntry& peer, TransferState& transfer, uint32_t count);
   bool notify_beside_payload(PeerEntry& peer, const TransferState& transfer, const engine::Notify& message);
   void notify_again(PeerEntry& peer, const LaneState& lane);
+  static bool may_be_immediate(const PeerEntry& peer, const TransferState& transfer);
   void set_transfer_timer(TransferState& transfer, TimePoint when);
   void clear_transfer_timer(TransferState& transfer);
   void on_transfer_timer(TransferState& transfer);
@@ -183,6 +184,8 @@ class EngineCore {
 
   // operations.cc
   void on_landed(PeerEntry& peer, LaneState& lane, const Event& event);
+  void on_immediate(PeerEntry& peer, LaneState& lane, const Event& event);
+  void settle_immediates(PeerEntry& peer, const LaneState& lane);
   void on_completed(PeerEntry& peer, LaneState& lane, const Event& event);
   void conclude(PeerEntry& peer, transfer::OperationRecord& record, const Status& status);
   void repeat_or_fail(PeerEntry& peer, transfer::OperationRecord& record, const Status& status);
@@ -206,6 +209,7 @@ class EngineCore {
   void lose(PeerEntry& peer, Status why, CloseMode mode = CloseMode::abort);
   void finish_loss_if_quiet(PeerEntry& peer);
   void leave_if_idle(PeerEntry& peer);
+  bool immediates_are_settled(PeerEntry& peer);
   void check_peers();
   void check_life(PeerEntry& peer);
   void check_lanes(PeerEntry& peer);

@@ -330,7 +330,7 @@ void EngineCore::on_closed(PeerEntry& peer, LaneState& lane, const Status& statu
   if (status.code() == StatusCode::refused && !was_opening) return lose(peer, status);
   if (!status.ok()) log(LogLevel::warning, fmt::format("peer {}: lane {} is lost: {}", peer.id, lane.number, status.message()));
   notify_again(peer, lane);
-  send_control(peer, engine::LaneClosed{lane.number});
+  send_control(peer, engine::LaneClosed{lane.number, lane.immediates_heard});
   lane.confirm_deadline = now_ + options_.peer_timeout;
   set_timer(*lane.confirm_deadline, Timer{TimerKind::lane, peer.id, lane.number});
   if (was_opening && !status.ok()) peer.last_lane_failure = status;
@@ -341,14 +341,18 @@ void EngineCore::on_closed(PeerEntry& peer, LaneState& lane, const Status& statu
   leave_if_idle(peer);  // it may have been the last one to hold a notification that was not confirmed
 }
 
-void EngineCore::on_lane_closed_by_peer(PeerEntry& peer, uint32_t number) {
-  LaneState* lane = peer.lane(number);
+void EngineCore::on_lane_closed_by_peer(PeerEntry& peer, const engine::LaneClosed& message) {
+  LaneState* lane = peer.lane(message.lane);
   if (lane == nullptr) return;
-  if (number == peer.control_lane)
+  if (message.lane == peer.control_lane)
     return lose(peer, Status(StatusCode::protocol, "the peer closed its control lane while using it"));
+  if (message.immediates > lane->immediates.sent())
+    return lose(peer, Status(StatusCode::protocol, "the peer heard of writes that were never sent"));
   lane->closed_by_peer = true;
+  lane->immediates_heard_by_peer = message.immediates;
   close_lane(*lane, CloseMode::abort);
   if (lane->over()) release_parked(peer, *lane);
+  leave_if_idle(peer);
 }
 
 // Payload goes over the lanes of one transport: the chosen one, else the one that stands in for it.

@@ -31,11 +31,21 @@ void EngineCore::close_peer(uint64_t peer_id, bool graceful) {
 }
 
 void EngineCore::leave_if_idle(PeerEntry& peer) {
-  if (peer.phase != PeerPhase::leaving || !peer.transfers.empty() || !peer.unconfirmed.empty() || !peer.control_queue.empty() ||
-      peer.move != engine::Move::none)
-    return;
+  if (peer.phase != PeerPhase::leaving || !peer.transfers.empty() || !peer.unconfirmed.empty()) return;
+  if (!immediates_are_settled(peer) || !peer.control_queue.empty() || peer.move != engine::Move::none) return;
   send_control(peer, engine::Goodbye{StatusCode::ok, {}});
   lose(peer, Status(), CloseMode::drain);
+}
+
+// What was placed may not have been heard of: a lane that ended in good order tells.
+bool EngineCore::immediates_are_settled(PeerEntry& peer) {
+  bool settled = true;
+  for (const auto& lane : peer.lanes) {
+    if (lane->immediates.sent() == 0 || lane->over()) continue;
+    close_lane(*lane, CloseMode::drain);
+    settled = false;
+  }
+  return settled;
 }
 
 // From here on nothing new happens with the peer. Its lanes close; when all are closed, its transfers and grants are over.

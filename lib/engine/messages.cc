@@ -113,7 +113,7 @@ void EngineCore::handle(PeerEntry& peer, const engine::Control& message) {
     void operator()(const engine::LaneOpen& m) const { core.on_lane_open(peer, m); }
     void operator()(const engine::LaneAccept& m) const { core.on_lane_accept(peer, m); }
     void operator()(const engine::LaneRefuse& m) const { core.on_lane_refuse(peer, m); }
-    void operator()(const engine::LaneClosed& m) const { core.on_lane_closed_by_peer(peer, m.lane); }
+    void operator()(const engine::LaneClosed& m) const { core.on_lane_closed_by_peer(peer, m); }
     void operator()(const engine::GrantMade& m) const { core.on_grant_made(peer, m); }
     void operator()(const engine::GrantExtended& m) const { core.on_grant_extended(peer, m); }
     void operator()(const engine::GrantRevoked& m) const { core.on_grant_revoked(peer, m.id); }

@@ -37,6 +37,13 @@ void EngineCore::on_landed(PeerEntry& peer, LaneState& lane, const Event& event)
   if (ready) deliver(peer, *ready, true);
 }
 
+void EngineCore::on_immediate(PeerEntry& peer, LaneState& lane, const Event& event) {
+  ++lane.immediates_heard;
+  stats_.bytes_landed += event.tag;
+  lane.carried = true;
+  deliver(peer, event.payload, true);
+}
+
 void EngineCore::on_completed(PeerEntry& peer, LaneState& lane, const Event& event) {
   lane.blocked = false;
   OperationRecord* record = operations_.find(event.id);
@@ -45,8 +52,13 @@ void EngineCore::on_completed(PeerEntry& peer, LaneState& lane, const Event& eve
   lane.bytes_outstanding -= record->length;
   if (lane.aging && lane.operations_outstanding == 0) retire_lanes(peer);
   Status status = event.status;
-  const TransferState& transfer = *record->transfer;
+  TransferState& transfer = *record->transfer;
   if (status.ok()) lane.carried = true;
+  if (status.ok() && record->immediate_number != 0) {
+    lane.immediates.placed(record->immediate_number);
+    transfer.notify_sent = true;
+    ++stats_.messages_sent;
+  }
   if (status.ok() && took_part(lane.transport->capabilities(), transfer)) peer.heard = true;
   if (status.ok() && transfer.checked) {
     if (!lane.transport->capabilities().carries_checksums) {
@@ -136,9 +148,26 @@ void EngineCore::park_posted(PeerEntry& peer, LaneState& lane) {
   }
 }
 
+// Both ends of a lane are gone. What the peer did not hear of, though it was placed, it is told; what it heard of, though the
+// lane ended before its completion came, is over.
+void EngineCore::settle_immediates(PeerEntry& peer, const LaneState& lane) {
+  for (const Immediate& value : lane.immediates.unheard(lane.immediates_heard_by_peer)) {
+    send_control(peer, engine::Notify{peer.next_notify_serial++, 0, {value.begin(), value.end()}});
+  }
+  for (const auto& transfer : transfers_of(peer)) {
+    auto* record = transfer->outstanding.front();
+    if (record == nullptr || record->lane != lane.number || record->state != OperationState::parked) continue;
+    if (record->immediate_number == 0 || record->immediate_number > lane.immediates_heard_by_peer) continue;
+    transfer->notify_sent = true;
+    ++stats_.messages_sent;
+    conclude(peer, *record, Status());
+  }
+}
+
 // Both ends of a lane are gone: what it held can't land any more, and goes over another one.
 void EngineCore::release_parked(PeerEntry& peer, LaneState& lane) {
   const memory::LaneNumber number = lane.number;
+  settle_immediates(peer, lane);
   for (const auto& transfer : transfers_of(peer)) {
     OperationRecord* next = nullptr;
     for (OperationRecord* record = transfer->outstanding.front(); record != nullptr; record = next) {

@@ -32,6 +32,8 @@ struct LaneState : schedule::Lane {
   bool carried = false;     // something went over it
   std::optional<TimePoint> ready_since;
   bool closed_by_peer = false;                    // LaneClosed came: nothing of ours can land there any more
+  uint64_t immediates_heard = 0;                  // of the peer's
+  uint64_t immediates_heard_by_peer = 0;          // of ours; known once closed_by_peer
   std::optional<TimePoint> confirm_deadline;      // phase closed: by then the peer must have said so
   std::unordered_map<uint64_t, uint64_t> grants;  // the transport's grant id -> ours
 

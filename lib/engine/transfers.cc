@@ -179,8 +179,13 @@ Status EngineCore::resolve(PeerEntry& peer, TransferState& transfer) {
 
 void EngineCore::activate(PeerEntry& peer, TransferState& transfer) {
   if (transfer.notify) {
-    transfer.notify_serial = peer.next_notify_serial++;
+    transfer.notify_counted = true;
     ++peer.open_notifications;
+    if (may_be_immediate(peer, transfer)) {
+      std::copy(transfer.notify->begin(), transfer.notify->end(), transfer.immediate.emplace().begin());
+    } else {
+      transfer.notify_serial = peer.next_notify_serial++;
+    }
   }
   if (transfer.has_work()) {
     peer.scheduler.enter(transfer);
@@ -190,15 +195,24 @@ void EngineCore::activate(PeerEntry& peer, TransferState& transfer) {
   }
 }
 
+// One operation, one notification of the right size, no checksum to wait for: then the write can be the notification.
+bool EngineCore::may_be_immediate(const PeerEntry& peer, const TransferState& transfer) {
+  if (transfer.checked || transfer.pieces.size() != 1 || transfer.notify->size() != sizeof(Immediate)) return false;
+  if (peer.data_lanes.empty()) return false;
+  const schedule::Lane& lane = *peer.data_lanes.front();
+  return lane.transport->capabilities().carries_immediates && transfer.bytes_total <= lane.operation_bytes;
+}
+
 // The notification follows the writes at once: its receiver holds it back until it has counted all of them.
 void EngineCore::on_all_posted(PeerEntry& peer, TransferState& transfer) {
-  if (!transfer.notify || transfer.notify_sent || transfer.notify_after_completion) return;
+  if (!transfer.notify || transfer.notify_sent || transfer.notify_after_completion || transfer.immediate) return;
   send_notification(peer, transfer, transfer.operations_cut);
 }
 
 void EngineCore::send_notification(PeerEntry& peer, TransferState& transfer, uint32_t count) {
   transfer.notify_sent = true;
   ++stats_.messages_sent;
+  if (transfer.notify_serial == 0) transfer.notify_serial = peer.next_notify_serial++;
   const engine::Notify message{transfer.notify_serial, count, *transfer.notify};
   if (!notify_beside_payload(peer, transfer, message)) send_control(peer, message);
 }
@@ -291,7 +305,7 @@ void EngineCore::finish(PeerEntry* peer, TransferState& transfer, Status status)
   transfer.phase = Phase::done;
   transfer.status = std::move(status);
   clear_transfer_timer(transfer);
-  if (transfer.notify_serial != 0 && peer != nullptr) --peer->open_notifications;
+  if (transfer.notify_counted && peer != nullptr) --peer->open_notifications;
   if (peer != nullptr) {
     peer->scheduler.leave(transfer);
     peer->transfers.remove(transfer);

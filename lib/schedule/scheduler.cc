@@ -100,7 +100,10 @@ bool Scheduler::take_from(detail::TransferState& transfer, Lane& lane, transfer:
     const transfer::PlannedPiece& piece = transfer.pieces[record->piece];
     record->lane = lane.number;
     transfer.outstanding.push_back(*record);
-    if (!capabilities.reports_landed) transfer.notify_after_completion = true;
+    const bool whole = record->length == transfer.bytes_total;
+    const bool immediate = transfer.immediate && capabilities.carries_immediates && whole && !transfer.notify_after_completion;
+    // Without an immediate, or a count of what landed, only completion tells that all is placed.
+    if (!immediate && (transfer.immediate || !capabilities.reports_landed)) transfer.notify_after_completion = true;
 
     Operation& operation = batch.operations[batch.size];
     operation.op = transfer.op;
@@ -113,6 +116,8 @@ bool Scheduler::take_from(detail::TransferState& transfer, Lane& lane, transfer:
     operation.remote_offset = piece.remote_offset + record->piece_offset;
     operation.length = record->length;
     operation.crc32c.reset();
+    operation.immediate.reset();
+    if (immediate) operation.immediate = transfer.immediate;
     if (transfer.checked && capabilities.carries_checksums) {
       if (!record->crc32c) record->crc32c = transfer.op == Op::write ? base::crc32c(transfer::local_memory(*record)) : 0;
       operation.crc32c = record->crc32c;
@@ -128,6 +133,8 @@ size_t Scheduler::post(Lane& lane, Batch& batch, TimePoint now) {
   for (size_t i = 0; i < taken; ++i) {
     batch.records[i]->state = transfer::OperationState::posted;
     ++batch.records[i]->attempts;
+    const auto& immediate = batch.operations[i].immediate;
+    batch.records[i]->immediate_number = immediate ? lane.immediates.add(*immediate) : 0;
     ++lane.operations_outstanding;
     lane.bytes_outstanding += batch.records[i]->length;
   }

@@ -9,6 +9,7 @@
 
 #include "haul/time.h"
 #include "haul/transport.h"
+#include "schedule/immediates.h"
 #include "transfer/state.h"
 
 namespace haul::schedule {
@@ -24,6 +25,7 @@ struct Lane {
   bool blocked = false;  ///< post() refused; cleared by `writable` or `completed`
   uint32_t operations_outstanding = 0;
   uint64_t bytes_outstanding = 0;
+  SentImmediates immediates;
 };
 
 /// One peer's transfers that have something to post. Higher priorities first; equals take turns.

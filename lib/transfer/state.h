@@ -37,6 +37,7 @@ struct OperationRecord : base::ListLink<InTransfer> {
   uint32_t length = 0;
   memory::LaneNumber lane = 0;
   uint32_t attempts = 0;
+  uint64_t immediate_number = 0;   // on its lane (schedule::SentImmediates); 0: without one
   std::optional<uint32_t> crc32c;  // of the local memory, computed once a post is near
   bool alone = false;              // its checksum failed: again only when nothing else of the transfer can overlap it
   OperationState state = OperationState::free;
@@ -103,7 +104,9 @@ struct TransferState : base::ListLink<transfer::InReady>, base::ListLink<transfe
   transfer::OperationList outstanding;
 
   std::optional<std::vector<std::byte>> notify;
-  uint64_t notify_serial = 0;
+  uint64_t notify_serial = 0;  // given when something must carry it
+  bool notify_counted = false;         // among its peer's open notifications
+  std::optional<Immediate> immediate;  // the notification fits into one, and its only operation may carry it
   bool notify_sent = false;
   bool notify_after_completion = false;  // a lane was used whose transport reports no landings
 

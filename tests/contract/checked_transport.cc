@@ -149,6 +149,10 @@ void CheckedTransport::see(Event& event) {
     case Event::Kind::message:
       if (event.payload.empty()) defect(event.connection, "an empty message");
       break;
+    case Event::Kind::immediate:
+      if (!capabilities().carries_immediates) defect(event.connection, "an immediate, although this backend carries none");
+      if (event.payload.size() != sizeof(Immediate)) defect(event.connection, "an immediate of another size");
+      break;
     case Event::Kind::aging:
     case Event::Kind::writable: break;
     case Event::Kind::closed: see_closed(event, connection); break;

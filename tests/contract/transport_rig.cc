@@ -48,7 +48,8 @@ void End::poll(TimePoint now) {
       if (on_event) on_event(event);
       if (event.kind == Event::Kind::landed && answers) transport->answer(event.connection, event.id, answer, now);
       Seen one;
-      if (event.kind == Event::Kind::message) one.payload.assign(event.payload.begin(), event.payload.end());
+      const bool small = event.kind == Event::Kind::message || event.kind == Event::Kind::immediate;
+      if (small) one.payload.assign(event.payload.begin(), event.payload.end());
       one.event = std::move(event);
       one.event.payload = {};
       seen.push_back(std::move(one));

@@ -14,7 +14,7 @@ namespace haul::contract {
 struct End {
   struct Seen {
     Event event;
-    std::vector<std::byte> payload;  ///< of messages; landed payloads are this side's memory anyway
+    std::vector<std::byte> payload;  ///< of messages and immediates; landed payloads are this side's memory anyway
   };
   std::string name;
   std::shared_ptr<TransportRecord> record = std::make_shared<TransportRecord>();

@@ -43,7 +43,7 @@ std::vector<Control> one_of_each() {
           LaneOpen{3, "tcp", some_bytes(40)},
           LaneAccept{3, some_bytes(512)},
           LaneRefuse{3, "no room"},
-          LaneClosed{9},
+          LaneClosed{9, 1ULL << 40},
           GrantMade{77, uint64_t{1} << 40, Rights::read_write, {some_region(0, 64), some_region(5, 16)}},
           GrantExtended{77, some_region(6, 20)},
           GrantRevoked{77},

@@ -253,7 +253,8 @@ void Connection::progress(TimePoint now, NextPoll next) {
   check_time(now);
   check_bye();
   if (state_ == State::over) return;
-  flush(now);
+  const bool paced = limits_.rate_bytes_s && !queued_.empty() && now >= next_post_;
+  if (dirty_ || paced) flush(now);
   tell_writable();
 }
 

@@ -81,6 +81,7 @@ class Connection {
     wire::RemoteKey key;
     uint64_t remote_offset = 0;
     std::optional<uint32_t> crc32c;
+    std::optional<Immediate> immediate;
     bool placed = false;    ///< the device is done with it
     bool answered = false;  ///< so is the peer, where it is asked
     std::optional<uint32_t> told_crc32c;
@@ -104,6 +105,11 @@ class Connection {
     std::vector<std::unique_ptr<RegisteredRange>> ranges;  ///< without windows
     size_t invalidations_left = 0;
     TimePoint deadline;  ///< of `asked` and `proving`
+  };
+  struct Arrived {
+    uint32_t slot = 0;
+    uint32_t bytes = 0;
+    std::optional<Immediate> immediate;  ///< absent: the slot has a bundle
   };
   struct Batch {
     std::vector<WorkRequest> requests;
@@ -135,7 +141,7 @@ class Connection {
   // connection_send.cc
   Status check(const Operation& operation, Outgoing& outgoing);
   bool room_for(uint64_t bytes) const;
-  uint32_t credits() const { return wire::slots - (sent_bundles_ - peer_received_); }
+  uint32_t credits() const { return wire::slots - (sent_ - peer_received_); }
   bool bundle_is_due() const;
   size_t queue_room(const Batch& batch) const;
   void flush(TimePoint now);
@@ -158,9 +164,11 @@ class Connection {
   void on_completion(const Completion& completion);
   void on_failure(const Completion& completion);
   void retire(uint64_t through);
-  void on_bundle(uint32_t slot, uint32_t bytes);
+  void on_receive(const Completion& completion);
   void read_deferred();
-  void read_records(uint32_t slot, uint32_t bytes);
+  void read(const Arrived& arrived);
+  void read_immediate(const Arrived& arrived);
+  void read_records(const Arrived& arrived);
   void on_record(const wire::Hello& hello);
   void on_record(const wire::Landing& landing);
   void on_record(const wire::Answer& answer);
@@ -226,16 +234,13 @@ class Connection {
   uint64_t first_posted_ = 0;  // the id of posted_.front()
   uint32_t send_requests_ = 0;
   std::vector<uint32_t> free_slots_;
-  uint32_t sent_bundles_ = 0;
+  // Of what takes a receive: bundles, and writes with an immediate.
+  uint32_t sent_ = 0;
   uint32_t peer_received_ = 0;
 
   // Arrivals.
-  struct Arrived {
-    uint32_t slot = 0;
-    uint32_t bytes = 0;
-  };
-  std::deque<Arrived> deferred_;  // bundles that wait until the caller took what came before
-  uint32_t received_bundles_ = 0;
+  std::deque<Arrived> deferred_;  // those that wait until the caller took what came before
+  uint32_t received_ = 0;
   uint32_t told_received_ = 0;
   std::set<uint64_t> landed_;  // not answered yet
   uint32_t grants_bound_ = 0;  // of the peer's

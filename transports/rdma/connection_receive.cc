@@ -63,8 +63,7 @@ bool Connection::drain_completions() {
 
 void Connection::on_completion(const Completion& completion) {
   if (completion.outcome != Outcome::ok) return on_failure(completion);
-  if ((completion.id & receive_bit) != 0)
-    return on_bundle(static_cast<uint32_t>(completion.id & ~receive_bit), completion.bytes);
+  if ((completion.id & receive_bit) != 0) return on_receive(completion);
   retire(completion.id);
 }
 
@@ -135,16 +134,19 @@ void Connection::broken(const std::string& what) {
 }
 
 /// Credits count at once; the records wait while there is much to take already, so that a flood of them stays on the wire.
-void Connection::on_bundle(uint32_t slot, uint32_t bytes) {
+void Connection::on_receive(const Completion& completion) {
+  Arrived arrived{static_cast<uint32_t>(completion.id & ~receive_bit), completion.bytes, completion.immediate};
   last_heard_ = now_;
-  bytes_received_ += bytes;
-  bytes = std::min(bytes, wire::slot_bytes);
-  const wire::BundleReader reader(receive_slot(slot).first(bytes));
-  const uint32_t newly = reader.received() - peer_received_;
-  if (newly > sent_bundles_ - peer_received_) return broken("it received more than was sent");
-  peer_received_ = reader.received();
-  dirty_ = true;
-  deferred_.push_back({slot, bytes});
+  bytes_received_ += completion.bytes;
+  if (!arrived.immediate) {
+    arrived.bytes = std::min(arrived.bytes, wire::slot_bytes);
+    const wire::BundleReader reader(receive_slot(arrived.slot).first(arrived.bytes));
+    const uint32_t newly = reader.received() - peer_received_;
+    if (newly > sent_ - peer_received_) return broken("it received more than was sent");
+    peer_received_ = reader.received();
+    dirty_ = true;
+  }
+  deferred_.push_back(arrived);
   read_deferred();
 }
 
@@ -152,13 +154,31 @@ void Connection::read_deferred() {
   while (state_ != State::over && !deferred_.empty() && context_.events.size() < max_waiting_events) {
     const Arrived next = deferred_.front();
     deferred_.pop_front();
-    read_records(next.slot, next.bytes);
+    read(next);
   }
 }
 
-void Connection::read_records(uint32_t slot, uint32_t bytes) {
+void Connection::read(const Arrived& arrived) {
   if (answered_hello_) become_ready();  // who speaks has heard our hello
-  wire::BundleReader reader(receive_slot(slot).first(bytes));
+  arrived.immediate ? read_immediate(arrived) : read_records(arrived);
+  if (state_ == State::over) return;
+  ++received_;
+  const Element element{receive_slot(arrived.slot).data(), wire::slot_bytes, buffers_range_->local_key()};
+  if (Status status = queue_pair_->post_receive(receive_id(arrived.slot), element); !status.ok()) return end(status);
+  if (bundle_is_due()) dirty_ = true;
+}
+
+void Connection::read_immediate(const Arrived& arrived) {
+  if (state_ == State::joining) return broken("a write before the hello");
+  Event event;
+  event.kind = Event::Kind::immediate;
+  event.connection = id_;
+  event.tag = arrived.bytes;
+  context_.events.push(std::move(event), *arrived.immediate);
+}
+
+void Connection::read_records(const Arrived& arrived) {
+  wire::BundleReader reader(receive_slot(arrived.slot).first(arrived.bytes));
   while (state_ != State::over) {
     const auto record = reader.next();
     if (!record) break;
@@ -167,9 +187,6 @@ void Connection::read_records(uint32_t slot, uint32_t bytes) {
   }
   if (state_ == State::over) return;
   if (!reader.sound()) return broken("a malformed record");
-  ++received_bundles_;
-  const Element element{receive_slot(slot).data(), wire::slot_bytes, buffers_range_->local_key()};
-  if (Status status = queue_pair_->post_receive(receive_id(slot), element); !status.ok()) return end(status);
   dirty_ = true;
 }
 

@@ -33,6 +33,9 @@ Status Connection::check(const Operation& operation, Outgoing& outgoing) {
   if (operation.local_offset > size || operation.length > size - operation.local_offset) {
     return Status(StatusCode::invalid, "the local range is outside its region");
   }
+  if (operation.immediate && (operation.op != Op::write || operation.crc32c)) {
+    return Status(StatusCode::invalid, "only a write without a checksum carries an immediate");
+  }
   if (operation.remote == nullptr) return Status(StatusCode::invalid, "no remote region is named");
   auto key = wire::decode_key(*operation.remote);
   if (!key) return key.status();
@@ -58,7 +61,8 @@ Status Connection::check(const Operation& operation, Outgoing& outgoing) {
   outgoing.key = *key;
   outgoing.remote_offset = operation.remote_offset;
   outgoing.crc32c = operation.crc32c;
-  outgoing.answered = operation.op == Op::read && !operation.crc32c;
+  outgoing.immediate = operation.immediate;
+  outgoing.answered = operation.immediate || (operation.op == Op::read && !operation.crc32c);
   return {};
 }
 
@@ -136,7 +140,7 @@ void Connection::tell_writable() {
   if (operation || message) report(Event::Kind::writable, 0);
 }
 
-bool Connection::bundle_is_due() const { return probe_ || received_bundles_ - told_received_ >= wire::slots / 2; }
+bool Connection::bundle_is_due() const { return probe_ || received_ - told_received_ >= wire::slots / 2; }
 
 size_t Connection::queue_room(const Batch& batch) const {
   const size_t used = posted_.size() + batch.requests.size();
@@ -252,7 +256,10 @@ bool Connection::add_operation(Batch& batch, wire::BundleWriter& bundle, uint32_
   const bool writes = operation.op == Op::write;
   const auto length = static_cast<uint32_t>(operation.local.size());
   std::optional<wire::Record> record;
-  if (writes) {
+  if (operation.immediate) {
+    // One for this batch's bundle, and the one that is kept.
+    if (credits() <= 2) return false;
+  } else if (writes) {
     record = wire::Landing{number, operation.key.number, operation.remote_offset, length, operation.tag, operation.crc32c};
   } else if (operation.crc32c) {
     record = wire::Question{number, operation.key.number, operation.remote_offset, length};
@@ -274,12 +281,17 @@ bool Connection::add_operation(Batch& batch, wire::BundleWriter& bundle, uint32_
     request.inlined =
         writes && operation.memory->kind() == MemoryKind::host && request.local.length <= queue_pair_->inline_bytes();
     done += request.local.length;
+    if (operation.immediate && done == length) {
+      request.immediate = operation.immediate;
+      request.signalled = true;
+    }
     requests.push_back(request);
   }
   if (queue_room(batch) < requests.size() + 1) return false;
   const auto kind = writes ? Posted::Kind::write : Posted::Kind::read;
   for (size_t i = 0; i < requests.size(); ++i) batch.add(requests[i], {kind, number, i + 1 == requests.size()});
   if (record) bundle.add(*record);
+  if (operation.immediate) ++sent_;
   return true;
 }
 
@@ -292,11 +304,11 @@ void Connection::add_messages(wire::BundleWriter& bundle) {
 }
 
 void Connection::add_bundle(Batch& batch, wire::BundleWriter& bundle, uint32_t slot) {
-  const auto bytes = bundle.finish(received_bundles_);
-  told_received_ = received_bundles_;
+  const auto bytes = bundle.finish(received_);
+  told_received_ = received_;
   probe_ = false;
   free_slots_.pop_back();
-  ++sent_bundles_;
+  ++sent_;
   last_sent_ = now_;
   WorkRequest request;
   request.kind = WorkRequest::Kind::send;

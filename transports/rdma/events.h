@@ -11,7 +11,7 @@
 
 namespace haul::rdma {
 
-/// Keeps what did not fit, and the messages that the last poll() showed.
+/// Keeps what did not fit, and the messages and immediates that the last poll() showed.
 class Events {
  public:
   void push(Event event) { waiting_.push_back({std::move(event), {}}); }
@@ -27,7 +27,7 @@ class Events {
     while (filled < events.size() && !waiting_.empty()) {
       Waiting next = std::move(waiting_.front());
       waiting_.pop_front();
-      if (next.event.kind == Event::Kind::message) {
+      if (next.event.kind == Event::Kind::message || next.event.kind == Event::Kind::immediate) {
         shown_.push_back(std::move(next.message));
         next.event.payload = shown_.back();
       }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cerrno>
 #include <vector>
 
@@ -62,6 +63,14 @@ Outcome outcome_of(ibv_wc_status status) {
   }
 }
 
+Completion completion_of(const ibv_wc& taken) {
+  Completion completion{taken.wr_id, outcome_of(taken.status), 0, {}};
+  if (taken.status != IBV_WC_SUCCESS) return completion;
+  completion.bytes = taken.byte_len;
+  if (taken.opcode == IBV_WC_RECV_RDMA_WITH_IMM) completion.immediate = std::bit_cast<Immediate>(taken.imm_data);
+  return completion;
+}
+
 class IbCompletionQueue final : public CompletionQueue {
  public:
   // The queue's context, by which events find this object, is set once it exists.
@@ -75,7 +84,7 @@ class IbCompletionQueue final : public CompletionQueue {
     const int count = ibv_poll_cq(queue_, static_cast<int>(std::min(completions.size(), taken.size())), taken.data());
     if (count < 0) return Status(StatusCode::internal, "the completion queue overran or failed");
     for (size_t i = 0; i < static_cast<size_t>(count); ++i) {
-      completions[i] = {taken[i].wr_id, outcome_of(taken[i].status), taken[i].status == IBV_WC_SUCCESS ? taken[i].byte_len : 0};
+      completions[i] = completion_of(taken[i]);
     }
     return static_cast<size_t>(count);
   }
@@ -218,6 +227,10 @@ void IbQueuePair::translate(const WorkRequest& request, ibv_send_wr& out, ibv_sg
     case WorkRequest::Kind::write:
     case WorkRequest::Kind::read:
       out.opcode = request.kind == WorkRequest::Kind::write ? IBV_WR_RDMA_WRITE : IBV_WR_RDMA_READ;
+      if (request.immediate) {
+        out.opcode = IBV_WR_RDMA_WRITE_WITH_IMM;
+        out.imm_data = std::bit_cast<uint32_t>(*request.immediate);
+      }
       out.wr.rdma.remote_addr = request.remote_address;
       out.wr.rdma.rkey = request.remote_key;
       break;
@@ -246,7 +259,14 @@ Status IbQueuePair::build(std::span<const WorkRequest> requests) {
     builder_->wr_flags = flags_of(request);
     switch (request.kind) {
       case WorkRequest::Kind::send: ibv_wr_send(builder_); break;
-      case WorkRequest::Kind::write: ibv_wr_rdma_write(builder_, request.remote_key, request.remote_address); break;
+      case WorkRequest::Kind::write:
+        if (request.immediate) {
+          ibv_wr_rdma_write_imm(builder_, request.remote_key, request.remote_address,
+                                std::bit_cast<uint32_t>(*request.immediate));
+        } else {
+          ibv_wr_rdma_write(builder_, request.remote_key, request.remote_address);
+        }
+        break;
       case WorkRequest::Kind::read: ibv_wr_rdma_read(builder_, request.remote_key, request.remote_address); break;
       case WorkRequest::Kind::bind: {
         const ibv_mw_bind_info bind = bind_of(request);
@@ -330,8 +350,8 @@ ibv_qp* make_extended(ibv_pd* domain, const ibv_qp_init_attr& wanted, ibv_qp_cap
   attributes.cap = wanted.cap;
   attributes.pd = domain;
   attributes.comp_mask = IBV_QP_INIT_ATTR_PD | IBV_QP_INIT_ATTR_SEND_OPS_FLAGS;
-  attributes.send_ops_flags = IBV_QP_EX_WITH_SEND | IBV_QP_EX_WITH_RDMA_WRITE | IBV_QP_EX_WITH_RDMA_READ |
-                              IBV_QP_EX_WITH_BIND_MW | IBV_QP_EX_WITH_LOCAL_INV;
+  attributes.send_ops_flags = IBV_QP_EX_WITH_SEND | IBV_QP_EX_WITH_RDMA_WRITE | IBV_QP_EX_WITH_RDMA_WRITE_WITH_IMM |
+                              IBV_QP_EX_WITH_RDMA_READ | IBV_QP_EX_WITH_BIND_MW | IBV_QP_EX_WITH_LOCAL_INV;
   ibv_qp* pair = ibv_create_qp_ex(domain->context, &attributes);
   granted = attributes.cap;
   return pair;

@@ -53,6 +53,7 @@ RdmaTransport::RdmaTransport(std::shared_ptr<Verbs> verbs, Options options) : ve
   capabilities_.name = "rdma";
   capabilities_.carries_checksums = true;
   capabilities_.reports_landed = true;
+  capabilities_.carries_immediates = true;
   capabilities_.bootstraps = false;
   capabilities_.authenticates = false;
   capabilities_.handles_device_memory = static_cast<bool>(context_.options.export_device_memory);

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "haul/status.h"
+#include "haul/transport.h"
 
 namespace haul::rdma {
 
@@ -97,7 +98,8 @@ enum class Outcome : uint8_t {
 struct Completion {
   uint64_t id = 0;
   Outcome outcome = Outcome::ok;
-  uint32_t bytes = 0;  ///< received
+  uint32_t bytes = 0;                  ///< received
+  std::optional<Immediate> immediate;  ///< of the write that took this receive
 };
 
 class CompletionQueue {
@@ -124,7 +126,8 @@ struct WorkRequest {
   bool inlined = false;  ///< the payload is copied by post()
   Element local;         ///< length 0: nothing
   uint64_t remote_address = 0;
-  uint32_t remote_key = 0;  ///< bind: the key it gets; invalidate: the key to end
+  uint32_t remote_key = 0;             ///< bind: the key it gets; invalidate: the key to end
+  std::optional<Immediate> immediate;  ///< of a write, which then takes a receive of the peer's
 
   // bind
   MemoryWindow* window = nullptr;

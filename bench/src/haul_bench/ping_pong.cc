@@ -34,7 +34,7 @@ class PingPong {
   void ping(haul::TimePoint now) {
     const uint64_t blocks = session_.local().size() / block_bytes_;
     const uint64_t offset = sequence_ % blocks * block_bytes_;
-    const EncodedMessage message = encode(Ping{sequence_});
+    const EncodedMessage message = encode(Ping{static_cast<uint32_t>(sequence_ % Ping::sequences)});
     haul::TransferOptions options;
     options.notify = message.bytes();
     options.on_done = [this](const haul::TransferResult& result) {
@@ -47,7 +47,7 @@ class PingPong {
   }
 
   void on_pong(const Ping& pong) {
-    if (pong.sequence != sequence_) {
+    if (pong.sequence != sequence_ % Ping::sequences) {
       return session_.fail({haul::StatusCode::protocol, "the receiver answered another put than the last one"});
     }
     last_ = clock_.now();

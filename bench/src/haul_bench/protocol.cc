@@ -33,7 +33,10 @@ void put_fields(ByteWriter& out, const Usage& message) {
   out.put(message.peak_resident_bytes);
   out.put(message.retransmits);
 }
-void put_fields(ByteWriter& out, const Ping& message) { out.put(message.sequence); }
+void put_fields(ByteWriter& out, const Ping& message) {
+  out.put(static_cast<uint16_t>(message.sequence));
+  out.put(static_cast<uint8_t>(message.sequence >> 16U));
+}
 void put_fields(ByteWriter& /*out*/, const AskUsage& /*message*/) {}
 void put_fields(ByteWriter& /*out*/, std::monostate /*nothing*/) {}
 
@@ -67,6 +70,11 @@ BenchMessage get_usage(ByteReader& in) {
   return message;
 }
 
+BenchMessage get_ping(ByteReader& in) {
+  const uint32_t low = in.get<uint16_t>();
+  return Ping{uint32_t{in.get<uint8_t>()} << 16U | low};
+}
+
 BenchMessage get_fields(ByteReader& in) {
   switch (in.get<uint8_t>()) {
     case 1: return get_setup(in);
@@ -74,7 +82,7 @@ BenchMessage get_fields(ByteReader& in) {
     case 3: return Refused{std::string(in.get_text())};
     case 4: return AskUsage{};
     case 5: return get_usage(in);
-    case 6: return Ping{in.get<uint64_t>()};
+    case 6: return get_ping(in);
     default: return {};
   }
 }

@@ -6,7 +6,8 @@
 //   3 refused  u16 length and text: why there is no run
 //   4 ask_usage   no fields; answered by 5
 //   5 usage    u64 cpu_time_ns, u64 peak_resident_bytes (0: unknown), u64 retransmits
-//   6 ping     u64 sequence; the notification of a put, answered by a put whose notification is the same
+//   6 ping     u24 sequence; the notification of a put, answered by a put whose notification is the same. Four bytes in all,
+//              which a backend may carry in the write itself.
 // The client sends setup first. A remote buffer is haul's own format (RemoteBuffer::serialize).
 #pragma once
 
@@ -21,7 +22,7 @@
 
 namespace bench {
 
-constexpr uint16_t protocol_version = 1;
+constexpr uint16_t protocol_version = 2;
 
 struct Setup {
   uint16_t version = protocol_version;
@@ -43,7 +44,8 @@ struct Usage {
   uint64_t retransmits = 0;
 };
 struct Ping {
-  uint64_t sequence = 0;
+  static constexpr uint32_t sequences = 1U << 24;  ///< Further ones begin again at 0.
+  uint32_t sequence = 0;
 };
 
 /// monostate: the bytes are no message of ours.

@@ -68,8 +68,8 @@ Status FakeQueuePair::post_receive(uint64_t id, const Element& element) {
 
 void FakeQueuePair::fail() {
   state_ = State::failed;
-  for (const Request& each : requests_) completions_.push({each.request.id, Outcome::flushed, 0});
-  for (const Receive& each : receives_) completions_.push({each.id, Outcome::flushed, 0});
+  for (const Request& each : requests_) completions_.push({each.request.id, Outcome::flushed, 0, {}});
+  for (const Receive& each : receives_) completions_.push({each.id, Outcome::flushed, 0, {}});
   requests_.clear();
   receives_.clear();
 }
@@ -79,7 +79,7 @@ void FakeQueuePair::end_front(Outcome outcome) {
   const Request done = std::move(requests_.front());
   requests_.pop_front();
   if (outcome == Outcome::ok && !done.request.signalled) return;
-  completions_.push({done.request.id, outcome, 0});
+  completions_.push({done.request.id, outcome, 0, {}});
   unretired_ = requests_.size();
   if (outcome != Outcome::ok) fail();
 }
@@ -179,7 +179,7 @@ bool FakeQueuePair::step_send(FakeQueuePair& peer) {
   }
   peer.receives_.pop_front();
   std::memcpy(const_cast<std::byte*>(receive.element.address), front.payload(), length);
-  peer.completions_.push({receive.id, Outcome::ok, length});
+  peer.completions_.push({receive.id, Outcome::ok, length, {}});
   end_front(Outcome::ok);
   return true;
 }
@@ -193,6 +193,7 @@ bool FakeQueuePair::step_access(FakeQueuePair& peer) {
     end_front(Outcome::local_error);
     return true;
   }
+  if (request.immediate && peer.receives_.empty()) return wait_front(Outcome::receiver_not_ready);
   // A device that doesn't promise to stop messages looks at the key when a message begins, and not again.
   if (front.remote == nullptr || fabric.options_.stops_messages) front.remote = peer.find_remote(request, writes);
   if (front.remote == nullptr) {
@@ -210,6 +211,10 @@ bool FakeQueuePair::step_access(FakeQueuePair& peer) {
   if (writes && fabric.corrupt_left_ > 0) {
     --fabric.corrupt_left_;
     to[fabric.random_.below(bytes)] ^= std::byte{4};
+  }
+  if (request.immediate) {
+    peer.completions_.push({peer.receives_.front().id, Outcome::ok, request.local.length, request.immediate});
+    peer.receives_.pop_front();
   }
   end_front(Outcome::ok);
   return true;
