@@ -104,7 +104,7 @@ struct TransferState : base::ListLink<transfer::InReady>, base::ListLink<transfe
   transfer::OperationList outstanding;
 
   std::optional<std::vector<std::byte>> notify;
-  uint64_t notify_serial = 0;  // given when something must carry it
+  uint64_t notify_serial = 0;          // given when something must carry it
   bool notify_counted = false;         // among its peer's open notifications
   std::optional<Immediate> immediate;  // the notification fits into one, and its only operation may carry it
   bool notify_sent = false;
