@@ -152,7 +152,7 @@ void RdmaTransport::close(ConnectionId connection, CloseMode mode, TimePoint) {
 Result<LocalGrant> RdmaTransport::grant(ConnectionId connection, const MemoryRegion& region, Range range, Rights rights,
                                         TimePoint) {
   Connection* known = find(connection);
-  if (known == nullptr) return Status(StatusCode::invalid, "no such connection");
+  if (known == nullptr) return Status(StatusCode::peer_lost, "the connection has ended, or never was");
   return known->grant(region, range, rights);
 }
 
