@@ -69,7 +69,7 @@ Status RdmaTransport::watch_devices() {
   if (!epoll_fd_) return Status::from_errno(StatusCode::exhausted, errno, "cannot create a descriptor (see ulimit -n)");
   for (const auto& device : rails_->devices()) {
     if (device->memory) context_.book->add(*device->memory);
-    for (const int fd : {device->device->completion_fd(), device->device->async_fd()}) {
+    for (const int fd : {device->device->completion_fd(), device->device->connect_fd(), device->device->async_fd()}) {
       epoll_event interest{};
       interest.events = EPOLLIN;
       if (epoll_ctl(epoll_fd_.get(), EPOLL_CTL_ADD, fd, &interest) != 0) {
@@ -198,7 +198,7 @@ size_t RdmaTransport::poll(TimePoint now, NextPoll next, std::span<Event> events
   take_device_events(now, next);
   for (auto it = connections_.begin(); it != connections_.end();) {
     it->second->progress(now, next);
-    it = it->second->over() ? connections_.erase(it) : std::next(it);
+    it = it->second->may_go() ? connections_.erase(it) : std::next(it);
   }
   return context_.events.take(events);
 }
@@ -211,6 +211,7 @@ void RdmaTransport::take_device_events(TimePoint now, NextPoll next) {
   async_looked_ = now;
   for (const auto& device : rails_->devices()) {
     device->device->take_completion_events();
+    device->device->take_connect_events();
     while (const auto event = device->device->next_async_event()) on_async(*device, *event);
   }
 }

@@ -167,7 +167,11 @@ class QueuePair {
   virtual uint32_t number() const noexcept = 0;
   virtual uint32_t inline_bytes() const noexcept = 0;  ///< what was granted
   virtual Status initialise(uint8_t port, Access access) = 0;
-  virtual Status connect(const PathTo& path) = 0;
+  /// Begins to connect; may still go on when it returns, for the kernel looks for a neighbour that may not answer. Until
+  /// connected() has a value only number() may be asked, and the destructor blocks.
+  virtual void connect(const PathTo& path) = 0;
+  /// How it went, once that is known. What is said for a connect() that goes on makes Device::connect_fd() readable.
+  virtual std::optional<Status> connected() = 0;
   /// In order; one doorbell. Error: none of the rest was taken, and the queue pair is to be given up.
   virtual Status post(std::span<const WorkRequest> requests) = 0;
   virtual Status post_receive(uint64_t id, const Element& element) = 0;
@@ -204,6 +208,8 @@ class Device {
                                                              const QueueSizes& sizes) = 0;
   virtual int completion_fd() const noexcept = 0;
   virtual void take_completion_events() = 0;
+  virtual int connect_fd() const noexcept = 0;
+  virtual void take_connect_events() = 0;
   virtual int async_fd() const noexcept = 0;
   virtual std::optional<AsyncEvent> next_async_event() = 0;
 };

@@ -98,6 +98,7 @@ FakeDevice::FakeDevice(Fabric& in, std::string node, std::string name)
     : fabric(in),
       node_(std::move(node)),
       completion_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      connect_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       async_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   const FabricOptions& options = fabric.options_;
   info_.name = std::move(name);
@@ -186,6 +187,16 @@ void FakeDevice::take_completion_events() {
   [[maybe_unused]] const ssize_t got = read(completion_fd_.get(), &count, sizeof(count));
   for (FakeCompletionQueue* queue : woken_) queue->woke();
   woken_.clear();
+}
+
+void FakeDevice::wake_connecting() {
+  const uint64_t one = 1;
+  [[maybe_unused]] const ssize_t put = write(connect_fd_.get(), &one, sizeof(one));
+}
+
+void FakeDevice::take_connect_events() {
+  uint64_t count = 0;
+  [[maybe_unused]] const ssize_t got = read(connect_fd_.get(), &count, sizeof(count));
 }
 
 void FakeDevice::tell(const AsyncEvent& event) {

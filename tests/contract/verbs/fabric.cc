@@ -80,6 +80,14 @@ void Fabric::hold(const std::string& node, bool held) {
   }
 }
 
+void Fabric::slow_connects(const std::string& node, bool slow) {
+  if (slow) {
+    slow_connects_.insert(node);
+  } else {
+    slow_connects_.erase(node);
+  }
+}
+
 void Fabric::overrun(const std::string& node) {
   for (FakeDevice* device : devices_) {
     if (device->node_ != node) continue;

@@ -55,6 +55,10 @@ class Fabric {
   void set_port(const std::string& node, const std::string& device, bool up);
   /// The node's queue pairs start and continue nothing of their own.
   void hold(const std::string& node, bool held);
+  /// Queue pairs that the node connects from now on are not connected before this ends.
+  void slow_connects(const std::string& node, bool slow);
+  /// Connecting ends so from now on.
+  void fail_connects(const std::string& node, const Status& status) { failing_connects_[node] = status; }
   /// The next request of this node that would be carried out ends so instead, and its queue pair is in error.
   void fail_next(const std::string& node, rdma::Outcome outcome) { fail_next_[node] = outcome; }
   /// All completion queues of the node overrun.
@@ -65,6 +69,9 @@ class Fabric {
 
   const std::vector<std::string>& defects() const { return defects_; }
   uint64_t registered_bytes() const { return registered_bytes_; }
+  size_t queue_pairs() const { return queue_pairs_.size(); }
+  /// How often the end of a queue pair had to wait until it was connected.
+  uint32_t waits_for_connects() const { return waits_for_connects_; }
   uint32_t dma_bufs() const { return dma_bufs_; }
   uint32_t registrations() const { return registrations_; }
   uint32_t on_demand_registrations() const { return on_demand_registrations_; }
@@ -91,11 +98,14 @@ class Fabric {
   std::set<Nodes> cut_;
   std::set<std::string> dead_;
   std::set<std::string> held_;
+  std::set<std::string> slow_connects_;
+  std::map<std::string, Status> failing_connects_;
   std::map<std::string, rdma::Outcome> fail_next_;
   std::vector<std::string> defects_;
   uint32_t next_number_ = 0x11;
   uint32_t next_key_ = 0x100;
   uint64_t registered_bytes_ = 0;
+  uint32_t waits_for_connects_ = 0;
   uint32_t dma_bufs_ = 0;
   uint32_t registrations_ = 0;
   uint32_t on_demand_registrations_ = 0;

@@ -25,6 +25,7 @@ FakeQueuePair::FakeQueuePair(FakeDevice& device, FakeDomain& domain, FakeComplet
 }
 
 FakeQueuePair::~FakeQueuePair() {
+  if (state_ == State::connecting) ++device_.fabric.waits_for_connects_;
   device_.fabric.queue_pairs_.erase(number_);
   --domain_.users;
 }
@@ -35,15 +36,24 @@ Status FakeQueuePair::initialise(uint8_t, Access access) {
   return {};
 }
 
-Status FakeQueuePair::connect(const PathTo& path) {
-  if (state_ != State::initialised) return Status(StatusCode::internal, "the queue pair is not initialised");
-  state_ = State::connected;
+void FakeQueuePair::connect(const PathTo& path) {
+  if (state_ != State::initialised) {
+    connected_ = Status(StatusCode::internal, "the queue pair is not initialised");
+    return;
+  }
+  state_ = State::connecting;
   path_ = path;
-  return {};
+  if (!device_.fabric.slow_connects_.contains(device_.node_)) finish_connect();
+}
+
+void FakeQueuePair::finish_connect() {
+  const auto failing = device_.fabric.failing_connects_.find(device_.node_);
+  connected_ = failing == device_.fabric.failing_connects_.end() ? Status() : failing->second;
+  state_ = connected_->ok() ? State::connected : State::initialised;
 }
 
 Status FakeQueuePair::post(std::span<const WorkRequest> requests) {
-  if (state_ == State::fresh || state_ == State::initialised) return Status(StatusCode::internal, "not ready to send");
+  if (state_ < State::connected) return Status(StatusCode::internal, "not ready to send");
   if (unretired_ + requests.size() > sizes_.send_requests) return Status(StatusCode::exhausted, "the send queue is full");
   unretired_ += requests.size();
   for (const WorkRequest& request : requests) {
@@ -67,6 +77,10 @@ Status FakeQueuePair::post_receive(uint64_t id, const Element& element) {
 }
 
 void FakeQueuePair::fail() {
+  if (state_ == State::connecting) {
+    connected_ = Status(StatusCode::internal, "the queue pair failed");
+    device_.wake_connecting();
+  }
   state_ = State::failed;
   for (const Request& each : requests_) completions_.push({each.request.id, Outcome::flushed, 0});
   for (const Receive& each : receives_) completions_.push({each.id, Outcome::flushed, 0});
@@ -107,6 +121,11 @@ FakeQueuePair* FakeQueuePair::peer() const {
 
 bool FakeQueuePair::step() {
   Fabric& fabric = device_.fabric;
+  if (state_ == State::connecting && !fabric.slow_connects_.contains(device_.node_)) {
+    finish_connect();
+    device_.wake_connecting();
+    return true;
+  }
   if (state_ == State::failed && !requests_.empty()) {
     fail();
     return true;
