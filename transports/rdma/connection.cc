@@ -32,8 +32,8 @@ Connection::Connection(Context& context, ConnectionId id, Port& port, const Conn
 
 Connection::~Connection() {
   --port_.connections;
-  grants_.clear();
-  queue_pair_.reset();
+  connecting_ = false;  // the queue pair's end waits
+  let_go();
   if (own_memory_) context_.book->remove(*own_memory_);
 }
 
@@ -215,9 +215,7 @@ void Connection::end(const Status& why) {
   const std::string reason = clean ? "the connection was closed" : std::string(why.message());
   const Status lost(StatusCode::peer_lost, reason, why.system_error());
   state_ = State::over;
-  // The device lets go of all memory before anybody is told that it did.
-  grants_.clear();
-  if (!connecting_) queue_pair_.reset();
+  let_go();
   for (auto& [number, operation] : flying_) finish(operation, operation.outcome.ok() ? lost : operation.outcome);
   for (auto& [number, operation] : queued_) finish(operation, lost);
   flying_.clear();
@@ -225,6 +223,14 @@ void Connection::end(const Status& why) {
   messages_.clear();
   records_.clear();
   report(Event::Kind::closed, 0, clean ? Status() : why);
+}
+
+/// The device lets go of all memory before anybody is told that it did. In this order: windows keep soft-RoCE's queue pairs
+/// alive, and messages that are under way over a queue pair its registrations.
+void Connection::let_go() {
+  for (auto& [number, grant] : grants_) grant.windows.clear();
+  if (!connecting_) queue_pair_.reset();
+  grants_.clear();
 }
 
 void Connection::check_bye() {

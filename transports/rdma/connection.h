@@ -134,6 +134,7 @@ class Connection {
   bool has_windows() const { return port_.owner->windows; }
   uint64_t window_bytes() const { return limits_.window_bytes.value_or(context_.options.window_bytes); }
 
+  void let_go();
   Status access_error() const;
   void fail_port();
 
@@ -166,6 +167,7 @@ class Connection {
   void on_bundle(uint32_t slot, uint32_t bytes);
   void read_deferred();
   void read_records(uint32_t slot, uint32_t bytes);
+  bool has_room_for_another();
   void on_record(const wire::Hello& hello);
   void on_record(const wire::Landing& landing);
   void on_record(const wire::Answer& answer);
@@ -185,6 +187,7 @@ class Connection {
   void take_back(uint32_t number, Grant& grant);
   void force_back(uint32_t number, Grant& grant);
   void on_invalidated(uint32_t number);
+  void prove_quiet(uint32_t number, Grant& grant);
   void ask_back();
   void give_up(uint32_t number);
   /// Empty, and the connection ended, where the peer has no right to say what it says; empty alone: taken back since.
@@ -221,6 +224,7 @@ class Connection {
   size_t message_bytes_ = 0;
   std::deque<wire::Record> records_;  // without payload of their own
   uint32_t owed_ = 0;                 // of them, those that the peer made us queue
+  uint32_t answers_owed_ = 0;         // of those, answers
   // Owes a `writable`, once an operation of this size, or a message, would be taken.
   std::optional<uint64_t> refused_bytes_;
   bool refused_message_ = false;

@@ -130,7 +130,6 @@ Result<DeviceInfo> query(ibv_context* context, const std::string& name) {
   info.name = name;
   info.ports = attributes.phys_port_cnt;
   info.max_requests = static_cast<uint32_t>(attributes.max_qp_wr);
-  info.max_completions = static_cast<uint32_t>(attributes.max_cqe);
   info.max_reads = static_cast<uint8_t>(std::clamp(attributes.max_qp_rd_atom, 1, 16));
   info.max_reads_asked = static_cast<uint8_t>(std::clamp(attributes.max_qp_init_rd_atom, 1, 16));
   info.windows_2b = (attributes.device_cap_flags & IBV_DEVICE_MEM_WINDOW_TYPE_2B) != 0;

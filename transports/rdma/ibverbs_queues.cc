@@ -64,6 +64,14 @@ Outcome outcome_of(ibv_wc_status status) {
   }
 }
 
+Completion completion_of(const ibv_wc& told) {
+  // Only these two are told of what failed.
+  if (told.status != IBV_WC_SUCCESS) return {told.wr_id, outcome_of(told.status)};
+  const bool received = (static_cast<unsigned>(told.opcode) & IBV_WC_RECV) != 0;
+  const bool plain = told.opcode == IBV_WC_RECV && (told.wc_flags & (IBV_WC_WITH_IMM | IBV_WC_WITH_INV)) == 0;
+  return {told.wr_id, Outcome::ok, told.byte_len, received && !plain};
+}
+
 class IbCompletionQueue final : public CompletionQueue {
  public:
   // The queue's context, by which events find this object, is set once it exists.
@@ -76,9 +84,7 @@ class IbCompletionQueue final : public CompletionQueue {
     std::array<ibv_wc, 64> taken;
     const int count = ibv_poll_cq(queue_, static_cast<int>(std::min(completions.size(), taken.size())), taken.data());
     if (count < 0) return Status(StatusCode::internal, "the completion queue overran or failed");
-    for (size_t i = 0; i < static_cast<size_t>(count); ++i) {
-      completions[i] = {taken[i].wr_id, outcome_of(taken[i].status), taken[i].status == IBV_WC_SUCCESS ? taken[i].byte_len : 0};
-    }
+    for (size_t i = 0; i < static_cast<size_t>(count); ++i) completions[i] = completion_of(taken[i]);
     return static_cast<size_t>(count);
   }
   Status arm() override {

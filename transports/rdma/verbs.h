@@ -43,8 +43,7 @@ struct PortInfo {
 struct DeviceInfo {
   std::string name;
   uint8_t ports = 1;
-  uint32_t max_requests = 0;  ///< of one send or receive queue
-  uint32_t max_completions = 0;
+  uint32_t max_requests = 0;    ///< of one send or receive queue
   uint8_t max_reads = 1;        ///< RDMA READs in flight on one queue pair that it serves as responder
   uint8_t max_reads_asked = 1;  ///< … and that it has as initiator
   uint64_t max_window_bytes = uint64_t{1} << 62;
@@ -97,7 +96,8 @@ enum class Outcome : uint8_t {
 struct Completion {
   uint64_t id = 0;
   Outcome outcome = Outcome::ok;
-  uint32_t bytes = 0;  ///< received
+  uint32_t bytes = 0;    ///< received
+  bool foreign = false;  ///< received, but by another request than a plain send: immediate data, or an invalidation
 };
 
 class CompletionQueue {

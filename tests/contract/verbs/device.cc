@@ -103,7 +103,6 @@ FakeDevice::FakeDevice(Fabric& in, std::string node, std::string name)
   const FabricOptions& options = fabric.options_;
   info_.name = std::move(name);
   info_.max_requests = 128;
-  info_.max_completions = 4096;
   info_.max_reads = info_.max_reads_asked = 4;
   info_.max_window_bytes = options.max_window_bytes;
   info_.windows_2b = options.windows;
@@ -126,6 +125,7 @@ FakeDevice::~FakeDevice() {
 
 Result<PortInfo> FakeDevice::query_port(uint8_t port) {
   if (port != 1) return Status(StatusCode::unavailable, "there is no such port");
+  if (removed()) return Status::from_errno(StatusCode::unavailable, EIO, "fake port");
   PortInfo info;
   info.active = !fabric.down_.contains(path());
   info.state = info.active ? "active" : "down";
@@ -143,6 +143,7 @@ Result<std::unique_ptr<ProtectionDomain>> FakeDevice::make_domain() {
 Result<std::unique_ptr<RegisteredRange>> FakeDevice::register_range(ProtectionDomain& domain, std::span<std::byte> memory,
                                                                     Access access) {
   const std::lock_guard lock(mutex);
+  if (removed()) return Status::from_errno(StatusCode::exhausted, EIO, "fake registration");
   if (fabric.registered_bytes_ + memory.size() > fabric.options_.lock_limit_bytes) {
     return Status::from_errno(StatusCode::exhausted, ENOMEM, "fake registration");
   }

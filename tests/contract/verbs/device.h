@@ -156,6 +156,7 @@ class FakeDevice final : public rdma::Device {
   std::optional<rdma::AsyncEvent> next_async_event() override;
 
   std::string path() const { return node_ + "/" + info_.name; }
+  bool removed() const { return fabric.removed_.contains(path()); }
   void tell(const rdma::AsyncEvent& event);
   void wake(FakeCompletionQueue& queue);
   void wake_connecting();

@@ -23,6 +23,7 @@ class FakeQueuePair;
 /// Of every device of a fabric.
 struct FabricOptions {
   std::vector<std::string> devices = {"fake0"};  ///< each node has these, with one port each
+  bool subnets_apart = false;                    ///< devices reach only those of the same name
   bool windows = true;
   bool stops_messages = true;  ///< a key taken back stops the message that uses it
   bool on_demand_paging = false;
@@ -55,6 +56,14 @@ class Fabric {
   void set_port(const std::string& node, const std::string& device, bool up);
   /// The node's queue pairs start and continue nothing of their own.
   void hold(const std::string& node, bool held);
+  /// Nothing passes the device's port any more, which stays up; or again.
+  void silence_port(const std::string& node, const std::string& device, bool silent);
+  /// The port gets another address, and says so.
+  void change_gid(const std::string& node, const std::string& device);
+  /// The device says so, and does nothing any more.
+  void remove_device(const std::string& node, const std::string& device);
+  /// The node's next message comes with immediate data, and without a payload.
+  void send_next_as_immediate(const std::string& node) { immediate_next_.insert(node); }
   /// Queue pairs that the node connects from now on are not connected before this ends.
   void slow_connects(const std::string& node, bool slow);
   /// Connecting ends so from now on.
@@ -86,6 +95,7 @@ class Fabric {
   friend class FakeQueuePair;
   using Nodes = std::pair<std::string, std::string>;
   static Nodes ordered(const std::string& a, const std::string& b) { return a < b ? Nodes(a, b) : Nodes(b, a); }
+  void tell(const std::string& path, const rdma::AsyncEvent& event);
   bool reaches(const FakeQueuePair& from, const FakeQueuePair& to) const;
 
   const Clock& clock_;
@@ -98,6 +108,9 @@ class Fabric {
   std::set<Nodes> cut_;
   std::set<std::string> dead_;
   std::set<std::string> held_;
+  std::set<std::string> silent_;   // "node/device"
+  std::set<std::string> removed_;  // "node/device"
+  std::set<std::string> immediate_next_;
   std::set<std::string> slow_connects_;
   std::map<std::string, Status> failing_connects_;
   std::map<std::string, rdma::Outcome> fail_next_;

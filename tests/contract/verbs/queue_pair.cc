@@ -130,7 +130,8 @@ bool FakeQueuePair::step() {
     fail();
     return true;
   }
-  if (state_ != State::connected || requests_.empty() || fabric.dead_.contains(device_.node_)) return false;
+  if (state_ != State::connected || requests_.empty() || fabric.dead_.contains(device_.node_) || device_.removed())
+    return false;
   if (fabric.held_.contains(device_.node_)) return false;
   if (fabric.random_.chance(0.25)) return true;  // the wire was busy with something else
   bool moved = false;
@@ -197,6 +198,11 @@ bool FakeQueuePair::step_send(FakeQueuePair& peer) {
     return true;
   }
   peer.receives_.pop_front();
+  if (device_.fabric.immediate_next_.erase(device_.node_) > 0) {
+    peer.completions_.push({receive.id, Outcome::ok, 0, true});
+    end_front(Outcome::ok);
+    return true;
+  }
   std::memcpy(const_cast<std::byte*>(receive.element.address), front.payload(), length);
   peer.completions_.push({receive.id, Outcome::ok, length});
   end_front(Outcome::ok);
