@@ -95,7 +95,7 @@ Result<std::unique_ptr<MemoryRegion>> RdmaTransport::register_memory(std::span<s
   }
   auto region = std::make_unique<Region>(memory, kind, context_.book);
   for (const auto& device : rails_->devices()) {
-    if (!device->memory) continue;
+    if (!device->memory || device->gone) continue;
     if (auto registered = device->memory->of(*region); !registered) return registered.status();
   }
   return std::unique_ptr<MemoryRegion>(std::move(region));
@@ -221,6 +221,7 @@ void RdmaTransport::on_async(OpenDevice& device, const AsyncEvent& event) {
   switch (event.kind) {
     case AsyncEvent::Kind::port_changed: return on_port(device, event.port);
     case AsyncEvent::Kind::device_gone:
+      device.gone = true;
       for (const auto& port : rails_->ports()) {
         if (port->owner == &device) port->up = false;
       }
