@@ -169,6 +169,27 @@ TEST_CASE("who sleeps is woken when a queue pair is connected", "[rdma]") {
   CHECK_FALSE(is_readable(transport->wakeup_fd()));
 }
 
+TEST_CASE("where queue pairs can't be connected payload goes over the other transport, at once", "[rdma]") {
+  const auto node = GENERATE(as<std::string>{}, "a", "b");
+  RdmaHarness harness;
+  Node& a = harness.start("a");
+  Node& b = harness.start("b");
+  harness.fabric().fail_connects(node, Status::from_errno(StatusCode::internal, EHOSTUNREACH, "it does not become ready"));
+  PeerOptions options;
+  options.lanes = 1;
+  options.policy.prefer = {"rdma"};
+  const TimePoint start = harness.clock().now();
+  Pair pair = harness.connect(a, b, options);
+  CHECK(harness.clock().now() - start < 100ms);
+  // The passive side's reason stays there: its lane is only closed.
+  CHECK_THAT(pair.to_b.explain(), Catch::Contains(node == "a" ? "cannot reach 10.0.0." : "rdma:"));
+  const Buffer local = allocate_filled(a, 100'000, 1);
+  Buffer target = allocate(b, 100'000);
+  const RemoteBuffer remote = grant(pair.to_a, target.slice());
+  finish_ok(harness, pair.to_b.put(local.slice(), remote.slice()));
+  CHECK(same(local.bytes(), target.bytes()));
+}
+
 TEST_CASE("workers run jobs side by side, tell of their ends, and finish all before they go", "[rdma]") {
   base::UniqueFd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   std::atomic<int> done = 0;
