@@ -327,6 +327,10 @@ TEST_CASE("a released grant counts as revoked only when what was under way has e
   scene.raw.say({wire::Released{scene.key.number}});
   scene.raw.access(true, scene.key.address, scene.key.keys[0], 900'000);
   scene.raw.say({wire::Fenced{scene.key.number}});
+  // y hears of the first in the middle of the second.
+  for (int i = 0; i < 1000 && scene.target.bytes()[0] == untouched; ++i) scene.harness.fabric().step();
+  REQUIRE(scene.target.bytes()[0] != untouched);
+  REQUIRE(scene.target.bytes()[899'999] == untouched);
   REQUIRE(scene.run([&] { return scene.rig.y.count(Event::Kind::revoked) == 1 || scene.closed().has_value(); }));
   std::fill(scene.target.bytes().begin(), scene.target.bytes().end(), untouched);
   scene.run([] { return false; }, 3s);

@@ -103,7 +103,7 @@ verbs::FabricOptions FuzzedRdma::devices(Script& script) {
 }
 
 FuzzedRdma::FuzzedRdma(Script& script)
-    : script_(script), memory_(memory_bytes), fabric_(clock_, 1, devices(script)), peer_(fabric_, "peer") {
+    : script_(script), memory_(memory_bytes), fabric_(clock_, 1, devices(script)), peer_(fabric_, "peer", 2 * grant_bytes) {
   base::Random(1).fill(memory_);
   before_ = memory_;
   transport_ = RdmaTransport::make(fabric_.make_verbs("us"), {}).value();

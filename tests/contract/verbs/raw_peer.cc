@@ -19,8 +19,9 @@ constexpr uint32_t send_requests = 8192;
 
 }  // namespace
 
-RawPeer::RawPeer(Fabric& fabric, const std::string& node)
-    : device_(fabric.make_verbs(node)->open("fake0").value()),
+RawPeer::RawPeer(Fabric& fabric, const std::string& node, uint32_t arena_bytes)
+    : arena_bytes_(arena_bytes),
+      device_(fabric.make_verbs(node)->open("fake0").value()),
       domain_(device_->make_domain().value()),
       memory_(size_t{wire::slots} * wire::slot_bytes + arena_bytes) {
   Access access;
@@ -85,7 +86,7 @@ wire::RemoteKey RawPeer::lend() {
   key.number = 1;
   key.rights = Rights::read_write;
   key.address = reinterpret_cast<uint64_t>(arena().data());
-  key.length = arena_bytes;
+  key.length = arena_bytes_;
   auto window = device_->make_window(*domain_);
   if (!window) {
     Access access;
@@ -102,7 +103,7 @@ wire::RemoteKey RawPeer::lend() {
   request.window = window_.get();
   request.range = range_.get();
   request.address = arena().data();
-  request.length = arena_bytes;
+  request.length = arena_bytes_;
   request.access.remote_read = request.access.remote_write = true;
   request.remote_key = key.keys[0];
   post(request);

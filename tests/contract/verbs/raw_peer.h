@@ -15,7 +15,7 @@ namespace haul::verbs {
 
 class RawPeer {
  public:
-  RawPeer(Fabric& fabric, const std::string& node);
+  RawPeer(Fabric& fabric, const std::string& node, uint32_t arena_bytes = 1U << 20);
   ~RawPeer();
   RawPeer(const RawPeer&) = delete;
   RawPeer& operator=(const RawPeer&) = delete;
@@ -54,8 +54,6 @@ class RawPeer {
   bool malformed() const { return malformed_; }  ///< a bundle that it heard
   uint32_t queue_pair() const { return own_.queue_pair; }
 
-  static constexpr uint32_t arena_bytes = 1U << 20;
-
  private:
   void post(const rdma::WorkRequest& request);
   void post_receive(uint32_t slot);
@@ -63,8 +61,9 @@ class RawPeer {
   std::span<std::byte> slot(uint32_t number) {
     return std::span(memory_).subspan(size_t{number} * rdma::wire::slot_bytes, rdma::wire::slot_bytes);
   }
-  std::span<std::byte> arena() { return std::span(memory_).last(arena_bytes); }
+  std::span<std::byte> arena() { return std::span(memory_).last(arena_bytes_); }
 
+  uint32_t arena_bytes_;
   std::unique_ptr<rdma::Device> device_;
   std::unique_ptr<rdma::ProtectionDomain> domain_;
   std::vector<std::byte> memory_;
