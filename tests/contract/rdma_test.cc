@@ -53,6 +53,62 @@ TEST_CASE("a revoke takes the key where the device stops the write, and both lea
   CHECK_THAT(std::string(wire.rig.y.closed(wire.link.at_y)->message()), Catch::Contains("still using a revoked grant"));
 }
 
+TEST_CASE("the passive side is connected when its hello got through, and not before", "[rdma]") {
+  RdmaHarness harness;
+  Rig rig(harness);
+  ConnectOptions active;
+  active.address = rig.address;
+  const auto at_x = rig.x.transport->open(active, rig.now()).value();
+  ConnectOptions passive;
+  passive.peer_endpoint = at_x.bytes;
+  const auto at_y = rig.y.transport->open(passive, rig.now()).value();
+  harness.fabric().hold("y", true);
+  REQUIRE(rig.y.transport->join(at_y.connection, at_x.bytes, rig.now()).ok());
+  REQUIRE(rig.x.transport->join(at_x.connection, at_y.bytes, rig.now()).ok());
+  // The active side's hello arrives; the answer does not leave.
+  REQUIRE(rig.run([&] { return rig.y.transport->sample(at_y.connection).bytes_received > 0; }));
+  rig.run_for(300ms);
+  CHECK(rig.y.count(Event::Kind::connected) == 0);
+  CHECK(rig.x.count(Event::Kind::connected) == 0);
+  const MemoryRegion& memory = rig.region(rig.y, 1000, 1);
+  const auto early = rig.y.transport->grant(at_y.connection, memory, {0, 1000}, Rights::write, rig.now());
+  CHECK(early.status().code() == StatusCode::unavailable);
+  harness.fabric().hold("y", false);
+  REQUIRE(rig.run([&] { return rig.x.count(Event::Kind::connected) == 1 && rig.y.count(Event::Kind::connected) == 1; }));
+}
+
+TEST_CASE("`writable` is told when there is room, and not before", "[rdma]") {
+  const bool messages = GENERATE(false, true);
+  rdma::Options options;
+  options.window_bytes = 500'000;
+  Wire wire({}, options);
+  wire.harness.fabric().hold("x", true);
+  const std::vector<std::byte> message(wire.rig.capabilities().max_message_bytes);
+  const auto offer = [&] {
+    if (messages) return wire.rig.x.transport->send(wire.link.at_x, message, wire.rig.now());
+    const Operation write = wire.write(0, 200'000);
+    return wire.rig.x.transport->post(wire.link.at_x, std::span(&write, 1), wire.rig.now()) == 1;
+  };
+  int taken = 0;
+  const auto refused = [&] {
+    while (offer()) ++taken;
+    return wire.rig.x.record->refused_posts > 0 && taken > 1;
+  };
+  REQUIRE(refused());
+  // What it posted at once made room; then nothing moves.
+  wire.rig.run_for(10ms);
+  while (offer()) ++taken;
+  const size_t told = wire.rig.x.count(Event::Kind::writable);
+  wire.rig.run_for(300ms);
+  CHECK(wire.rig.x.count(Event::Kind::writable) == told);
+  bool room = false;
+  wire.rig.x.on_event = [&](const Event& event) { room = room || event.kind == Event::Kind::writable; };
+  wire.harness.fabric().hold("x", false);
+  REQUIRE(wire.rig.run([&] { return room; }));
+  CHECK(offer());
+  CHECK_FALSE(wire.rig.x.closed(wire.link.at_x));
+}
+
 TEST_CASE("without windows each connection has a domain, and rights hold all the same", "[rdma]") {
   verbs::FabricOptions devices;
   devices.windows = false;
@@ -62,6 +118,12 @@ TEST_CASE("without windows each connection has a domain, and rights hold all the
   wire.rig.y.transport->revoke(wire.link.at_y, wire.granted.id, wire.rig.now());
   REQUIRE(wire.rig.run([&] { return wire.rig.y.count(Event::Kind::revoked) == 1; }));
   wire.check_quiet();
+}
+
+TEST_CASE("a grant needs rights", "[rdma]") {
+  Wire wire;
+  const auto granted = wire.rig.y.transport->grant(wire.link.at_y, wire.target, {0, 10}, Rights::none, wire.rig.now());
+  CHECK(granted.status().code() == StatusCode::invalid);
 }
 
 TEST_CASE("every fault of a queue pair completes every write, with a reason", "[rdma]") {

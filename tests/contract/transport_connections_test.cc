@@ -262,7 +262,8 @@ BACKEND_TEST_CASE("what is closed or unknown is answered for, or ignored", "[con
     transport.close(connection, CloseMode::abort, scene.rig.now());
     transport.cancel(connection, 17, scene.rig.now());
     transport.send(connection, message, scene.rig.now());
-    CHECK_FALSE(transport.grant(connection, scene.local, {0, 10}, Rights::read, scene.rig.now()).ok());
+    const auto granted = transport.grant(connection, scene.local, {0, 10}, Rights::read, scene.rig.now());
+    CHECK(granted.status().code() == StatusCode::peer_lost);
     transport.set_limits(connection, {});
     CHECK(transport.sample(connection).bytes_unsent == 0);
     CHECK(transport.describe(connection).empty());

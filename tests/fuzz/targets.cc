@@ -20,6 +20,10 @@ constexpr std::array list{
     Target{"tcp_wire", tcp_wire_run, tcp_wire_seeds},
     Target{"greeting", greeting_run, greeting_seeds},
     Target{"tcp_connection", tcp_connection_run, tcp_connection_seeds},
+#ifdef HAUL_FUZZ_RDMA
+    Target{"rdma_wire", rdma_wire_run, rdma_wire_seeds},
+    Target{"rdma_connection", rdma_connection_run, rdma_connection_seeds},
+#endif
     Target{"hostile_peer", hostile_peer_run, hostile_peer_seeds},
 };
 

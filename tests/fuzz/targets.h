@@ -31,6 +31,14 @@ void tcp_wire_seeds(const SeedSink& sink);
 void tcp_connection_run(std::span<const std::byte> input);
 void tcp_connection_seeds(const SeedSink& sink);
 
+// rdma_wire.cc
+void rdma_wire_run(std::span<const std::byte> input);
+void rdma_wire_seeds(const SeedSink& sink);
+
+// rdma_connection.cc
+void rdma_connection_run(std::span<const std::byte> input);
+void rdma_connection_seeds(const SeedSink& sink);
+
 // greeting.cc
 void greeting_run(std::span<const std::byte> input);
 void greeting_seeds(const SeedSink& sink);

@@ -32,8 +32,8 @@ Connection::Connection(Context& context, ConnectionId id, Port& port, const Conn
 
 Connection::~Connection() {
   --port_.connections;
-  grants_.clear();
-  queue_pair_.reset();
+  connecting_ = false;  // the queue pair's end waits
+  let_go();
   if (own_memory_) context_.book->remove(*own_memory_);
 }
 
@@ -104,6 +104,15 @@ Status Connection::join(std::span<const std::byte> peer_endpoint, TimePoint now)
                               port_.name()));
   }
   peer_ = *peer;
+  state_ = State::connecting;
+  now_ = now;
+  join_deadline_ = now + options_.timeout;
+  connecting_ = true;
+  queue_pair_->connect(path_to_peer());
+  return {};
+}
+
+PathTo Connection::path_to_peer() const {
   PathTo path;
   path.port = port_.number;
   path.gid_index = port_.gid.index;
@@ -121,19 +130,28 @@ Status Connection::join(std::span<const std::byte> peer_endpoint, TimePoint now)
   path.retries = retries;
   path.traffic_class = context_.options.traffic_class;
   path.service_level = context_.options.service_level;
-  if (Status status = queue_pair_->connect(path); !status.ok()) {
-    return Status(StatusCode::invalid,
-                  fmt::format("{} cannot reach {}: {}", port_.describe(), to_string(peer_.gid), status.message()),
-                  status.system_error());
+  return path;
+}
+
+void Connection::look_for_connected() {
+  const auto outcome = queue_pair_->connected();
+  if (!outcome) return;
+  connecting_ = false;
+  if (state_ == State::connecting) on_queue_pair_connected(*outcome);
+}
+
+void Connection::on_queue_pair_connected(const Status& outcome) {
+  if (!outcome.ok()) {
+    fail_port();
+    return end(Status(StatusCode::unavailable,
+                      fmt::format("{} cannot reach {}: {}", port_.describe(), to_string(peer_.gid), outcome.message()),
+                      outcome.system_error()));
   }
   state_ = State::joining;
-  now_ = now;
-  join_deadline_ = now + options_.timeout;
-  last_heard_ = last_sent_ = now;
+  last_heard_ = last_sent_ = now_;
   // The passive side answers: its peer may not be listening yet.
   if (options_.address) records_.emplace_back(wire::Hello{peer_.secret});
   dirty_ = true;
-  return {};
 }
 
 void Connection::become_ready() {
@@ -197,9 +215,7 @@ void Connection::end(const Status& why) {
   const std::string reason = clean ? "the connection was closed" : std::string(why.message());
   const Status lost(StatusCode::peer_lost, reason, why.system_error());
   state_ = State::over;
-  // The device lets go of all memory before anybody is told that it did.
-  grants_.clear();
-  queue_pair_.reset();
+  let_go();
   for (auto& [number, operation] : flying_) finish(operation, operation.outcome.ok() ? lost : operation.outcome);
   for (auto& [number, operation] : queued_) finish(operation, lost);
   flying_.clear();
@@ -207,6 +223,14 @@ void Connection::end(const Status& why) {
   messages_.clear();
   records_.clear();
   report(Event::Kind::closed, 0, clean ? Status() : why);
+}
+
+/// The device lets go of all memory before anybody is told that it did. In this order: windows keep soft-RoCE's queue pairs
+/// alive, and messages that are under way over a queue pair its registrations.
+void Connection::let_go() {
+  for (auto& [number, grant] : grants_) grant.windows.clear();
+  if (!connecting_) queue_pair_.reset();
+  grants_.clear();
 }
 
 void Connection::check_bye() {
@@ -221,7 +245,7 @@ void Connection::check_bye() {
 }
 
 void Connection::check_time(TimePoint now) {
-  if (state_ == State::joining && now >= join_deadline_) {
+  if ((state_ == State::connecting || state_ == State::joining) && now >= join_deadline_) {
     fail_port();
     return end(Status(StatusCode::unavailable, fmt::format("no answer from {} over {} within the connect timeout",
                                                            to_string(peer_.gid), port_.describe())));
@@ -238,11 +262,13 @@ void Connection::check_time(TimePoint now) {
 }
 
 void Connection::progress(TimePoint now, NextPoll next) {
-  if (state_ == State::over) return;
   now_ = now;
-  if (state_ == State::opened) return;
-  read_deferred();
-  take_completions(next);
+  if (connecting_) look_for_connected();
+  if (state_ == State::over || state_ == State::opened) return;
+  if (state_ != State::connecting) {
+    read_deferred();
+    take_completions(next);
+  }
   if (state_ == State::over) return;
   if (!async_error_.ok()) return end(async_error_);
   if (flushed_at_) {
@@ -262,6 +288,7 @@ std::optional<TimePoint> Connection::next_deadline() const {
   if (state_ == State::over || state_ == State::opened) return std::nullopt;
   if (flushed_at_ && async_error_.ok()) return *flushed_at_ + reason_patience;
   if (dirty_ || !deferred_.empty() || !async_error_.ok()) return TimePoint();
+  if (state_ == State::connecting) return queue_pair_->connected() ? TimePoint() : join_deadline_;
   if (state_ == State::joining) return join_deadline_;
   // What waits for the peer's credits, or for its word on a grant, waits for an arrival.
   const bool probes = posted_.empty() && credits() > 0;

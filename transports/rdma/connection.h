@@ -39,7 +39,7 @@ class Connection {
   /// Makes the queue pair. Errors: exhausted (queue pairs, memory), internal.
   Status open(uint64_t secret, uint32_t packet_number);
   std::vector<std::byte> endpoint() const { return wire::encode(own_); }
-  /// Errors: invalid (malformed, another link), internal.
+  /// Errors: invalid (malformed, another link).
   Status join(std::span<const std::byte> peer_endpoint, TimePoint now);
   void close(CloseMode mode);
   Result<LocalGrant> grant(const MemoryRegion& region, Range range, Rights rights);
@@ -54,6 +54,8 @@ class Connection {
   std::string describe() const;
   std::optional<TimePoint> next_deadline() const;
   bool over() const { return state_ == State::over; }
+  /// What it is made of may go, without waiting for anything: it is over, and so is the kernel's search for its peer.
+  bool may_go() const { return over() && !connecting_; }
   const Port& port() const { return port_; }
   uint32_t queue_pair() const { return queue_pair_ ? queue_pair_->number() : 0; }
   const CompletionQueue* completions() const { return completions_.get(); }
@@ -69,7 +71,7 @@ class Connection {
   bool waits_for_reason() const { return flushed_at_.has_value(); }
 
  private:
-  enum class State : uint8_t { opened, joining, ready, over };
+  enum class State : uint8_t { opened, connecting, joining, ready, over };
 
   /// An operation of ours.
   struct Outgoing {
@@ -125,6 +127,9 @@ class Connection {
   std::span<std::byte> receive_slot(uint32_t slot);
   std::span<std::byte> send_slot(uint32_t slot);
   static uint64_t receive_id(uint32_t slot) { return receive_bit | slot; }
+  PathTo path_to_peer() const;
+  void look_for_connected();
+  void on_queue_pair_connected(const Status& outcome);
   void become_ready();
   void check_time(TimePoint now);
   void check_bye();
@@ -135,6 +140,7 @@ class Connection {
   bool has_windows() const { return port_.owner->windows; }
   uint64_t window_bytes() const { return limits_.window_bytes.value_or(context_.options.window_bytes); }
 
+  void let_go();
   Status access_error() const;
   void fail_port();
 
@@ -169,6 +175,7 @@ class Connection {
   void read(const Arrived& arrived);
   void read_immediate(const Arrived& arrived);
   void read_records(const Arrived& arrived);
+  bool has_room_for_another();
   void on_record(const wire::Hello& hello);
   void on_record(const wire::Landing& landing);
   void on_record(const wire::Answer& answer);
@@ -188,6 +195,7 @@ class Connection {
   void take_back(uint32_t number, Grant& grant);
   void force_back(uint32_t number, Grant& grant);
   void on_invalidated(uint32_t number);
+  void prove_quiet(uint32_t number, Grant& grant);
   void ask_back();
   void give_up(uint32_t number);
   /// Empty, and the connection ended, where the peer has no right to say what it says; empty alone: taken back since.
@@ -213,6 +221,7 @@ class Connection {
   std::unique_ptr<RegisteredRange> buffers_range_;
   std::unique_ptr<CompletionQueue> completions_;
   std::unique_ptr<QueuePair> queue_pair_;
+  bool connecting_ = false;  // the queue pair is not to be touched
 
   // Ours.
   std::deque<std::pair<uint32_t, Outgoing>> queued_;
@@ -223,6 +232,7 @@ class Connection {
   size_t message_bytes_ = 0;
   std::deque<wire::Record> records_;  // without payload of their own
   uint32_t owed_ = 0;                 // of them, those that the peer made us queue
+  uint32_t answers_owed_ = 0;         // of those, answers
   // Owes a `writable`, once an operation of this size, or a message, would be taken.
   std::optional<uint64_t> refused_bytes_;
   bool refused_message_ = false;

@@ -20,6 +20,7 @@ Result<LocalGrant> Connection::grant(const MemoryRegion& memory_region, Range ra
   const auto* region = dynamic_cast<const Region*>(&memory_region);
   if (region == nullptr) return Status(StatusCode::invalid, "the region is not registered with rdma");
   const uint64_t size = region->bytes().size();
+  if (rights == Rights::none) return Status(StatusCode::invalid, "a grant without rights");
   if (range.length == 0 || range.offset > size || range.length > size - range.offset) {
     return Status(StatusCode::invalid, "the range to grant is outside its region");
   }
@@ -117,7 +118,10 @@ void Connection::take_back(uint32_t number, Grant& grant) {
     to_bind_.erase(unbound);
     return give_up(number);
   }
-  if (!has_windows()) return give_up(number);
+  if (!has_windows()) {
+    grant.ranges.clear();
+    return prove_quiet(number, grant);
+  }
   grant.invalidations_left = grant.windows.size();
   to_invalidate_.push_back(number);
   dirty_ = true;
@@ -137,11 +141,15 @@ void Connection::force_back(uint32_t number, Grant& grant) {
 
 void Connection::on_invalidated(uint32_t number) {
   const auto found = grants_.find(number);
-  if (found == grants_.end() || --found->second.invalidations_left > 0) return;
+  if (found != grants_.end() && --found->second.invalidations_left == 0) prove_quiet(number, found->second);
+}
+
+/// The key was taken.
+void Connection::prove_quiet(uint32_t number, Grant& grant) {
   if (port_.owner->device->info().stops_messages) return give_up(number);
   // A message that began before may still be placed. What the peer sends once it has heard this comes behind it.
-  found->second.state = Grant::State::proving;
-  found->second.deadline = now_ + context_.options.revoke_grace;
+  grant.state = Grant::State::proving;
+  grant.deadline = now_ + context_.options.revoke_grace;
   records_.emplace_back(wire::Fence{number});
   dirty_ = true;
 }

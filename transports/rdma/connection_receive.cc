@@ -12,7 +12,7 @@ namespace {
 
 constexpr size_t completions_at_once = 64;
 constexpr int max_drains = 16;  // one poll must end although completions never do
-// Bundles are not read while the caller has this much to take: their senders run out of credits.
+// A connection's bundles are not read while the caller has this much of it to take: their sender runs out of credits.
 constexpr size_t max_waiting_events = 1024;
 constexpr size_t max_revoked_ranges = 1U << 16;
 
@@ -63,6 +63,7 @@ bool Connection::drain_completions() {
 
 void Connection::on_completion(const Completion& completion) {
   if (completion.outcome != Outcome::ok) return on_failure(completion);
+  if (completion.foreign) return broken("a send with immediate data, or an invalidation, which are not used");
   if ((completion.id & receive_bit) != 0) return on_receive(completion);
   retire(completion.id);
 }
@@ -151,7 +152,7 @@ void Connection::on_receive(const Completion& completion) {
 }
 
 void Connection::read_deferred() {
-  while (state_ != State::over && !deferred_.empty() && context_.events.size() < max_waiting_events) {
+  while (state_ != State::over && !deferred_.empty() && context_.events.waiting(id_) < max_waiting_events) {
     const Arrived next = deferred_.front();
     deferred_.pop_front();
     read(next);
@@ -198,7 +199,15 @@ void Connection::on_record(const wire::Hello& hello) {
   answered_hello_ = dirty_ = true;
 }
 
+/// What an operation of the peer's may still need an answer to.
+bool Connection::has_room_for_another() {
+  if (landed_.size() + answers_owed_ < wire::max_operations) return true;
+  broken("more operations unanswered than it may have");
+  return false;
+}
+
 void Connection::on_record(const wire::Landing& landing) {
+  if (!has_room_for_another()) return;
   if (landing.length > wire::max_operation_bytes) return broken("a write that is too long");
   const auto payload = granted(landing.grant, landing.offset, landing.length, Rights::write);
   if (state_ == State::over) return;
@@ -206,9 +215,7 @@ void Connection::on_record(const wire::Landing& landing) {
   if (landing.crc32c && grants_.at(landing.grant).memory->kind() == MemoryKind::device) {
     return owe(wire::Answer{landing.operation, StatusCode::unsupported, 0});
   }
-  if (landed_.size() >= wire::max_operations || !landed_.insert(landing.operation).second) {
-    return broken("more landings than it may have, or one twice");
-  }
+  if (!landed_.insert(landing.operation).second) return broken("a landing told twice");
   bytes_received_ += payload.size();
   Event event;
   event.kind = Event::Kind::landed;
@@ -234,6 +241,7 @@ void Connection::on_record(const wire::Answer& answer) {
 }
 
 void Connection::on_record(const wire::Question& question) {
+  if (!has_room_for_another()) return;
   if (question.length > wire::max_operation_bytes) return broken("a read that is too long");
   const auto payload = granted(question.grant, question.offset, question.length, Rights::read);
   if (state_ == State::over) return;
@@ -241,13 +249,13 @@ void Connection::on_record(const wire::Question& question) {
   if (grants_.at(question.grant).memory->kind() == MemoryKind::device) {
     return owe(wire::Answer{question.operation, StatusCode::unsupported, 0});
   }
-  // One that listens to the answers has no more than these.
-  if (owed_ >= wire::max_operations + 4 * wire::max_revokes) return broken("it asks for more than it listens to");
   owe(wire::Answer{question.operation, StatusCode::ok, base::crc32c(payload)});
 }
 
 void Connection::on_record(const wire::Message& message) {
-  if (message.payload.empty()) return broken("an empty message");
+  if (message.payload.empty() || message.payload.size() > wire::max_message_bytes) {
+    return broken("a message that is empty or too long");
+  }
   Event event;
   event.kind = Event::Kind::message;
   event.connection = id_;

@@ -126,6 +126,7 @@ void Connection::answer(uint64_t id, const Status& status) {
 void Connection::owe(const wire::Record& record) {
   if (owed_ >= wire::max_operations + 4 * wire::max_revokes) return broken("it asks for more than it listens to");
   ++owed_;
+  answers_owed_ += std::holds_alternative<wire::Answer>(record) ? 1 : 0;
   records_.push_back(record);
   dirty_ = true;
 }
@@ -224,6 +225,7 @@ void Connection::add_records(wire::BundleWriter& bundle) {
   while (!records_.empty() && bundle.fits(records_.front())) {
     bundle.add(records_.front());
     if (is_owed(records_.front())) --owed_;
+    if (std::holds_alternative<wire::Answer>(records_.front())) --answers_owed_;
     records_.pop_front();
   }
   if (bound_ != told_bound_ && bundle.fits(wire::GrantsBound{bound_})) {
@@ -235,13 +237,6 @@ void Connection::add_records(wire::BundleWriter& bundle) {
 void Connection::add_operations(Batch& batch, wire::BundleWriter& bundle) {
   while (!queued_.empty() && batch.requests.size() < max_batch_requests) {
     auto& [number, operation] = queued_.front();
-    if (revoked_keys_.contains(operation.key.number)) {
-      finish(operation, Status(StatusCode::refused, "the grant was revoked"));
-      const uint32_t key = operation.key.number;
-      queued_.pop_front();
-      used_once_less(key);
-      continue;
-    }
     // Its owner has announced the key, but perhaps not bound it yet.
     if (operation.key.number > grants_bound_) return;
     if (limits_.rate_bytes_s && now_ < next_post_) return;

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <deque>
 #include <span>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -14,12 +15,17 @@ namespace haul::rdma {
 /// Keeps what did not fit, and the messages and immediates that the last poll() showed.
 class Events {
  public:
-  void push(Event event) { waiting_.push_back({std::move(event), {}}); }
+  void push(Event event) { push(std::move(event), {}); }
   void push(Event event, std::span<const std::byte> message) {
+    ++waiting_of_[event.connection];
     waiting_.push_back({std::move(event), {message.begin(), message.end()}});
   }
   bool empty() const { return waiting_.empty(); }
-  size_t size() const { return waiting_.size(); }
+  /// Of one connection.
+  size_t waiting(ConnectionId connection) const {
+    const auto found = waiting_of_.find(connection);
+    return found == waiting_of_.end() ? 0 : found->second;
+  }
 
   void forget_shown() { shown_.clear(); }
   size_t take(std::span<Event> events) {
@@ -27,6 +33,7 @@ class Events {
     while (filled < events.size() && !waiting_.empty()) {
       Waiting next = std::move(waiting_.front());
       waiting_.pop_front();
+      if (const auto count = waiting_of_.find(next.event.connection); --count->second == 0) waiting_of_.erase(count);
       if (next.event.kind == Event::Kind::message || next.event.kind == Event::Kind::immediate) {
         shown_.push_back(std::move(next.message));
         next.event.payload = shown_.back();
@@ -42,6 +49,7 @@ class Events {
     std::vector<std::byte> message;
   };
   std::deque<Waiting> waiting_;
+  std::unordered_map<ConnectionId, size_t> waiting_of_;
   std::deque<std::vector<std::byte>> shown_;
 };
 

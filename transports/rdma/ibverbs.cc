@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <infiniband/verbs.h>
+#include <sys/eventfd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -57,8 +58,8 @@ void make_nonblocking(int fd) { fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLO
 
 class IbDevice final : public Device {
  public:
-  IbDevice(ibv_context* context, ibv_comp_channel* channel, DeviceInfo info)
-      : context_(context), channel_(channel), info_(std::move(info)) {}
+  IbDevice(ibv_context* context, ibv_comp_channel* channel, base::UniqueFd connect_fd, DeviceInfo info)
+      : context_(context), channel_(channel), workers_(std::move(connect_fd)), info_(std::move(info)) {}
   ~IbDevice() override {
     ibv_destroy_comp_channel(channel_);
     ibv_close_device(context_);
@@ -79,16 +80,19 @@ class IbDevice final : public Device {
   }
   Result<std::unique_ptr<QueuePair>> make_queue_pair(ProtectionDomain& domain, CompletionQueue& completions,
                                                      const QueueSizes& sizes) override {
-    return ib::make_queue_pair(raw(domain), completions, sizes);
+    return ib::make_queue_pair(raw(domain), completions, sizes, workers_);
   }
   int completion_fd() const noexcept override { return channel_->fd; }
   void take_completion_events() override { ib::take_completion_events(channel_); }
+  int connect_fd() const noexcept override { return workers_.fd(); }
+  void take_connect_events() override { workers_.take_events(); }
   int async_fd() const noexcept override { return context_->async_fd; }
   std::optional<AsyncEvent> next_async_event() override;
 
  private:
   ibv_context* context_;
   ibv_comp_channel* channel_;
+  Workers workers_;
   DeviceInfo info_;
 };
 
@@ -126,7 +130,6 @@ Result<DeviceInfo> query(ibv_context* context, const std::string& name) {
   info.name = name;
   info.ports = attributes.phys_port_cnt;
   info.max_requests = static_cast<uint32_t>(attributes.max_qp_wr);
-  info.max_completions = static_cast<uint32_t>(attributes.max_cqe);
   info.max_reads = static_cast<uint8_t>(std::clamp(attributes.max_qp_rd_atom, 1, 16));
   info.max_reads_asked = static_cast<uint8_t>(std::clamp(attributes.max_qp_init_rd_atom, 1, 16));
   info.windows_2b = (attributes.device_cap_flags & IBV_DEVICE_MEM_WINDOW_TYPE_2B) != 0;
@@ -172,16 +175,18 @@ Result<std::unique_ptr<Device>> IbVerbs::open(const std::string& name) {
     return Status::from_errno(StatusCode::unavailable, errno, fmt::format("{} cannot be opened (/dev/infiniband)", name));
   }
   auto info = query(context, name);
-  ibv_comp_channel* channel = info ? ibv_create_comp_channel(context) : nullptr;
+  base::UniqueFd connect_fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  ibv_comp_channel* channel = info && connect_fd ? ibv_create_comp_channel(context) : nullptr;
   if (channel == nullptr) {
     const Status status =
-        info ? Status::from_errno(StatusCode::exhausted, errno, name + " gives no completion channel") : info.status();
+        info ? Status::from_errno(StatusCode::exhausted, errno, name + " gets no descriptor for its events (see ulimit -n)")
+             : info.status();
     ibv_close_device(context);
     return status;
   }
   make_nonblocking(channel->fd);
   make_nonblocking(context->async_fd);
-  return std::unique_ptr<Device>(std::make_unique<IbDevice>(context, channel, std::move(*info)));
+  return std::unique_ptr<Device>(std::make_unique<IbDevice>(context, channel, std::move(connect_fd), std::move(*info)));
 }
 
 Result<PortInfo> IbDevice::query_port(uint8_t port) {

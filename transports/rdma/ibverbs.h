@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "rdma/verbs.h"
+#include "rdma/workers.h"
 
 namespace haul::rdma::ib {
 
@@ -16,6 +17,8 @@ Result<std::unique_ptr<CompletionQueue>> make_completion_queue(ibv_context* cont
 /// The object that was made for it.
 const CompletionQueue* find_completion_queue(const ibv_cq* queue);
 void take_completion_events(ibv_comp_channel* channel);
-Result<std::unique_ptr<QueuePair>> make_queue_pair(ibv_pd* domain, CompletionQueue& completions, const QueueSizes& sizes);
+/// `workers` connect it, and must outlive it.
+Result<std::unique_ptr<QueuePair>> make_queue_pair(ibv_pd* domain, CompletionQueue& completions, const QueueSizes& sizes,
+                                                   Workers& workers);
 
 }  // namespace haul::rdma::ib

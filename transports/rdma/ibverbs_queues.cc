@@ -6,6 +6,8 @@
 #include <array>
 #include <bit>
 #include <cerrno>
+#include <chrono>
+#include <future>
 #include <vector>
 
 #include "rdma/ibverbs.h"
@@ -63,11 +65,17 @@ Outcome outcome_of(ibv_wc_status status) {
   }
 }
 
-Completion completion_of(const ibv_wc& taken) {
-  Completion completion{taken.wr_id, outcome_of(taken.status), 0, {}};
-  if (taken.status != IBV_WC_SUCCESS) return completion;
-  completion.bytes = taken.byte_len;
-  if (taken.opcode == IBV_WC_RECV_RDMA_WITH_IMM) completion.immediate = std::bit_cast<Immediate>(taken.imm_data);
+Completion completion_of(const ibv_wc& told) {
+  Completion completion;
+  completion.id = told.wr_id;
+  completion.outcome = outcome_of(told.status);
+  if (told.status != IBV_WC_SUCCESS) return completion;  // only these two are told of what failed
+  completion.bytes = told.byte_len;
+  if (told.opcode == IBV_WC_RECV_RDMA_WITH_IMM) {
+    completion.immediate = std::bit_cast<Immediate>(told.imm_data);
+  } else if ((static_cast<unsigned>(told.opcode) & IBV_WC_RECV) != 0) {
+    completion.foreign = (told.wc_flags & (IBV_WC_WITH_IMM | IBV_WC_WITH_INV)) != 0;
+  }
   return completion;
 }
 
@@ -83,9 +91,7 @@ class IbCompletionQueue final : public CompletionQueue {
     std::array<ibv_wc, 64> taken;
     const int count = ibv_poll_cq(queue_, static_cast<int>(std::min(completions.size(), taken.size())), taken.data());
     if (count < 0) return Status(StatusCode::internal, "the completion queue overran or failed");
-    for (size_t i = 0; i < static_cast<size_t>(count); ++i) {
-      completions[i] = completion_of(taken[i]);
-    }
+    for (size_t i = 0; i < static_cast<size_t>(count); ++i) completions[i] = completion_of(taken[i]);
     return static_cast<size_t>(count);
   }
   Status arm() override {
@@ -114,21 +120,29 @@ ibv_mtu mtu_of(uint32_t bytes) {
 class IbQueuePair final : public QueuePair {
  public:
   /// `builder` is the same queue pair where its provider has ibv_wr_*, else null.
-  IbQueuePair(ibv_qp* pair, ibv_qp_ex* builder, uint32_t inline_bytes)
-      : pair_(pair), builder_(builder), inline_bytes_(inline_bytes) {}
-  ~IbQueuePair() override { ibv_destroy_qp(pair_); }
+  IbQueuePair(ibv_qp* pair, ibv_qp_ex* builder, uint32_t inline_bytes, Workers& workers)
+      : pair_(pair), builder_(builder), inline_bytes_(inline_bytes), workers_(workers) {}
+  ~IbQueuePair() override {
+    // The kernel destroys no queue pair that it is busy with.
+    if (connecting_.valid()) connecting_.wait();
+    ibv_destroy_qp(pair_);
+  }
   IbQueuePair(const IbQueuePair&) = delete;
   IbQueuePair& operator=(const IbQueuePair&) = delete;
 
   uint32_t number() const noexcept override { return pair_->qp_num; }
   uint32_t inline_bytes() const noexcept override { return inline_bytes_; }
   Status initialise(uint8_t port, Access access) override;
-  Status connect(const PathTo& path) override;
+  void connect(const PathTo& path) override {
+    connecting_ = workers_.run([this, path] { return become_connected(path); });
+  }
+  std::optional<Status> connected() override;
   Status post(std::span<const WorkRequest> requests) override;
   Status post_receive(uint64_t id, const Element& element) override;
 
  private:
   Status modify(ibv_qp_attr& attributes, int mask, const char* to);
+  Status become_connected(const PathTo& path);
   Status build(std::span<const WorkRequest> requests);
   Status post_list(std::span<const WorkRequest> requests);
   static void translate(const WorkRequest& request, ibv_send_wr& out, ibv_sge& element);
@@ -136,6 +150,9 @@ class IbQueuePair final : public QueuePair {
   ibv_qp* pair_;
   ibv_qp_ex* builder_;
   uint32_t inline_bytes_;
+  Workers& workers_;
+  std::future<Status> connecting_;
+  std::optional<Status> connected_;
   std::vector<ibv_send_wr> requests_;  // of one post_list(), kept between them
   std::vector<ibv_sge> elements_;
 };
@@ -157,7 +174,15 @@ Status IbQueuePair::initialise(uint8_t port, Access access) {
   return modify(attributes, IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS, "initialised");
 }
 
-Status IbQueuePair::connect(const PathTo& path) {
+std::optional<Status> IbQueuePair::connected() {
+  if (connecting_.valid() && connecting_.wait_for(std::chrono::seconds(0)) == std::future_status::ready) {
+    connected_ = connecting_.get();
+  }
+  return connected_;
+}
+
+/// On another thread.
+Status IbQueuePair::become_connected(const PathTo& path) {
   ibv_qp_attr attributes{};
   attributes.qp_state = IBV_QPS_RTR;
   attributes.path_mtu = mtu_of(path.mtu_bytes);
@@ -359,7 +384,8 @@ ibv_qp* make_extended(ibv_pd* domain, const ibv_qp_init_attr& wanted, ibv_qp_cap
 
 }  // namespace
 
-Result<std::unique_ptr<QueuePair>> make_queue_pair(ibv_pd* domain, CompletionQueue& completions, const QueueSizes& sizes) {
+Result<std::unique_ptr<QueuePair>> make_queue_pair(ibv_pd* domain, CompletionQueue& completions, const QueueSizes& sizes,
+                                                   Workers& workers) {
   ibv_qp_init_attr attributes{};
   attributes.send_cq = attributes.recv_cq = static_cast<IbCompletionQueue&>(completions).get();
   attributes.qp_type = IBV_QPT_RC;
@@ -372,10 +398,11 @@ Result<std::unique_ptr<QueuePair>> make_queue_pair(ibv_pd* domain, CompletionQue
     attributes.cap.max_inline_data = inline_bytes;
     ibv_qp_cap granted{};
     if (ibv_qp* pair = make_extended(domain, attributes, granted); pair != nullptr) {
-      return std::unique_ptr<QueuePair>(std::make_unique<IbQueuePair>(pair, ibv_qp_to_qp_ex(pair), granted.max_inline_data));
+      return std::unique_ptr<QueuePair>(
+          std::make_unique<IbQueuePair>(pair, ibv_qp_to_qp_ex(pair), granted.max_inline_data, workers));
     }
     if (ibv_qp* pair = ibv_create_qp(domain, &attributes); pair != nullptr) {
-      return std::unique_ptr<QueuePair>(std::make_unique<IbQueuePair>(pair, nullptr, attributes.cap.max_inline_data));
+      return std::unique_ptr<QueuePair>(std::make_unique<IbQueuePair>(pair, nullptr, attributes.cap.max_inline_data, workers));
     }
   }
   return Status::from_errno(StatusCode::exhausted, errno, "no queue pair (locked memory? see RLIMIT_MEMLOCK)");

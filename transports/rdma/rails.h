@@ -16,6 +16,7 @@ namespace haul::rdma {
 struct OpenDevice {
   std::unique_ptr<Device> device;
   bool windows = false;
+  bool gone = false;  ///< it had a fatal error
   std::unique_ptr<ProtectionDomain> domain;
   std::unique_ptr<DomainMemory> memory;  ///< null without windows: each connection has its own
 };

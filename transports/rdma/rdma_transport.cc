@@ -70,7 +70,7 @@ Status RdmaTransport::watch_devices() {
   if (!epoll_fd_) return Status::from_errno(StatusCode::exhausted, errno, "cannot create a descriptor (see ulimit -n)");
   for (const auto& device : rails_->devices()) {
     if (device->memory) context_.book->add(*device->memory);
-    for (const int fd : {device->device->completion_fd(), device->device->async_fd()}) {
+    for (const int fd : {device->device->completion_fd(), device->device->connect_fd(), device->device->async_fd()}) {
       epoll_event interest{};
       interest.events = EPOLLIN;
       if (epoll_ctl(epoll_fd_.get(), EPOLL_CTL_ADD, fd, &interest) != 0) {
@@ -96,7 +96,7 @@ Result<std::unique_ptr<MemoryRegion>> RdmaTransport::register_memory(std::span<s
   }
   auto region = std::make_unique<Region>(memory, kind, context_.book);
   for (const auto& device : rails_->devices()) {
-    if (!device->memory) continue;
+    if (!device->memory || device->gone) continue;
     if (auto registered = device->memory->of(*region); !registered) return registered.status();
   }
   return std::unique_ptr<MemoryRegion>(std::move(region));
@@ -153,7 +153,7 @@ void RdmaTransport::close(ConnectionId connection, CloseMode mode, TimePoint) {
 Result<LocalGrant> RdmaTransport::grant(ConnectionId connection, const MemoryRegion& region, Range range, Rights rights,
                                         TimePoint) {
   Connection* known = find(connection);
-  if (known == nullptr) return Status(StatusCode::invalid, "no such connection");
+  if (known == nullptr) return Status(StatusCode::peer_lost, "the connection has ended, or never was");
   return known->grant(region, range, rights);
 }
 
@@ -199,7 +199,7 @@ size_t RdmaTransport::poll(TimePoint now, NextPoll next, std::span<Event> events
   take_device_events(now, next);
   for (auto it = connections_.begin(); it != connections_.end();) {
     it->second->progress(now, next);
-    it = it->second->over() ? connections_.erase(it) : std::next(it);
+    it = it->second->may_go() ? connections_.erase(it) : std::next(it);
   }
   return context_.events.take(events);
 }
@@ -212,6 +212,7 @@ void RdmaTransport::take_device_events(TimePoint now, NextPoll next) {
   async_looked_ = now;
   for (const auto& device : rails_->devices()) {
     device->device->take_completion_events();
+    device->device->take_connect_events();
     while (const auto event = device->device->next_async_event()) on_async(*device, *event);
   }
 }
@@ -221,6 +222,7 @@ void RdmaTransport::on_async(OpenDevice& device, const AsyncEvent& event) {
   switch (event.kind) {
     case AsyncEvent::Kind::port_changed: return on_port(device, event.port);
     case AsyncEvent::Kind::device_gone:
+      device.gone = true;
       for (const auto& port : rails_->ports()) {
         if (port->owner == &device) port->up = false;
       }

@@ -44,8 +44,7 @@ struct PortInfo {
 struct DeviceInfo {
   std::string name;
   uint8_t ports = 1;
-  uint32_t max_requests = 0;  ///< of one send or receive queue
-  uint32_t max_completions = 0;
+  uint32_t max_requests = 0;    ///< of one send or receive queue
   uint8_t max_reads = 1;        ///< RDMA READs in flight on one queue pair that it serves as responder
   uint8_t max_reads_asked = 1;  ///< … and that it has as initiator
   uint64_t max_window_bytes = uint64_t{1} << 62;
@@ -100,6 +99,7 @@ struct Completion {
   Outcome outcome = Outcome::ok;
   uint32_t bytes = 0;                  ///< received
   std::optional<Immediate> immediate;  ///< of the write that took this receive
+  bool foreign = false;                ///< received by a send with immediate data, or with an invalidation
 };
 
 class CompletionQueue {
@@ -170,7 +170,11 @@ class QueuePair {
   virtual uint32_t number() const noexcept = 0;
   virtual uint32_t inline_bytes() const noexcept = 0;  ///< what was granted
   virtual Status initialise(uint8_t port, Access access) = 0;
-  virtual Status connect(const PathTo& path) = 0;
+  /// Begins to connect; may still go on when it returns, for the kernel looks for a neighbour that may not answer. Until
+  /// connected() has a value only number() may be asked, and the destructor blocks.
+  virtual void connect(const PathTo& path) = 0;
+  /// How it went, once that is known. What is said for a connect() that goes on makes Device::connect_fd() readable.
+  virtual std::optional<Status> connected() = 0;
   /// In order; one doorbell. Error: none of the rest was taken, and the queue pair is to be given up.
   virtual Status post(std::span<const WorkRequest> requests) = 0;
   virtual Status post_receive(uint64_t id, const Element& element) = 0;
@@ -207,6 +211,8 @@ class Device {
                                                              const QueueSizes& sizes) = 0;
   virtual int completion_fd() const noexcept = 0;
   virtual void take_completion_events() = 0;
+  virtual int connect_fd() const noexcept = 0;
+  virtual void take_connect_events() = 0;
   virtual int async_fd() const noexcept = 0;
   virtual std::optional<AsyncEvent> next_async_event() = 0;
 };

@@ -98,11 +98,11 @@ FakeDevice::FakeDevice(Fabric& in, std::string node, std::string name)
     : fabric(in),
       node_(std::move(node)),
       completion_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      connect_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       async_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   const FabricOptions& options = fabric.options_;
   info_.name = std::move(name);
   info_.max_requests = 128;
-  info_.max_completions = 4096;
   info_.max_reads = info_.max_reads_asked = 4;
   info_.max_window_bytes = options.max_window_bytes;
   info_.windows_2b = options.windows;
@@ -125,6 +125,7 @@ FakeDevice::~FakeDevice() {
 
 Result<PortInfo> FakeDevice::query_port(uint8_t port) {
   if (port != 1) return Status(StatusCode::unavailable, "there is no such port");
+  if (removed()) return Status::from_errno(StatusCode::unavailable, EIO, "fake port");
   PortInfo info;
   info.active = !fabric.down_.contains(path());
   info.state = info.active ? "active" : "down";
@@ -142,6 +143,7 @@ Result<std::unique_ptr<ProtectionDomain>> FakeDevice::make_domain() {
 Result<std::unique_ptr<RegisteredRange>> FakeDevice::register_range(ProtectionDomain& domain, std::span<std::byte> memory,
                                                                     Access access) {
   const std::lock_guard lock(mutex);
+  if (removed()) return Status::from_errno(StatusCode::exhausted, EIO, "fake registration");
   if (fabric.registered_bytes_ + memory.size() > fabric.options_.lock_limit_bytes) {
     return Status::from_errno(StatusCode::exhausted, ENOMEM, "fake registration");
   }
@@ -186,6 +188,16 @@ void FakeDevice::take_completion_events() {
   [[maybe_unused]] const ssize_t got = read(completion_fd_.get(), &count, sizeof(count));
   for (FakeCompletionQueue* queue : woken_) queue->woke();
   woken_.clear();
+}
+
+void FakeDevice::wake_connecting() {
+  const uint64_t one = 1;
+  [[maybe_unused]] const ssize_t put = write(connect_fd_.get(), &one, sizeof(one));
+}
+
+void FakeDevice::take_connect_events() {
+  uint64_t count = 0;
+  [[maybe_unused]] const ssize_t got = read(connect_fd_.get(), &count, sizeof(count));
 }
 
 void FakeDevice::tell(const AsyncEvent& event) {

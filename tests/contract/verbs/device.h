@@ -81,7 +81,8 @@ class FakeQueuePair final : public rdma::QueuePair {
   uint32_t number() const noexcept override { return number_; }
   uint32_t inline_bytes() const noexcept override { return sizes_.inline_bytes; }
   Status initialise(uint8_t port, rdma::Access access) override;
-  Status connect(const rdma::PathTo& path) override;
+  void connect(const rdma::PathTo& path) override;
+  std::optional<Status> connected() override { return connected_; }
   Status post(std::span<const rdma::WorkRequest> requests) override;
   Status post_receive(uint64_t id, const rdma::Element& element) override;
 
@@ -92,7 +93,7 @@ class FakeQueuePair final : public rdma::QueuePair {
 
  private:
   friend class Fabric;
-  enum class State : uint8_t { fresh, initialised, connected, failed };
+  enum class State : uint8_t { fresh, initialised, connecting, connected, failed };
   struct Request {
     rdma::WorkRequest request;
     std::vector<std::byte> inlined;
@@ -106,6 +107,7 @@ class FakeQueuePair final : public rdma::QueuePair {
     rdma::Element element;
   };
 
+  void finish_connect();
   FakeQueuePair* peer() const;
   void end_front(rdma::Outcome outcome);
   bool wait_front(rdma::Outcome outcome);
@@ -125,6 +127,7 @@ class FakeQueuePair final : public rdma::QueuePair {
   State state_ = State::fresh;
   rdma::Access access_;
   rdma::PathTo path_;
+  std::optional<Status> connected_;
   std::deque<Request> requests_;
   std::deque<Receive> receives_;
   size_t unretired_ = 0;  ///< requests whose place in the queue no completion gave back yet
@@ -147,12 +150,16 @@ class FakeDevice final : public rdma::Device {
                                                            const rdma::QueueSizes& sizes) override;
   int completion_fd() const noexcept override { return completion_fd_.get(); }
   void take_completion_events() override;
+  int connect_fd() const noexcept override { return connect_fd_.get(); }
+  void take_connect_events() override;
   int async_fd() const noexcept override { return async_fd_.get(); }
   std::optional<rdma::AsyncEvent> next_async_event() override;
 
   std::string path() const { return node_ + "/" + info_.name; }
+  bool removed() const { return fabric.removed_.contains(path()); }
   void tell(const rdma::AsyncEvent& event);
   void wake(FakeCompletionQueue& queue);
+  void wake_connecting();
 
   Fabric& fabric;
   std::string node_;
@@ -164,6 +171,7 @@ class FakeDevice final : public rdma::Device {
  private:
   rdma::DeviceInfo info_;
   base::UniqueFd completion_fd_;
+  base::UniqueFd connect_fd_;
   base::UniqueFd async_fd_;
   std::set<FakeCompletionQueue*> woken_;
   std::deque<rdma::AsyncEvent> events_;

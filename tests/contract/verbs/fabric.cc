@@ -38,8 +38,12 @@ std::shared_ptr<Verbs> Fabric::make_verbs(const std::string& node) { return std:
 bool Fabric::reaches(const FakeQueuePair& from, const FakeQueuePair& to) const {
   const FakeDevice& a = from.device();
   const FakeDevice& b = to.device();
-  return !down_.contains(a.path()) && !down_.contains(b.path()) && !cut_.contains(ordered(a.node_, b.node_)) &&
-         !dead_.contains(a.node_) && !dead_.contains(b.node_) && from.path_.gid == gids_.at(b.path());
+  const auto passes = [this](const FakeDevice& device) {
+    return !down_.contains(device.path()) && !silent_.contains(device.path()) && !removed_.contains(device.path()) &&
+           !dead_.contains(device.node_);
+  };
+  return passes(a) && passes(b) && !cut_.contains(ordered(a.node_, b.node_)) && from.path_.gid == gids_.at(b.path()) &&
+         (!options_.subnets_apart || a.info().name == b.info().name);
 }
 
 bool Fabric::step() {
@@ -63,13 +67,10 @@ void Fabric::set_port(const std::string& node, const std::string& device, bool u
   const std::string path = node + "/" + device;
   const bool changes = up ? down_.erase(path) == 1 : down_.insert(path).second;
   if (!changes) return;
-  for (FakeDevice* each : devices_) {
-    if (each->path() != path) continue;
-    AsyncEvent event;
-    event.kind = AsyncEvent::Kind::port_changed;
-    event.port = 1;
-    each->tell(event);
-  }
+  AsyncEvent event;
+  event.kind = AsyncEvent::Kind::port_changed;
+  event.port = 1;
+  tell(path, event);
 }
 
 void Fabric::hold(const std::string& node, bool held) {
@@ -77,6 +78,45 @@ void Fabric::hold(const std::string& node, bool held) {
     held_.insert(node);
   } else {
     held_.erase(node);
+  }
+}
+
+void Fabric::silence_port(const std::string& node, const std::string& device, bool silent) {
+  if (silent) {
+    silent_.insert(node + "/" + device);
+  } else {
+    silent_.erase(node + "/" + device);
+  }
+}
+
+void Fabric::change_gid(const std::string& node, const std::string& device) {
+  const std::string path = node + "/" + device;
+  ++gids_.at(path).raw[13];
+  AsyncEvent event;
+  event.kind = AsyncEvent::Kind::port_changed;
+  event.port = 1;
+  tell(path, event);
+}
+
+void Fabric::remove_device(const std::string& node, const std::string& device) {
+  const std::string path = node + "/" + device;
+  removed_.insert(path);
+  AsyncEvent event;
+  event.kind = AsyncEvent::Kind::device_gone;
+  tell(path, event);
+}
+
+void Fabric::tell(const std::string& path, const AsyncEvent& event) {
+  for (FakeDevice* each : devices_) {
+    if (each->path() == path) each->tell(event);
+  }
+}
+
+void Fabric::slow_connects(const std::string& node, bool slow) {
+  if (slow) {
+    slow_connects_.insert(node);
+  } else {
+    slow_connects_.erase(node);
   }
 }
 

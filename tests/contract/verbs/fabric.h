@@ -23,6 +23,7 @@ class FakeQueuePair;
 /// Of every device of a fabric.
 struct FabricOptions {
   std::vector<std::string> devices = {"fake0"};  ///< each node has these, with one port each
+  bool subnets_apart = false;                    ///< devices reach only those of the same name
   bool windows = true;
   bool stops_messages = true;  ///< a key taken back stops the message that uses it
   bool on_demand_paging = false;
@@ -55,6 +56,18 @@ class Fabric {
   void set_port(const std::string& node, const std::string& device, bool up);
   /// The node's queue pairs start and continue nothing of their own.
   void hold(const std::string& node, bool held);
+  /// Nothing passes the device's port any more, which stays up; or again.
+  void silence_port(const std::string& node, const std::string& device, bool silent);
+  /// The port gets another address, and says so.
+  void change_gid(const std::string& node, const std::string& device);
+  /// The device says so, and does nothing any more.
+  void remove_device(const std::string& node, const std::string& device);
+  /// The node's next message comes with immediate data, and without a payload.
+  void send_next_as_immediate(const std::string& node) { immediate_next_.insert(node); }
+  /// Queue pairs that the node connects from now on are not connected before this ends.
+  void slow_connects(const std::string& node, bool slow);
+  /// Connecting ends so from now on.
+  void fail_connects(const std::string& node, const Status& status) { failing_connects_[node] = status; }
   /// The next request of this node that would be carried out ends so instead, and its queue pair is in error.
   void fail_next(const std::string& node, rdma::Outcome outcome) { fail_next_[node] = outcome; }
   /// All completion queues of the node overrun.
@@ -65,6 +78,9 @@ class Fabric {
 
   const std::vector<std::string>& defects() const { return defects_; }
   uint64_t registered_bytes() const { return registered_bytes_; }
+  size_t queue_pairs() const { return queue_pairs_.size(); }
+  /// How often the end of a queue pair had to wait until it was connected.
+  uint32_t waits_for_connects() const { return waits_for_connects_; }
   uint32_t dma_bufs() const { return dma_bufs_; }
   uint32_t registrations() const { return registrations_; }
   uint32_t on_demand_registrations() const { return on_demand_registrations_; }
@@ -79,6 +95,7 @@ class Fabric {
   friend class FakeQueuePair;
   using Nodes = std::pair<std::string, std::string>;
   static Nodes ordered(const std::string& a, const std::string& b) { return a < b ? Nodes(a, b) : Nodes(b, a); }
+  void tell(const std::string& path, const rdma::AsyncEvent& event);
   bool reaches(const FakeQueuePair& from, const FakeQueuePair& to) const;
 
   const Clock& clock_;
@@ -91,11 +108,17 @@ class Fabric {
   std::set<Nodes> cut_;
   std::set<std::string> dead_;
   std::set<std::string> held_;
+  std::set<std::string> silent_;   // "node/device"
+  std::set<std::string> removed_;  // "node/device"
+  std::set<std::string> immediate_next_;
+  std::set<std::string> slow_connects_;
+  std::map<std::string, Status> failing_connects_;
   std::map<std::string, rdma::Outcome> fail_next_;
   std::vector<std::string> defects_;
   uint32_t next_number_ = 0x11;
   uint32_t next_key_ = 0x100;
   uint64_t registered_bytes_ = 0;
+  uint32_t waits_for_connects_ = 0;
   uint32_t dma_bufs_ = 0;
   uint32_t registrations_ = 0;
   uint32_t on_demand_registrations_ = 0;

@@ -25,6 +25,7 @@ FakeQueuePair::FakeQueuePair(FakeDevice& device, FakeDomain& domain, FakeComplet
 }
 
 FakeQueuePair::~FakeQueuePair() {
+  if (state_ == State::connecting) ++device_.fabric.waits_for_connects_;
   device_.fabric.queue_pairs_.erase(number_);
   --domain_.users;
 }
@@ -35,15 +36,24 @@ Status FakeQueuePair::initialise(uint8_t, Access access) {
   return {};
 }
 
-Status FakeQueuePair::connect(const PathTo& path) {
-  if (state_ != State::initialised) return Status(StatusCode::internal, "the queue pair is not initialised");
-  state_ = State::connected;
+void FakeQueuePair::connect(const PathTo& path) {
+  if (state_ != State::initialised) {
+    connected_ = Status(StatusCode::internal, "the queue pair is not initialised");
+    return;
+  }
+  state_ = State::connecting;
   path_ = path;
-  return {};
+  if (!device_.fabric.slow_connects_.contains(device_.node_)) finish_connect();
+}
+
+void FakeQueuePair::finish_connect() {
+  const auto failing = device_.fabric.failing_connects_.find(device_.node_);
+  connected_ = failing == device_.fabric.failing_connects_.end() ? Status() : failing->second;
+  state_ = connected_->ok() ? State::connected : State::initialised;
 }
 
 Status FakeQueuePair::post(std::span<const WorkRequest> requests) {
-  if (state_ == State::fresh || state_ == State::initialised) return Status(StatusCode::internal, "not ready to send");
+  if (state_ < State::connected) return Status(StatusCode::internal, "not ready to send");
   if (unretired_ + requests.size() > sizes_.send_requests) return Status(StatusCode::exhausted, "the send queue is full");
   unretired_ += requests.size();
   for (const WorkRequest& request : requests) {
@@ -67,9 +77,13 @@ Status FakeQueuePair::post_receive(uint64_t id, const Element& element) {
 }
 
 void FakeQueuePair::fail() {
+  if (state_ == State::connecting) {
+    connected_ = Status(StatusCode::internal, "the queue pair failed");
+    device_.wake_connecting();
+  }
   state_ = State::failed;
-  for (const Request& each : requests_) completions_.push({each.request.id, Outcome::flushed, 0, {}});
-  for (const Receive& each : receives_) completions_.push({each.id, Outcome::flushed, 0, {}});
+  for (const Request& each : requests_) completions_.push({each.request.id, Outcome::flushed, 0, {}, false});
+  for (const Receive& each : receives_) completions_.push({each.id, Outcome::flushed, 0, {}, false});
   requests_.clear();
   receives_.clear();
 }
@@ -79,7 +93,7 @@ void FakeQueuePair::end_front(Outcome outcome) {
   const Request done = std::move(requests_.front());
   requests_.pop_front();
   if (outcome == Outcome::ok && !done.request.signalled) return;
-  completions_.push({done.request.id, outcome, 0, {}});
+  completions_.push({done.request.id, outcome, 0, {}, false});
   unretired_ = requests_.size();
   if (outcome != Outcome::ok) fail();
 }
@@ -107,11 +121,17 @@ FakeQueuePair* FakeQueuePair::peer() const {
 
 bool FakeQueuePair::step() {
   Fabric& fabric = device_.fabric;
+  if (state_ == State::connecting && !fabric.slow_connects_.contains(device_.node_)) {
+    finish_connect();
+    device_.wake_connecting();
+    return true;
+  }
   if (state_ == State::failed && !requests_.empty()) {
     fail();
     return true;
   }
-  if (state_ != State::connected || requests_.empty() || fabric.dead_.contains(device_.node_)) return false;
+  if (state_ != State::connected || requests_.empty() || fabric.dead_.contains(device_.node_) || device_.removed())
+    return false;
   if (fabric.held_.contains(device_.node_)) return false;
   if (fabric.random_.chance(0.25)) return true;  // the wire was busy with something else
   bool moved = false;
@@ -178,8 +198,13 @@ bool FakeQueuePair::step_send(FakeQueuePair& peer) {
     return true;
   }
   peer.receives_.pop_front();
+  if (device_.fabric.immediate_next_.erase(device_.node_) > 0) {
+    peer.completions_.push({receive.id, Outcome::ok, 0, {}, true});
+    end_front(Outcome::ok);
+    return true;
+  }
   std::memcpy(const_cast<std::byte*>(receive.element.address), front.payload(), length);
-  peer.completions_.push({receive.id, Outcome::ok, length, {}});
+  peer.completions_.push({receive.id, Outcome::ok, length, {}, false});
   end_front(Outcome::ok);
   return true;
 }
@@ -213,7 +238,7 @@ bool FakeQueuePair::step_access(FakeQueuePair& peer) {
     to[fabric.random_.below(bytes)] ^= std::byte{4};
   }
   if (request.immediate) {
-    peer.completions_.push({peer.receives_.front().id, Outcome::ok, request.local.length, request.immediate});
+    peer.completions_.push({peer.receives_.front().id, Outcome::ok, request.local.length, request.immediate, false});
     peer.receives_.pop_front();
   }
   end_front(Outcome::ok);
