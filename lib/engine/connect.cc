@@ -289,7 +289,7 @@ void EngineCore::announce_ready(PeerEntry& peer) {
   tell_stand_in(peer);
   // Those that failed while others were still being decided.
   if (peer.initiator && count_lanes(peer, lane_transport(peer)) < wanted_lanes(peer)) reopen_later(peer);
-  log(LogLevel::info, fmt::format("peer {} ({}) is ready over {} lane(s)", peer.id, peer.theirs.name, peer.data_lanes.size()));
+  log(LogLevel::info, fmt::format("peer {} ({}) is ready: {}", peer.id, peer.theirs.name, lanes_line(peer)));
   // Through the queue, so that the application may do anything in it, and hears of the peer before it hears from it.
   const Peer handle(this, peer.id);
   if (peer.initiator) {
@@ -301,6 +301,7 @@ void EngineCore::announce_ready(PeerEntry& peer) {
     options_.on_peer(handle);
     in_callback_ = false;
   }
+  if (!peer.early.empty()) deferred_.emplace_back([this, id = peer.id] { deliver_early(id); });
 }
 
 }  // namespace haul::detail

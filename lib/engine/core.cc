@@ -290,9 +290,9 @@ void EngineCore::fire(const Timer& timer) {
     case TimerKind::connecting:
       if (peer == nullptr || peer->connect_deadline > now_) return;
       if (peer->phase == engine::PeerPhase::widening) {
-        const Status late(StatusCode::unavailable, "its lanes were not ready within the connect timeout");
-        if (!peer->data_lanes.empty() || try_next_for_data(*peer, late)) announce_ready(*peer);
-        return;
+        if (!peer->data_lanes.empty()) return announce_ready(*peer);
+        return lose_without_payload(*peer,
+                                    Status(StatusCode::unavailable, "its lanes were not ready within the connect timeout"));
       }
       if (peer->phase == engine::PeerPhase::connecting || peer->phase == engine::PeerPhase::greeting) {
         lose(*peer, Status(StatusCode::unavailable,

@@ -115,12 +115,14 @@ class EngineCore {
   PeerEntry& add_peer();
   size_t connections_of(std::string_view fingerprint) const;
   std::string security_line() const;
+  static std::string lanes_line(const PeerEntry& peer);
   Status check_security(const Address& address, std::string_view what) const;
 
   // lanes.cc: more connections to a peer.
   uint32_t lane_transport(const PeerEntry& peer) const;
   void decide_for_data(PeerEntry& peer);
   bool try_next_for_data(PeerEntry& peer, const Status& why);
+  void lose_without_payload(PeerEntry& peer, const Status& why);
   void open_lane(PeerEntry& peer, uint32_t index);
   void on_lane_open(PeerEntry& peer, const engine::LaneOpen& message);
   void on_lane_accept(PeerEntry& peer, const engine::LaneAccept& message);
@@ -200,6 +202,7 @@ class EngineCore {
   void confirm(PeerEntry& peer, const LaneState& lane, uint64_t serial);
   void handle(PeerEntry& peer, const engine::Control& message);
   void deliver(PeerEntry& peer, std::span<const std::byte> payload, bool notification);
+  void deliver_early(uint64_t peer);
   void check_landings(PeerEntry& peer);
 
   // loss.cc: peers go.

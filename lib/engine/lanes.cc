@@ -54,15 +54,14 @@ void EngineCore::decide_for_data(PeerEntry& peer) {
 
 // False when nothing is left: the peer is lost then.
 bool EngineCore::try_next_for_data(PeerEntry& peer, const Status& why) {
-  const std::string_view name = transports_[lane_transport(peer)]->capabilities().name;
-  const std::string choice =
-      fmt::format("{}: {}", name, why.ok() ? "its lanes were not ready within the connect timeout" : why.message());
-  peer.choices.push_back(choice);
-  if (++peer.data_choice >= peer.for_data.size()) {
-    lose(peer, Status(why.code() == StatusCode::refused ? StatusCode::refused : StatusCode::unavailable, choice));
+  if (peer.data_choice + 1 >= peer.for_data.size()) {
+    lose_without_payload(peer, why);
     return false;
   }
-  log(LogLevel::warning, fmt::format("peer {}: {}; payload goes over {}", peer.id, choice,
+  const std::string_view name = transports_[lane_transport(peer)]->capabilities().name;
+  peer.choices.push_back(fmt::format("{}: {}", name, why.message()));
+  ++peer.data_choice;
+  log(LogLevel::warning, fmt::format("peer {}: {}; payload goes over {}", peer.id, peer.choices.back(),
                                      transports_[lane_transport(peer)]->capabilities().name));
   peer.next_lane_open.reset();
   peer.lane_failures = 0;
@@ -70,6 +69,15 @@ bool EngineCore::try_next_for_data(PeerEntry& peer, const Status& why) {
   refresh_data_lanes(peer);
   widen(peer);
   return true;
+}
+
+// Of what policy permits for payload nothing works, so that the peer would be of no use.
+void EngineCore::lose_without_payload(PeerEntry& peer, const Status& why) {
+  peer.choices.push_back(fmt::format("{}: {}", transports_[lane_transport(peer)]->capabilities().name, why.message()));
+  lose(peer, Status(why.code() == StatusCode::refused ? StatusCode::refused : StatusCode::unavailable,
+                    fmt::format("{}. Policy permits no other transport for payload: make this one work on both sides, or "
+                                "permit others (TransportPolicy; command: --transport auto)",
+                                peer.choices.back())));
 }
 
 // Those that are neither worn nor gone.
@@ -179,7 +187,10 @@ void EngineCore::on_lane_open(PeerEntry& peer, const engine::LaneOpen& message) 
     return refuse_lane("all lanes that this engine allows are open");
   const auto found = std::find_if(transports_.begin(), transports_.end(),
                                   [&](const auto& transport) { return transport->capabilities().name == message.transport; });
-  if (found == transports_.end()) return refuse_lane(fmt::format("this engine has no transport {}", message.transport));
+  if (found == transports_.end()) {
+    return refuse_lane(
+        fmt::format("this engine has no transport {0}: start it with one (command: --transport {0})", message.transport));
+  }
   ConnectOptions options;
   if (found->get() == peer.control().transport) options.beside = peer.control().connection;
   options.timeout = peer.options.connect_timeout;
@@ -255,12 +266,10 @@ bool EngineCore::is_ready_over(const PeerEntry& peer, uint32_t transport) {
 void EngineCore::tell_stand_in(PeerEntry& peer) {
   const uint32_t chosen = lane_transport(peer);
   if (!peer.initiator || is_ready_over(peer, chosen)) return;
-  const std::string meanwhile = peer.control_only
-                                    ? std::string("payload waits")
-                                    : fmt::format("payload goes over {}", peer.control().transport->capabilities().name);
+  const std::string_view meanwhile = peer.data_lanes.front()->transport->capabilities().name;
   peer.stand_in = true;
-  peer.choices.push_back(
-      fmt::format("{}: none of its lanes is ready yet, {} until one is", transports_[chosen]->capabilities().name, meanwhile));
+  peer.choices.push_back(fmt::format("{}: none of its lanes is ready yet, payload goes over {} until one is",
+                                     transports_[chosen]->capabilities().name, meanwhile));
   log(LogLevel::warning, fmt::format("peer {}: {}", peer.id, peer.choices.back()));
 }
 
@@ -278,7 +287,9 @@ void EngineCore::settle_lanes(PeerEntry& peer, const Status& last_failure) {
       return announce_ready(peer);
     }
     if (!peer.initiator) return;
-    if (!try_next_for_data(peer, peer.last_lane_failure.ok() ? last_failure : peer.last_lane_failure)) return;
+    const Status why = !peer.last_lane_failure.ok() ? peer.last_lane_failure : last_failure;
+    if (!try_next_for_data(peer, why.ok() ? Status(StatusCode::unavailable, "its lanes closed before they were ready") : why))
+      return;
   }
 }
 
