@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "engine/core.h"
+#include "engine/policy.h"
 
 namespace haul::detail {
 
@@ -12,70 +13,6 @@ using engine::PeerPhase;
 namespace {
 
 constexpr const char* all_peers_are_there = "this engine has all the peers it may have: try later";
-
-bool contains(const std::vector<std::string>& names, std::string_view name) {
-  return std::find(names.begin(), names.end(), name) != names.end();
-}
-
-/// What policy leaves of the transports, the best first.
-struct Candidates {
-  std::vector<uint32_t> first_lane;  ///< connect by address
-  std::vector<uint32_t> for_data;    ///< may carry payload; the others of `first_lane` carry control messages only
-};
-
-// `choices` gets a line for each that is not among them.
-Candidates candidates(const TransportPolicy& policy, std::span<const std::unique_ptr<Transport>> transports,
-                      std::vector<std::string>& choices) {
-  std::vector<uint32_t> order;
-  const auto consider = [&](uint32_t index) {
-    if (std::find(order.begin(), order.end(), index) == order.end()) order.push_back(index);
-  };
-  for (const std::string& name : policy.prefer) {
-    for (uint32_t i = 0; i < transports.size(); ++i) {
-      if (transports[i]->capabilities().name == name) consider(i);
-    }
-  }
-  for (uint32_t i = 0; i < transports.size(); ++i) consider(i);
-  const auto unfit = [&](uint32_t index) {
-    const Capabilities& capabilities = transports[index]->capabilities();
-    const std::string name(capabilities.name);
-    if (contains(policy.forbid, name)) {
-      choices.push_back(fmt::format("{}: forbidden by policy", name));
-    } else if (!policy.require.empty() && !contains(policy.require, name)) {
-      choices.push_back(fmt::format("{}: not among those that the policy requires", name));
-    } else {
-      return false;
-    }
-    return true;
-  };
-  std::vector<uint32_t> all = order;
-  std::erase_if(order, unfit);
-  const auto report_absent = [&](const std::vector<std::string>& names, std::string_view verb) {
-    for (const std::string& name : names) {
-      const bool present = std::any_of(transports.begin(), transports.end(),
-                                       [&](const auto& transport) { return transport->capabilities().name == name; });
-      if (!present) choices.push_back(fmt::format("{}: {} by policy, but this engine was made without it", name, verb));
-    }
-  };
-  report_absent(policy.require, "required");
-  report_absent(policy.prefer, "preferred");
-  const auto bootstraps = [&](uint32_t index) { return transports[index]->capabilities().bootstraps; };
-  Candidates found;
-  found.for_data = order;
-  std::copy_if(order.begin(), order.end(), std::back_inserter(found.first_lane), bootstraps);
-  if (!found.first_lane.empty()) return found;
-  // What cannot connect by address is negotiated over something that can, which then carries nothing else.
-  const auto connects = [&](uint32_t index) {
-    return bootstraps(index) && !contains(policy.forbid, std::string(transports[index]->capabilities().name));
-  };
-  if (!order.empty()) std::copy_if(all.begin(), all.end(), std::back_inserter(found.first_lane), connects);
-  if (found.first_lane.empty()) {
-    for (const uint32_t index : order)
-      choices.push_back(fmt::format("{}: cannot connect by address alone, and nothing that can may be used",
-                                    transports[index]->capabilities().name));
-  }
-  return found;
-}
 
 }  // namespace
 
@@ -131,7 +68,7 @@ Result<Peer> EngineCore::connect(const Address& address, PeerOptions options) {
                               options_.max_lanes_per_peer));
   }
   std::vector<std::string> choices;
-  auto found = candidates(options.policy, transports_, choices);
+  auto found = engine::candidates(options.policy, transports_, choices);
   if (found.first_lane.empty()) {
     return Status(StatusCode::refused,
                   fmt::format("no transport may be used for {}: {}", address.to_string(), fmt::join(choices, "; ")));
