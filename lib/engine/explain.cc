@@ -170,6 +170,11 @@ std::string EngineCore::explain() const {
     for (std::string line; std::getline(lines, line);) text += fmt::format("    {}\n", line);
   }
   for (const std::string& address : listening_) text += fmt::format("  listening on {}\n", address);
+  const auto& preferred = options_.accept_policy.prefer;
+  if (accepted_.for_data.size() < transports_.size() || !preferred.empty()) {
+    text += fmt::format("  payload of peers that connect: over {}{}\n", accepted_names(),
+                        preferred.empty() ? "" : fmt::format(", best over {}", fmt::join(preferred, ", ")));
+  }
   text += fmt::format("  security: {}\n", security_line());
   text += fmt::format("  integrity: {}\n", options_.integrity == Integrity::crc32c ? "crc32c per operation" : "off");
   text +=

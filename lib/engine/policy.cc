@@ -8,13 +8,14 @@
 
 namespace haul::engine {
 
-namespace {
-
-bool contains(const std::vector<std::string>& names, std::string_view name) {
+bool contains(std::span<const std::string> names, std::string_view name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
-}  // namespace
+bool has_transport(std::span<const std::unique_ptr<Transport>> transports, std::string_view name) {
+  return std::any_of(transports.begin(), transports.end(),
+                     [name](const auto& transport) { return transport->capabilities().name == name; });
+}
 
 Candidates candidates(const TransportPolicy& policy, std::span<const std::unique_ptr<Transport>> transports,
                       std::vector<std::string>& choices) {
@@ -44,9 +45,8 @@ Candidates candidates(const TransportPolicy& policy, std::span<const std::unique
   std::erase_if(order, unfit);
   const auto report_absent = [&](const std::vector<std::string>& names, std::string_view verb) {
     for (const std::string& name : names) {
-      const bool present = std::any_of(transports.begin(), transports.end(),
-                                       [&](const auto& transport) { return transport->capabilities().name == name; });
-      if (!present) choices.push_back(fmt::format("{}: {} by policy, but this engine was made without it", name, verb));
+      if (!has_transport(transports, name))
+        choices.push_back(fmt::format("{}: {} by policy, but this engine was made without it", name, verb));
     }
   };
   report_absent(policy.require, "required");
@@ -67,6 +67,22 @@ Candidates candidates(const TransportPolicy& policy, std::span<const std::unique
                                     transports[index]->capabilities().name));
   }
   return found;
+}
+
+Result<Candidates> accepted_candidates(const TransportPolicy& policy, std::span<const std::unique_ptr<Transport>> transports) {
+  for (const std::string& name : policy.require) {
+    if (has_transport(transports, name)) continue;
+    return Status(
+        StatusCode::invalid,
+        fmt::format("EngineOptions::accept_policy requires transport {}, and the engine is made without it: add it, or "
+                    "require others",
+                    name));
+  }
+  std::vector<std::string> choices;
+  Candidates found = candidates(policy, transports, choices);
+  if (!found.for_data.empty()) return found;
+  return Status(StatusCode::invalid,
+                fmt::format("EngineOptions::accept_policy leaves no transport for payload: {}", fmt::join(choices, "; ")));
 }
 
 }  // namespace haul::engine

@@ -5,6 +5,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "haul/peer.h"
@@ -21,5 +22,11 @@ struct Candidates {
 /// `choices` gets a line for each that is not among them.
 Candidates candidates(const TransportPolicy& policy, std::span<const std::unique_ptr<Transport>> transports,
                       std::vector<std::string>& choices);
+
+/// The same for peers that come. Errors: invalid (a required transport that is not there, or none is left for payload).
+Result<Candidates> accepted_candidates(const TransportPolicy& policy, std::span<const std::unique_ptr<Transport>> transports);
+
+bool contains(std::span<const std::string> names, std::string_view name);
+bool has_transport(std::span<const std::unique_ptr<Transport>> transports, std::string_view name);
 
 }  // namespace haul::engine
