@@ -44,6 +44,11 @@ struct EngineOptions {
   /// With them every connection is authenticated by TLS 1.3 on both sides, also on loopback.
   Credentials credentials;
   Protection protection = Protection::encrypted;  ///< the weakest that this engine accepts
+  /// What may carry the payload of peers that connect to us, in both directions: the counterpart of PeerOptions::policy. A
+  /// first lane over another transport carries control messages only; on_peer comes when a lane over a permitted one is ready,
+  /// and a peer without one handshake_timeout after its hello is sent away and told why. The engine does not listen over what
+  /// is forbidden. What is preferred is the peer's to choose; if it does not, that is logged.
+  TransportPolicy accept_policy;
 
   Duration peer_timeout = std::chrono::seconds(10);      ///< a peer that shows no progress for this long is lost
   Duration keepalive = std::chrono::seconds(3);          ///< an idle peer is asked this often; less than peer_timeout / 2
@@ -63,7 +68,7 @@ struct EngineOptions {
   uint32_t max_queued_messages = 1024;  ///< per peer, waiting for the transport
   uint32_t max_attempts = 4;            ///< of one operation whose checksum failed or whose lane died
 
-  /// A peer connected to us and is ready. On the engine's thread, from poll(), as are all callbacks.
+  /// A peer connected to us and is ready: payload can go. On the engine's thread, from poll(), as are all callbacks.
   std::function<void(Peer)> on_peer;
   std::function<void(Peer, const Message&)> on_message;
   /// A ready peer is gone: ok after a close by either side, else why. Every transfer with it has ended before this call, and no
@@ -81,8 +86,9 @@ struct EngineOptions {
 /// The order of destruction: peers are aborted, transfers end as peer_lost without callbacks, then memory and transports go.
 class HAUL_API Engine {
  public:
-  /// Errors: invalid (options that contradict each other, credentials that cannot be read: names the file), unsupported (a
-  /// transport that cannot authenticate, with credentials).
+  /// Errors: invalid (options that contradict each other, credentials that cannot be read: names the file, an accept_policy
+  /// that requires a transport which is not among these, or leaves none), unsupported (a transport that cannot authenticate,
+  /// with credentials).
   static Result<std::unique_ptr<Engine>> create(EngineOptions options, std::vector<std::unique_ptr<Transport>> transports);
   ~Engine();
   Engine(const Engine&) = delete;
@@ -94,7 +100,8 @@ class HAUL_API Engine {
   Result<Buffer> register_memory(std::span<std::byte> memory, MemoryKind kind = MemoryKind::host);
 
   /// Accepts peers. Returns the bound address (port 0: the system's choice).
-  /// Errors: refused (not loopback, without credentials or the insecure policy), unavailable (in use), invalid.
+  /// Errors: refused (not loopback, without credentials or the insecure policy), unavailable (in use), invalid, unsupported (no
+  /// transport that can, or that accept_policy does not forbid).
   Result<Address> listen(const Address& address);
 
   /// Starts connecting and returns at once; PeerOptions::on_ready tells the outcome.

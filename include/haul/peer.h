@@ -40,7 +40,8 @@ struct PeerOptions {
   Duration connect_timeout = std::chrono::seconds(10);
   /// The weakest protection of the links to this peer; absent: EngineOptions::protection.
   std::optional<Protection> protection = std::nullopt;
-  /// Called once when the peer is ready (ok) or could not be reached (why). On the engine's thread, from poll().
+  /// Called once when the peer is ready (ok) or could not be reached (why): within connect_timeout either way. Ready means that
+  /// a lane is which may carry payload; what the peer says before is delivered afterwards. On the engine's thread, from poll().
   std::function<void(Peer, const Status&)> on_ready;
 };
 

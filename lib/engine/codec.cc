@@ -29,7 +29,7 @@ constexpr unsigned hello_control_only = 2;
 constexpr size_t fixed_bytes = 64;  // more than the fixed fields of any message
 
 struct VariableBytes {
-  size_t operator()(const Hello& m) const { return m.name.size() + m.library_version.size(); }
+  size_t operator()(const Hello& m) const { return m.name.size() + m.library_version.size() + m.payload_over.size(); }
   size_t operator()(const LaneOpen& m) const { return m.transport.size() + m.endpoint.size(); }
   size_t operator()(const LaneAccept& m) const { return m.endpoint.size(); }
   size_t operator()(const LaneRefuse& m) const { return m.reason.size(); }
@@ -71,6 +71,7 @@ struct Encoder {
     out.put(static_cast<uint8_t>((m.integrity ? hello_integrity : 0U) | (m.control_only ? hello_control_only : 0U)));
     out.put_text(cut(m.name, max_name_bytes));
     out.put_text(cut(m.library_version, max_name_bytes));
+    if (!m.payload_over.empty()) out.put_text(cut(m.payload_over, max_text_bytes));
   }
   void operator()(const LaneOpen& m) const {
     out.put(m.lane);
@@ -175,6 +176,7 @@ void read(base::ByteReader& in, Hello& m, bool& sound) {
   m.control_only = (flags & hello_control_only) != 0;
   m.name = get_text(in, max_name_bytes, sound);
   m.library_version = get_text(in, max_name_bytes, sound);
+  if (in.left() > 0) m.payload_over = get_text(in, max_text_bytes, sound);
   in.get_bytes(in.left());  // what a later minor version may add
 }
 void read(base::ByteReader& in, LaneOpen& m, bool& sound) {

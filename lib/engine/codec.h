@@ -32,9 +32,10 @@ struct Hello {
   uint32_t max_message_bytes = 0;
   uint32_t max_lanes = 0;
   bool integrity = true;
-  bool control_only = false;  ///< of the connecting side: no payload is to go over the first lane
+  bool control_only = false;  ///< no payload is to go over the first lane
   std::string name;
   std::string library_version;
+  std::string payload_over = {};  ///< for people: the transports that policy leaves, where it leaves not all
 };
 
 struct LaneOpen {

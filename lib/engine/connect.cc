@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "engine/core.h"
+#include "engine/policy.h"
 
 namespace haul::detail {
 
@@ -12,70 +13,6 @@ using engine::PeerPhase;
 namespace {
 
 constexpr const char* all_peers_are_there = "this engine has all the peers it may have: try later";
-
-bool contains(const std::vector<std::string>& names, std::string_view name) {
-  return std::find(names.begin(), names.end(), name) != names.end();
-}
-
-/// What policy leaves of the transports, the best first.
-struct Candidates {
-  std::vector<uint32_t> first_lane;  ///< connect by address
-  std::vector<uint32_t> for_data;    ///< may carry payload; the others of `first_lane` carry control messages only
-};
-
-// `choices` gets a line for each that is not among them.
-Candidates candidates(const TransportPolicy& policy, std::span<const std::unique_ptr<Transport>> transports,
-                      std::vector<std::string>& choices) {
-  std::vector<uint32_t> order;
-  const auto consider = [&](uint32_t index) {
-    if (std::find(order.begin(), order.end(), index) == order.end()) order.push_back(index);
-  };
-  for (const std::string& name : policy.prefer) {
-    for (uint32_t i = 0; i < transports.size(); ++i) {
-      if (transports[i]->capabilities().name == name) consider(i);
-    }
-  }
-  for (uint32_t i = 0; i < transports.size(); ++i) consider(i);
-  const auto unfit = [&](uint32_t index) {
-    const Capabilities& capabilities = transports[index]->capabilities();
-    const std::string name(capabilities.name);
-    if (contains(policy.forbid, name)) {
-      choices.push_back(fmt::format("{}: forbidden by policy", name));
-    } else if (!policy.require.empty() && !contains(policy.require, name)) {
-      choices.push_back(fmt::format("{}: not among those that the policy requires", name));
-    } else {
-      return false;
-    }
-    return true;
-  };
-  std::vector<uint32_t> all = order;
-  std::erase_if(order, unfit);
-  const auto report_absent = [&](const std::vector<std::string>& names, std::string_view verb) {
-    for (const std::string& name : names) {
-      const bool present = std::any_of(transports.begin(), transports.end(),
-                                       [&](const auto& transport) { return transport->capabilities().name == name; });
-      if (!present) choices.push_back(fmt::format("{}: {} by policy, but this engine was made without it", name, verb));
-    }
-  };
-  report_absent(policy.require, "required");
-  report_absent(policy.prefer, "preferred");
-  const auto bootstraps = [&](uint32_t index) { return transports[index]->capabilities().bootstraps; };
-  Candidates found;
-  found.for_data = order;
-  std::copy_if(order.begin(), order.end(), std::back_inserter(found.first_lane), bootstraps);
-  if (!found.first_lane.empty()) return found;
-  // What cannot connect by address is negotiated over something that can, which then carries nothing else.
-  const auto connects = [&](uint32_t index) {
-    return bootstraps(index) && !contains(policy.forbid, std::string(transports[index]->capabilities().name));
-  };
-  if (!order.empty()) std::copy_if(all.begin(), all.end(), std::back_inserter(found.first_lane), connects);
-  if (found.first_lane.empty()) {
-    for (const uint32_t index : order)
-      choices.push_back(fmt::format("{}: cannot connect by address alone, and nothing that can may be used",
-                                    transports[index]->capabilities().name));
-  }
-  return found;
-}
 
 }  // namespace
 
@@ -93,13 +30,14 @@ Status EngineCore::check_security(const Address& address, std::string_view what)
 Result<Address> EngineCore::listen(const Address& address) {
   const Address named{address.host.empty() ? "0.0.0.0" : address.host, address.port};
   if (Status status = check_security(named, "listening on"); !status.ok()) return status;
-  for (const auto& transport : transports_) {
-    if (!transport->capabilities().bootstraps) continue;
-    auto bound = transport->listen(address);
-    if (bound) listening_.push_back(fmt::format("{} {}", transport->capabilities().name, bound->to_string()));
-    return bound;
+  if (accepted_.first_lane.empty()) {
+    return Status(StatusCode::unsupported,
+                  "none of this engine's transports can listen, or EngineOptions::accept_policy forbids those that can");
   }
-  return Status(StatusCode::unsupported, "none of this engine's transports can listen");
+  Transport& transport = *transports_[accepted_.first_lane.front()];
+  auto bound = transport.listen(address);
+  if (bound) listening_.push_back(fmt::format("{} {}", transport.capabilities().name, bound->to_string()));
+  return bound;
 }
 
 PeerEntry& EngineCore::add_peer() {
@@ -131,7 +69,7 @@ Result<Peer> EngineCore::connect(const Address& address, PeerOptions options) {
                               options_.max_lanes_per_peer));
   }
   std::vector<std::string> choices;
-  auto found = candidates(options.policy, transports_, choices);
+  auto found = engine::candidates(options.policy, transports_, choices);
   if (found.first_lane.empty()) {
     return Status(StatusCode::refused,
                   fmt::format("no transport may be used for {}: {}", address.to_string(), fmt::join(choices, "; ")));
@@ -239,6 +177,7 @@ engine::Hello EngineCore::our_hello(const PeerEntry& peer) const {
   hello.max_lanes = options_.max_lanes_per_peer;
   hello.integrity = options_.integrity == Integrity::crc32c;
   hello.control_only = peer.control_only;
+  if (!peer.initiator && accepted_.for_data.size() < transports_.size()) hello.payload_over = accepted_names();
   hello.name = options_.name;
   hello.library_version = version();
   return hello;
@@ -246,7 +185,8 @@ engine::Hello EngineCore::our_hello(const PeerEntry& peer) const {
 
 void EngineCore::greet(PeerEntry& peer) {
   peer.phase = PeerPhase::greeting;
-  decide_for_data(peer);
+  const uint32_t first = peer.control().transport_index;
+  peer.control_only = std::find(peer.for_data.begin(), peer.for_data.end(), first) == peer.for_data.end();
   send_control(peer, our_hello(peer));
 }
 
@@ -261,7 +201,7 @@ void EngineCore::on_hello(PeerEntry& peer, engine::Hello hello) {
   }
   peer.theirs = std::move(hello);
   if (!peer.initiator) {
-    peer.control_only = peer.theirs.control_only;
+    peer.control_only = peer.theirs.control_only || !accepts_payload_over(peer.control().transport_index);
     send_control(peer, our_hello(peer));
   }
   become_ready(peer);
@@ -269,6 +209,7 @@ void EngineCore::on_hello(PeerEntry& peer, engine::Hello hello) {
 
 void EngineCore::become_ready(PeerEntry& peer) {
   peer.progress_at = now_;
+  if (peer.initiator && !decide_for_data(peer)) return;
   peer.choices.push_back(fmt::format("{}: {}", transport_of(peer.control()).capabilities().name,
                                      peer.control_only ? "carries the control messages, no payload" : "chosen"));
   for (const uint32_t left : peer.candidates) {
@@ -277,9 +218,48 @@ void EngineCore::become_ready(PeerEntry& peer) {
   peer.candidates.clear();
   refresh_data_lanes(peer);
   peer.phase = PeerPhase::widening;
-  if (!peer.initiator) return announce_ready(peer);
+  if (!peer.initiator) return admit_payload(peer);
   widen(peer);
   settle_lanes(peer, Status(StatusCode::unavailable, "no lane could be opened"));
+}
+
+bool EngineCore::accepts_payload_over(uint32_t transport) const {
+  return std::find(accepted_.for_data.begin(), accepted_.for_data.end(), transport) != accepted_.for_data.end();
+}
+
+std::string EngineCore::accepted_names() const {
+  std::vector<std::string_view> names;
+  for (const uint32_t index : accepted_.for_data) names.push_back(transports_[index]->capabilities().name);
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
+// Who came is ready at once, unless payload may not go over its first lane: then once another lane is.
+void EngineCore::admit_payload(PeerEntry& peer) {
+  if (!accepts_payload_over(peer.control().transport_index) || !options_.accept_policy.prefer.empty())
+    set_timer(now_ + options_.handshake_timeout, Timer{TimerKind::accepting, peer.id});
+  if (!peer.control_only) announce_ready(peer);
+}
+
+// It had its time to open the lanes that policy asks for.
+void EngineCore::check_accepted(PeerEntry& peer) {
+  if (!peer.usable()) return;
+  if (peer.phase == PeerPhase::widening) {
+    std::string reason = fmt::format(
+        "this engine accepts payload over {0} only (EngineOptions::accept_policy), and no such lane was ready within {1} ms",
+        accepted_names(), options_.handshake_timeout / std::chrono::milliseconds(1));
+    if (!peer.last_lane_failure.ok()) reason += fmt::format(" ({})", peer.last_lane_failure.message());
+    reason += fmt::format(": connect with a transport that it accepts (command: --transport {})", accepted_names());
+    send_control(peer, engine::Goodbye{StatusCode::refused, reason});
+    return lose(peer, Status(StatusCode::refused, reason), CloseMode::drain);
+  }
+  const auto& preferred = options_.accept_policy.prefer;
+  const bool met = std::any_of(peer.lanes.begin(), peer.lanes.end(), [&](const auto& lane) {
+    return lane->ready && engine::contains(preferred, lane->transport->capabilities().name);
+  });
+  if (met || preferred.empty() || peer.data_lanes.empty()) return;
+  peer.choices.push_back(fmt::format("{}: preferred, but the peer opened no lane over it; payload goes over {}",
+                                     fmt::join(preferred, ", "), peer.data_lanes.front()->transport->capabilities().name));
+  log(LogLevel::warning, fmt::format("peer {}: {}", peer.id, peer.choices.back()));
 }
 
 void EngineCore::announce_ready(PeerEntry& peer) {
@@ -289,7 +269,7 @@ void EngineCore::announce_ready(PeerEntry& peer) {
   tell_stand_in(peer);
   // Those that failed while others were still being decided.
   if (peer.initiator && count_lanes(peer, lane_transport(peer)) < wanted_lanes(peer)) reopen_later(peer);
-  log(LogLevel::info, fmt::format("peer {} ({}) is ready over {} lane(s)", peer.id, peer.theirs.name, peer.data_lanes.size()));
+  log(LogLevel::info, fmt::format("peer {} ({}) is ready: {}", peer.id, peer.theirs.name, lanes_line(peer)));
   // Through the queue, so that the application may do anything in it, and hears of the peer before it hears from it.
   const Peer handle(this, peer.id);
   if (peer.initiator) {
@@ -301,6 +281,7 @@ void EngineCore::announce_ready(PeerEntry& peer) {
     options_.on_peer(handle);
     in_callback_ = false;
   }
+  if (!peer.early.empty()) deferred_.emplace_back([this, id = peer.id] { deliver_early(id); });
 }
 
 }  // namespace haul::detail

@@ -61,6 +61,7 @@ Result<std::unique_ptr<EngineCore>> EngineCore::create(EngineOptions options,
   std::unique_ptr<EngineCore> core(new EngineCore(std::move(options), std::move(transports)));
   if (Status status = core->open_descriptors(); !status.ok()) return status;
   if (Status status = core->take_credentials(); !status.ok()) return status;
+  if (Status status = core->take_accept_policy(); !status.ok()) return status;
   if (core->options_.security == SecurityPolicy::insecure) {
     core->log(LogLevel::warning, "policy `insecure`: peers are not authenticated and data is not encrypted");
   }
@@ -153,6 +154,18 @@ Status EngineCore::take_credentials() {
     if (Status status = transport->secure(security_, options_.protection); !status.ok()) {
       return Status(status.code(), fmt::format("transport {}: {}", transport->capabilities().name, status.message()));
     }
+  }
+  return {};
+}
+
+Status EngineCore::take_accept_policy() {
+  auto found = engine::accepted_candidates(options_.accept_policy, transports_);
+  if (!found) return found.status();
+  accepted_ = std::move(*found);
+  for (const std::string& name : options_.accept_policy.prefer) {
+    if (engine::has_transport(transports_, name)) continue;
+    log(LogLevel::warning,
+        fmt::format("EngineOptions::accept_policy prefers transport {}, and the engine is made without it", name));
   }
   return {};
 }
@@ -289,12 +302,15 @@ void EngineCore::fire(const Timer& timer) {
       }
       return;
     }
+    case TimerKind::accepting:
+      if (peer != nullptr) check_accepted(*peer);
+      return;
     case TimerKind::connecting:
       if (peer == nullptr || peer->connect_deadline > now_) return;
       if (peer->phase == engine::PeerPhase::widening) {
-        const Status late(StatusCode::unavailable, "its lanes were not ready within the connect timeout");
-        if (!peer->data_lanes.empty() || try_next_for_data(*peer, late)) announce_ready(*peer);
-        return;
+        if (!peer->data_lanes.empty()) return announce_ready(*peer);
+        return lose_without_payload(*peer,
+                                    Status(StatusCode::unavailable, "its lanes were not ready within the connect timeout"));
       }
       if (peer->phase == engine::PeerPhase::connecting || peer->phase == engine::PeerPhase::greeting) {
         lose(*peer, Status(StatusCode::unavailable,

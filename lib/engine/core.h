@@ -17,6 +17,7 @@
 #include "base/unique_fd.h"
 #include "engine/codec.h"
 #include "engine/peer_entry.h"
+#include "engine/policy.h"
 #include "engine/spin.h"
 #include "haul/engine.h"
 #include "memory/registration.h"
@@ -74,7 +75,17 @@ class EngineCore {
   };
   using Links = std::unordered_map<ConnectionId, Link>;
 
-  enum class TimerKind : uint8_t { introduction, connecting, grant_expiry, revocation, lane, leaving, draining, check };
+  enum class TimerKind : uint8_t {
+    introduction,
+    accepting,
+    connecting,
+    grant_expiry,
+    revocation,
+    lane,
+    leaving,
+    draining,
+    check
+  };
   struct Timer {
     TimerKind kind;
     uint64_t first = 0;   // transport or peer
@@ -86,6 +97,7 @@ class EngineCore {
   EngineCore(EngineOptions options, std::vector<std::unique_ptr<Transport>> transports);
   Status open_descriptors();
   Status take_credentials();
+  Status take_accept_policy();
 
   // core.cc: the loop.
   size_t run(NextPoll next);
@@ -111,16 +123,22 @@ class EngineCore {
   void on_hello(PeerEntry& peer, engine::Hello hello);
   void become_ready(PeerEntry& peer);
   void announce_ready(PeerEntry& peer);
+  bool accepts_payload_over(uint32_t transport) const;
+  std::string accepted_names() const;
+  void admit_payload(PeerEntry& peer);
+  void check_accepted(PeerEntry& peer);
   engine::Hello our_hello(const PeerEntry& peer) const;
   PeerEntry& add_peer();
   size_t connections_of(std::string_view fingerprint) const;
   std::string security_line() const;
+  static std::string lanes_line(const PeerEntry& peer);
   Status check_security(const Address& address, std::string_view what) const;
 
   // lanes.cc: more connections to a peer.
   uint32_t lane_transport(const PeerEntry& peer) const;
-  void decide_for_data(PeerEntry& peer);
+  bool decide_for_data(PeerEntry& peer);
   bool try_next_for_data(PeerEntry& peer, const Status& why);
+  void lose_without_payload(PeerEntry& peer, const Status& why);
   void open_lane(PeerEntry& peer, uint32_t index);
   void on_lane_open(PeerEntry& peer, const engine::LaneOpen& message);
   void on_lane_accept(PeerEntry& peer, const engine::LaneAccept& message);
@@ -131,6 +149,7 @@ class EngineCore {
   LaneState& add_lane(PeerEntry& peer, uint32_t number, uint32_t transport, ConnectionId connection);
   void close_lane(LaneState& lane, CloseMode mode);
   void settle_lanes(PeerEntry& peer, const Status& last_failure);
+  static bool may_carry_payload(const PeerEntry& peer, const LaneState& lane);
   static bool is_ready_over(const PeerEntry& peer, uint32_t transport);
   void tell_stand_in(PeerEntry& peer);
   void reopen_later(PeerEntry& peer);
@@ -203,6 +222,7 @@ class EngineCore {
   void confirm(PeerEntry& peer, const LaneState& lane, uint64_t serial);
   void handle(PeerEntry& peer, const engine::Control& message);
   void deliver(PeerEntry& peer, std::span<const std::byte> payload, bool notification);
+  void deliver_early(uint64_t peer);
   void check_landings(PeerEntry& peer);
 
   // loss.cc: peers go.
@@ -234,6 +254,7 @@ class EngineCore {
   // Destroyed in reverse: memory registrations end before their transports.
   std::vector<std::unique_ptr<Transport>> transports_;
   memory::MemoryTable memory_;
+  engine::Candidates accepted_;  // for peers that come
 
   std::vector<Links> links_;   // by transport
   std::vector<Event> events_;  // of one poll of one transport; kept, since making so many anew takes a microsecond

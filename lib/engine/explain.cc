@@ -28,6 +28,15 @@ std::string_view name_of(PeerPhase phase) {
   return "unknown";
 }
 
+template <typename Lanes, typename Counted>
+std::map<std::string_view, size_t> count_by_transport(const Lanes& lanes, const Counted& counted) {
+  std::map<std::string_view, size_t> counts;
+  for (const auto& lane : lanes) {
+    if (counted(lane)) ++counts[lane->transport->capabilities().name];
+  }
+  return counts;
+}
+
 }  // namespace
 
 PeerState EngineCore::peer_state(uint64_t peer_id) const noexcept {
@@ -52,6 +61,28 @@ std::string EngineCore::peer_name(uint64_t peer_id) const {
 PeerIdentity EngineCore::peer_identity(uint64_t peer_id) const {
   const PeerEntry* peer = find_peer(peer_id);
   return peer != nullptr ? peer->identity : PeerIdentity();
+}
+
+// What goes over which lanes now, and what is still on its way.
+std::string EngineCore::lanes_line(const PeerEntry& peer) {
+  constexpr size_t most_described = 4;
+  const LaneState& control = peer.control();
+  std::vector<std::string> described;
+  for (const schedule::Lane* lane : peer.data_lanes) {
+    if (described.size() < most_described) described.push_back(lane->transport->describe(lane->connection));
+  }
+  if (peer.data_lanes.size() > most_described) described.emplace_back("…");
+  std::vector<std::string> counted;
+  for (const auto& [name, count] : count_by_transport(peer.data_lanes, [](const auto&) { return true; }))
+    counted.push_back(fmt::format("{} {} lane(s)", count, name));
+  std::string text = fmt::format("payload over {}: {}", fmt::join(counted, ", "), fmt::join(described, "; "));
+  const bool apart = std::none_of(peer.data_lanes.begin(), peer.data_lanes.end(),
+                                  [&control](const auto* lane) { return lane->transport == control.transport; });
+  if (apart) text += fmt::format("; control messages over {}", control.transport->capabilities().name);
+  const auto opening = [](const auto& lane) { return lane->phase == LanePhase::opening; };
+  for (const auto& [name, count] : count_by_transport(peer.lanes, opening))
+    text += fmt::format("; {} {} lane(s) still opening", count, name);
+  return text;
 }
 
 std::vector<Peer> EngineCore::peers() {
@@ -139,6 +170,11 @@ std::string EngineCore::explain() const {
     for (std::string line; std::getline(lines, line);) text += fmt::format("    {}\n", line);
   }
   for (const std::string& address : listening_) text += fmt::format("  listening on {}\n", address);
+  const auto& preferred = options_.accept_policy.prefer;
+  if (accepted_.for_data.size() < transports_.size() || !preferred.empty()) {
+    text += fmt::format("  payload of peers that connect: over {}{}\n", accepted_names(),
+                        preferred.empty() ? "" : fmt::format(", best over {}", fmt::join(preferred, ", ")));
+  }
   text += fmt::format("  security: {}\n", security_line());
   text += fmt::format("  integrity: {}\n", options_.integrity == Integrity::crc32c ? "crc32c per operation" : "off");
   text +=

@@ -57,7 +57,7 @@ Result<RemoteBuffer> EngineCore::grant(uint64_t peer_id, Slice slice, Rights rig
 // On all that stand. One that can't take it is no reason to fail where payload may go over others.
 Status EngineCore::grant_on_lanes(PeerEntry& peer, memory::MadeGrant& grant, std::vector<engine::GrantRegion>& regions) {
   for (const auto& lane : peer.lanes) {
-    if (!lane->ready || (peer.control_only && lane->transport == peer.control().transport)) continue;
+    if (!lane->ready || !may_carry_payload(peer, *lane)) continue;
     engine::GrantRegion region{lane->number, {}};
     Status status = grant_on_lane(peer, *lane, grant, region.region);
     if (status.ok()) {

@@ -15,6 +15,10 @@ namespace {
 constexpr Duration first_reopen_delay = std::chrono::milliseconds(200);
 constexpr uint32_t max_reopen_doublings = 7;
 
+std::string_view accepted_there(const PeerEntry& peer) {
+  return peer.theirs.payload_over.empty() ? "other transports" : std::string_view(peer.theirs.payload_over);
+}
+
 }  // namespace
 
 LaneState& EngineCore::add_lane(PeerEntry& peer, uint32_t number, uint32_t transport, ConnectionId connection) {
@@ -36,12 +40,18 @@ uint32_t EngineCore::lane_transport(const PeerEntry& peer) const {
   return peer.data_choice < peer.for_data.size() ? peer.for_data[peer.data_choice] : peer.control().transport_index;
 }
 
-// Once the first lane stands: those that connect by address had their chance. What is behind it in the order stands back.
-void EngineCore::decide_for_data(PeerEntry& peer) {
+// Once both sides said whether the first lane may carry payload: those that connect by address had their chance. What is
+// behind it in the order stands back. False: nothing is left, and the peer is lost.
+bool EngineCore::decide_for_data(PeerEntry& peer) {
   const uint32_t first = peer.control().transport_index;
-  const auto here = std::find(peer.for_data.begin(), peer.for_data.end(), first);
-  peer.control_only = here == peer.for_data.end();
+  if (peer.theirs.control_only && !peer.control_only) {
+    peer.control_only = true;
+    std::erase(peer.for_data, first);
+    peer.choices.push_back(fmt::format("{}: the peer accepts payload over {} only", transports_[first]->capabilities().name,
+                                       accepted_there(peer)));
+  }
   if (!peer.control_only) {
+    const auto here = std::find(peer.for_data.begin(), peer.for_data.end(), first);
     for (auto it = here + 1; it != peer.for_data.end(); ++it) {
       if (!transports_[*it]->capabilities().bootstraps) {
         peer.choices.push_back(fmt::format("{}: not used, an earlier choice works", transports_[*it]->capabilities().name));
@@ -50,19 +60,25 @@ void EngineCore::decide_for_data(PeerEntry& peer) {
     peer.for_data.erase(here + 1, peer.for_data.end());
   }
   std::erase_if(peer.for_data, [&](uint32_t index) { return index != first && transports_[index]->capabilities().bootstraps; });
+  if (!peer.for_data.empty()) return true;
+  lose(peer,
+       Status(StatusCode::refused,
+              fmt::format("the peer accepts payload over {0} only, which this side was made without or may not use: add such "
+                          "a transport, or permit it (TransportPolicy; command: --transport {0})",
+                          accepted_there(peer))));
+  return false;
 }
 
 // False when nothing is left: the peer is lost then.
 bool EngineCore::try_next_for_data(PeerEntry& peer, const Status& why) {
-  const std::string_view name = transports_[lane_transport(peer)]->capabilities().name;
-  const std::string choice =
-      fmt::format("{}: {}", name, why.ok() ? "its lanes were not ready within the connect timeout" : why.message());
-  peer.choices.push_back(choice);
-  if (++peer.data_choice >= peer.for_data.size()) {
-    lose(peer, Status(why.code() == StatusCode::refused ? StatusCode::refused : StatusCode::unavailable, choice));
+  if (peer.data_choice + 1 >= peer.for_data.size()) {
+    lose_without_payload(peer, why);
     return false;
   }
-  log(LogLevel::warning, fmt::format("peer {}: {}; payload goes over {}", peer.id, choice,
+  const std::string_view name = transports_[lane_transport(peer)]->capabilities().name;
+  peer.choices.push_back(fmt::format("{}: {}", name, why.message()));
+  ++peer.data_choice;
+  log(LogLevel::warning, fmt::format("peer {}: {}; payload goes over {}", peer.id, peer.choices.back(),
                                      transports_[lane_transport(peer)]->capabilities().name));
   peer.next_lane_open.reset();
   peer.lane_failures = 0;
@@ -70,6 +86,15 @@ bool EngineCore::try_next_for_data(PeerEntry& peer, const Status& why) {
   refresh_data_lanes(peer);
   widen(peer);
   return true;
+}
+
+// Of what policy permits for payload nothing works, so that the peer would be of no use.
+void EngineCore::lose_without_payload(PeerEntry& peer, const Status& why) {
+  peer.choices.push_back(fmt::format("{}: {}", transports_[lane_transport(peer)]->capabilities().name, why.message()));
+  lose(peer, Status(why.code() == StatusCode::refused ? StatusCode::refused : StatusCode::unavailable,
+                    fmt::format("{}. Policy permits no other transport for payload: make this one work on both sides, or "
+                                "permit others (TransportPolicy; command: --transport auto)",
+                                peer.choices.back())));
 }
 
 // Those that are neither worn nor gone.
@@ -179,7 +204,18 @@ void EngineCore::on_lane_open(PeerEntry& peer, const engine::LaneOpen& message) 
     return refuse_lane("all lanes that this engine allows are open");
   const auto found = std::find_if(transports_.begin(), transports_.end(),
                                   [&](const auto& transport) { return transport->capabilities().name == message.transport; });
-  if (found == transports_.end()) return refuse_lane(fmt::format("this engine has no transport {}", message.transport));
+  if (found == transports_.end()) {
+    return refuse_lane(
+        fmt::format("this engine has no transport {0}: start it with one (command: --transport {0})", message.transport));
+  }
+  const auto index = static_cast<uint32_t>(found - transports_.begin());
+  // One more of the first lane's kind takes over from it when its keys wear out.
+  const bool for_control = index == peer.control().transport_index && count_lanes(peer, index) < 2;
+  if (!accepts_payload_over(index) && !for_control) {
+    return refuse_lane(fmt::format(
+        "this engine accepts payload over {} only, not over {} (EngineOptions::accept_policy; command: --transport)",
+        accepted_names(), message.transport));
+  }
   ConnectOptions options;
   if (found->get() == peer.control().transport) options.beside = peer.control().connection;
   options.timeout = peer.options.connect_timeout;
@@ -190,7 +226,7 @@ void EngineCore::on_lane_open(PeerEntry& peer, const engine::LaneOpen& message) 
     (*found)->close(endpoint->connection, CloseMode::abort, now_);
     return refuse_lane(std::string(status.message()));
   }
-  add_lane(peer, message.lane, static_cast<uint32_t>(found - transports_.begin()), endpoint->connection);
+  add_lane(peer, message.lane, index, endpoint->connection);
   set_timer(now_ + peer.options.connect_timeout, Timer{TimerKind::lane, peer.id, message.lane});
   send_control(peer, engine::LaneAccept{message.lane, endpoint->bytes});
 }
@@ -234,7 +270,8 @@ void EngineCore::on_connected(PeerEntry& peer, LaneState& lane) {
   }
   lane.ready_since = now_;
   refresh_data_lanes(peer);
-  extend_grants(peer, lane);
+  if (may_carry_payload(peer, lane)) extend_grants(peer, lane);
+  if (!peer.initiator && !peer.data_lanes.empty()) announce_ready(peer);
   if (peer.stand_in && lane.transport_index == lane_transport(peer)) {
     peer.stand_in = false;
     peer.choices.push_back(
@@ -246,6 +283,11 @@ void EngineCore::on_connected(PeerEntry& peer, LaneState& lane) {
   retire_lanes(peer);
 }
 
+// In either direction: what may not has no grants.
+bool EngineCore::may_carry_payload(const PeerEntry& peer, const LaneState& lane) {
+  return !peer.control_only || lane.transport_index != peer.control().transport_index;
+}
+
 bool EngineCore::is_ready_over(const PeerEntry& peer, uint32_t transport) {
   return std::any_of(peer.lanes.begin(), peer.lanes.end(),
                      [transport](const auto& lane) { return lane->ready && lane->transport_index == transport; });
@@ -255,12 +297,10 @@ bool EngineCore::is_ready_over(const PeerEntry& peer, uint32_t transport) {
 void EngineCore::tell_stand_in(PeerEntry& peer) {
   const uint32_t chosen = lane_transport(peer);
   if (!peer.initiator || is_ready_over(peer, chosen)) return;
-  const std::string meanwhile = peer.control_only
-                                    ? std::string("payload waits")
-                                    : fmt::format("payload goes over {}", peer.control().transport->capabilities().name);
+  const std::string_view meanwhile = peer.data_lanes.front()->transport->capabilities().name;
   peer.stand_in = true;
-  peer.choices.push_back(
-      fmt::format("{}: none of its lanes is ready yet, {} until one is", transports_[chosen]->capabilities().name, meanwhile));
+  peer.choices.push_back(fmt::format("{}: none of its lanes is ready yet, payload goes over {} until one is",
+                                     transports_[chosen]->capabilities().name, meanwhile));
   log(LogLevel::warning, fmt::format("peer {}: {}", peer.id, peer.choices.back()));
 }
 
@@ -270,15 +310,16 @@ void EngineCore::settle_lanes(PeerEntry& peer, const Status& last_failure) {
     return std::any_of(peer.lanes.begin(), peer.lanes.end(),
                        [](const auto& lane) { return lane->phase == LanePhase::opening; });
   };
-  while (peer.phase == PeerPhase::widening && !undecided()) {
+  while (peer.initiator && peer.phase == PeerPhase::widening && !undecided()) {
     const uint32_t chosen = lane_transport(peer);
     if (is_ready_over(peer, chosen)) {
-      if (peer.initiator && chosen != peer.control().transport_index)
+      if (chosen != peer.control().transport_index)
         peer.choices.push_back(fmt::format("{}: chosen for payload", transports_[chosen]->capabilities().name));
       return announce_ready(peer);
     }
-    if (!peer.initiator) return;
-    if (!try_next_for_data(peer, peer.last_lane_failure.ok() ? last_failure : peer.last_lane_failure)) return;
+    const Status why = !peer.last_lane_failure.ok() ? peer.last_lane_failure : last_failure;
+    if (!try_next_for_data(peer, why.ok() ? Status(StatusCode::unavailable, "its lanes closed before they were ready") : why))
+      return;
   }
 }
 

@@ -115,8 +115,10 @@ void EngineCore::check_peers() {
 void EngineCore::check_life(PeerEntry& peer) {
   if (peer.stranded_since && peer.announced && now_ - *peer.stranded_since >= options_.peer_timeout &&
       !peer.transfers.empty()) {
-    return lose(peer, Status(StatusCode::peer_lost, fmt::format("no lane that may carry payload could be opened for {} ms",
-                                                                (now_ - *peer.stranded_since) / std::chrono::milliseconds(1))));
+    std::string why = fmt::format("no lane that may carry payload could be opened for {} ms",
+                                  (now_ - *peer.stranded_since) / std::chrono::milliseconds(1));
+    if (!peer.last_lane_failure.ok()) why += fmt::format(": {}", peer.last_lane_failure.message());
+    return lose(peer, Status(StatusCode::peer_lost, std::move(why)));
   }
   uint64_t progress = 0;
   for (const auto& lane : peer.lanes) {

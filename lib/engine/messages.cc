@@ -151,6 +151,15 @@ void EngineCore::check_landings(PeerEntry& peer) {
 void EngineCore::deliver(PeerEntry& peer, std::span<const std::byte> payload, bool notification) {
   if (peer.phase == PeerPhase::losing) return;
   ++stats_.messages_received;
+  // A peer that payload can't go to is not ready, whatever it says.
+  if (peer.phase == PeerPhase::widening && peer.data_lanes.empty()) {
+    if (peer.early.size() < options_.max_queued_messages)
+      return void(peer.early.push_back({{payload.begin(), payload.end()}, notification}));
+    return lose(peer, Status(StatusCode::exhausted,
+                             fmt::format("the peer sent more than {} messages before a lane for payload was ready "
+                                         "(EngineOptions::max_queued_messages)",
+                                         peer.early.size())));
+  }
   // The application hears of a peer before it hears from it: on_ready may be among what was deferred.
   announce_ready(peer);
   if (!deferred_.empty()) run_deferred();
@@ -158,6 +167,16 @@ void EngineCore::deliver(PeerEntry& peer, std::span<const std::byte> payload, bo
   in_callback_ = true;
   options_.on_message(Peer(this, peer.id), Message{payload, notification});
   in_callback_ = false;
+}
+
+// Among what was deferred, behind the word that the peer is ready.
+void EngineCore::deliver_early(uint64_t peer_id) {
+  for (PeerEntry* peer = find_peer(peer_id); peer != nullptr && !peer->early.empty(); peer = find_peer(peer_id)) {
+    if (peer->phase == PeerPhase::losing || !options_.on_message) return peer->early.clear();
+    const PeerEntry::EarlyMessage message = std::move(peer->early.front());
+    peer->early.pop_front();
+    options_.on_message(Peer(this, peer_id), Message{message.payload, message.notification});
+  }
 }
 
 }  // namespace haul::detail

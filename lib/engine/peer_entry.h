@@ -80,6 +80,12 @@ struct PeerEntry {
   std::optional<TimePoint> next_lane_open;
   std::optional<TimePoint> stranded_since;  // no lane that payload may use is ready
 
+  struct EarlyMessage {
+    std::vector<std::byte> payload;
+    bool notification = false;
+  };
+  std::deque<EarlyMessage> early;  // came before the peer was ready; delivered behind that word
+
   uint32_t control_lane = 0;                         // the number of the lane that control messages are sent on
   std::deque<std::vector<std::byte>> control_queue;  // waiting for the transport to take them
   Move move = Move::none;

@@ -25,21 +25,31 @@ EngineOptions Harness::options() const {
 }
 
 Node& Harness::start(const std::string& name, EngineOptions options) {
+  auto record = std::make_shared<TransportRecord>();
+  std::vector<std::unique_ptr<Transport>> transports;
+  transports.push_back(std::make_unique<CheckedTransport>(make_transport(name), record));
+  if (auto control = make_control_transport(name)) transports.push_back(std::move(control));
+  Node& node = start(name, std::move(options), std::move(transports));
+  node.record = std::move(record);
+  return node;
+}
+
+Node& Harness::start(const std::string& name, EngineOptions options, std::vector<std::unique_ptr<Transport>> transports) {
   nodes_.push_back(std::make_unique<Node>());
   Node& node = *nodes_.back();
   node.name = name;
   node.record = std::make_shared<TransportRecord>();
   Inbox& inbox = node.inbox;
   options.name = name;
-  options.on_peer = [&inbox](Peer peer) { inbox.arrived.push_back(peer); };
+  options.on_peer = [&inbox](Peer peer) {
+    inbox.arrived.push_back(peer);
+    if (inbox.on_peer) inbox.on_peer(peer);
+  };
   options.on_message = [&inbox](Peer peer, const Message& message) {
     inbox.letters.push_back({{message.payload.begin(), message.payload.end()}, message.notification, peer.id()});
     if (inbox.on_message) inbox.on_message(peer, message);
   };
   options.on_peer_closed = [&inbox](Peer peer, const Status& status) { inbox.closed.emplace_back(peer, status); };
-  std::vector<std::unique_ptr<Transport>> transports;
-  transports.push_back(std::make_unique<CheckedTransport>(make_transport(name), node.record));
-  if (auto control = make_control_transport(name)) transports.push_back(std::move(control));
   auto engine = Engine::create(std::move(options), std::move(transports));
   INFO(engine.status().to_string());
   REQUIRE(engine.ok());

@@ -35,6 +35,7 @@ struct Inbox {
   std::vector<Letter> letters;
   std::vector<Peer> arrived;
   std::vector<std::pair<Peer, Status>> closed;
+  std::function<void(Peer)> on_peer;                     ///< in addition, while its arrival is told
   std::function<void(Peer, const Message&)> on_message;  ///< in addition, while the message is delivered
 };
 
@@ -89,6 +90,8 @@ class Harness {
   /// Makes an engine that listens. Callbacks in `options` are replaced by those that fill the inbox.
   Node& start(const std::string& name) { return start(name, options()); }
   Node& start(const std::string& name, EngineOptions options);
+  /// The same, over these transports.
+  Node& start(const std::string& name, EngineOptions options, std::vector<std::unique_ptr<Transport>> transports);
   /// Destroys a node's engine; the inbox and the record stay.
   void stop(Node& node) { node.engine.reset(); }
 

@@ -21,6 +21,16 @@ size_t lanes_over(const Peer& peer, std::string_view text) {
   return count;
 }
 
+/// What an engine logs of itself, at least at `level`. Outlives the engines, which log to their end.
+struct Logged {
+  std::string text;
+  EngineOptions into(EngineOptions options, LogLevel level) {
+    options.log_level = level;
+    options.log = [this](const LogRecord& record) { text += std::string(record.text) + "\n"; };
+    return options;
+  }
+};
+
 TEST_CASE("that our own side may send again is no sign of the peer's life", "[rdma]") {
   RdmaHarness harness;
   Pair pair = harness.connected_pair(asking(1));
@@ -190,23 +200,126 @@ TEST_CASE("why a lane could not be joined is told", "[rdma]") {
 }
 
 TEST_CASE("a peer that is ready before its rdma lanes says so, and when they are", "[rdma]") {
-  std::string logged;  // outlives the engines, which log to their end
+  Logged logged;
   RdmaHarness harness;
-  EngineOptions engine_options = harness.options();
-  engine_options.log = [&logged](const LogRecord& record) {
-    if (record.level == LogLevel::warning) logged += std::string(record.text) + "\n";
-  };
-  Node& a = harness.start("a", engine_options);
+  Node& a = harness.start("a", logged.into(harness.options(), LogLevel::warning));
   Node& b = harness.start("b");
   harness.fabric().hold("a", true);
   PeerOptions options = asking(1);
   options.connect_timeout = 500ms;
   Pair pair = harness.connect(a, b, options);
   CHECK_THAT(pair.to_b.explain(), Catch::Contains("rdma: none of its lanes is ready yet, payload goes over control"));
-  CHECK_THAT(logged, Catch::Contains("none of its lanes is ready yet"));
+  CHECK_THAT(logged.text, Catch::Contains("none of its lanes is ready yet"));
   harness.fabric().hold("a", false);
   CHECK(harness.run([&] { return lanes_over(pair.to_b, "rdma over") == 1; }));
   CHECK(harness.run([&] { return pair.to_b.explain().find("rdma: chosen for payload, now") != std::string::npos; }));
+}
+
+// A server like `haul serve`: it speaks first.
+void greet_arrivals(Node& node) {
+  node.inbox.on_peer = [](Peer peer) { CHECK(peer.send(bytes_of("welcome")).ok()); };
+}
+
+/// Connects and waits for the outcome, which must come within the connect timeout.
+Status outcome_of(Harness& harness, Node& a, Node& b, PeerOptions options) {
+  options.connect_timeout = 1s;
+  std::optional<Status> outcome;
+  options.on_ready = [&outcome](Peer, const Status& status) { outcome = status; };
+  REQUIRE(a->connect(b.address, options).ok());
+  REQUIRE(harness.run([&] { return outcome.has_value(); }, 1010ms));
+  harness.run_for(100ms);
+  INFO(outcome->to_string());
+  CHECK((outcome->ok() || a.inbox.letters.empty()));
+  return *outcome;
+}
+
+std::vector<std::unique_ptr<Transport>> only(std::unique_ptr<Transport> transport) {
+  std::vector<std::unique_ptr<Transport>> transports;
+  transports.push_back(std::move(transport));
+  return transports;
+}
+
+TEST_CASE("connecting with rdma required fails where the peer has none, and says what to do", "[rdma]") {
+  RdmaHarness harness;
+  Node& a = harness.start("a");
+  Node& b = harness.start("b", harness.options(), only(harness.make_control_transport("b")));
+  greet_arrivals(b);
+  const Status outcome = outcome_of(harness, a, b, asking(1, {{"rdma"}, {}, {}}));
+  CHECK(outcome.code() == StatusCode::refused);
+  const std::string text(outcome.message());
+  CHECK_THAT(text, Catch::Contains("rdma: the peer refuses: this engine has no transport rdma"));
+  CHECK_THAT(text, Catch::Contains("--transport auto"));
+}
+
+TEST_CASE("connecting with rdma required fails where the peer's device can't be reached, and says what to do", "[rdma]") {
+  const bool port_down = GENERATE(false, true);
+  RdmaHarness harness;
+  Node& a = harness.start("a");
+  Node& b = harness.start("b");
+  greet_arrivals(b);
+  if (port_down) {
+    harness.fabric().set_port("b", "fake0", false);
+  } else {
+    harness.fabric().partition("a", "b");
+  }
+  const Status outcome = outcome_of(harness, a, b, asking(1, {{"rdma"}, {}, {}}));
+  CHECK_FALSE(outcome.ok());
+  const std::string text(outcome.message());
+  CHECK_THAT(text, Catch::Contains("rdma: ") && Catch::Contains(port_down ? "down" : "no acknowledgement"));
+  CHECK_THAT(text, Catch::Contains("--transport auto"));
+}
+
+TEST_CASE("connecting with rdma required fails at the connect timeout where lanes never open", "[rdma]") {
+  RdmaHarness harness;
+  Node& a = harness.start("a");
+  Node& b = harness.start("b");
+  greet_arrivals(b);
+  harness.fabric().hold("a", true);
+  const Status outcome = outcome_of(harness, a, b, asking(1, {{"rdma"}, {}, {}}));
+  CHECK(outcome.code() == StatusCode::unavailable);
+  CHECK_THAT(std::string(outcome.message()), Catch::Contains("rdma: ") && Catch::Contains("within the connect timeout"));
+  CHECK_THAT(std::string(outcome.message()), Catch::Contains("--transport auto"));
+}
+
+TEST_CASE("the word that a peer is ready tells over what", "[rdma]") {
+  const bool required = GENERATE(false, true);
+  Logged logged;
+  RdmaHarness harness;
+  Node& a = harness.start("a", logged.into(harness.options(), LogLevel::info));
+  Node& b = harness.start("b");
+  if (!required) {  // rdma lanes are too late
+    harness.fabric().hold("a", true);
+    greet_arrivals(b);
+  }
+  harness.connect(a, b, asking(2, {required ? std::vector<std::string>{"rdma"} : std::vector<std::string>{}, {}, {}}));
+  CHECK_THAT(logged.text, Catch::Contains(required ? "is ready: payload over 2 rdma lane(s): rdma over fake0 port 1"
+                                                   : "is ready: payload over 1 control lane(s): fake one-sided"));
+  CHECK_THAT(logged.text, Catch::Contains(required ? "; control messages over control" : "; 2 rdma lane(s) still opening"));
+}
+
+TEST_CASE("what a peer says before its lanes are ready is heard once they are", "[rdma]") {
+  RdmaHarness harness;
+  Node& a = harness.start("a");
+  Node& b = harness.start("b");
+  b.inbox.on_peer = [](Peer peer) {
+    for (const char* word : {"one", "two", "three"}) CHECK(peer.send(bytes_of(word)).ok());
+  };
+  bool ready = false;
+  a.inbox.on_message = [&ready](Peer, const Message&) { CHECK(ready); };
+  PeerOptions options = asking(2, {{"rdma"}, {}, {}});
+  options.on_ready = [&ready](Peer peer, const Status& status) {
+    CHECK(status.ok());
+    CHECK(lanes_over(peer, "rdma over") > 0);
+    ready = true;
+  };
+  harness.fabric().hold("a", true);
+  REQUIRE(a->connect(b.address, options).ok());
+  harness.run_for(100ms);
+  CHECK(a.inbox.letters.empty());
+  harness.fabric().hold("a", false);
+  REQUIRE(harness.run([&] { return a.inbox.letters.size() == 3; }));
+  CHECK(text_of(a.inbox.letters[0].payload) == "one");
+  CHECK(text_of(a.inbox.letters[2].payload) == "three");
 }
 
 }  // namespace

@@ -31,7 +31,12 @@ void engine_message_seeds(const SeedSink& sink) {
   std::copy(blob.begin(), blob.end(), region.region.data.begin());
   region.region.size = static_cast<uint8_t>(blob.size());
   const Control messages[] = {
-      Hello{.incarnation = 7, .max_message_bytes = 8192, .max_lanes = 64, .name = "node", .library_version = "0.1.0"},
+      Hello{.incarnation = 7,
+            .max_message_bytes = 8192,
+            .max_lanes = 64,
+            .name = "node",
+            .library_version = "0.1.0",
+            .payload_over = "rdma"},
       LaneOpen{1, "tcp", blob},
       LaneAccept{1, blob},
       LaneRefuse{1, "all lanes that this engine allows are open"},

@@ -159,15 +159,10 @@ class Moves(RdmaTest):
     def test_auto_to_a_server_without(self):
         self.assertLess(self.push_tree(self.serve(), *CLIENT, *AUTO), MB)
 
-    # It waits for the whole --timeout, then says "sending failed: no lane that may carry payload could be opened": neither that
-    # rdma was asked for nor that the server has none.
-    @unittest.expectedFailure
     def test_required_of_a_server_without(self):
         server = self.serve()
         self.refused(self.push(*RDMA, "--timeout", 3, self.folder / "tree", server.url("in/")), "rdma")
 
-    # Likewise: the push begins, waits, and its message names neither rdma nor the ports that don't reach each other.
-    @unittest.expectedFailure
     def test_no_way_between_the_devices(self):
         """The lane can't stand, and tcp is no choice: it fails before anything is made."""
         server = self.serve("--rdma-device", "rxe3", *RDMA)

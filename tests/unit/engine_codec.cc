@@ -39,6 +39,7 @@ std::vector<Control> one_of_each() {
   hello.control_only = true;
   hello.name = "trainer-7";
   hello.library_version = "0.1.0";
+  hello.payload_over = "rdma, tcp";
   return {hello,
           LaneOpen{3, "tcp", some_bytes(40)},
           LaneAccept{3, some_bytes(512)},
@@ -74,9 +75,16 @@ TEST_CASE("a hello's fields arrive as they were sent") {
   hello.incarnation = 42;
   hello.integrity = false;
   hello.name = "x";
-  const auto decoded = decode(encode(hello));
+  const size_t without = encode(hello).size();
+  hello.payload_over = "rdma";
+  const auto bytes = encode(hello);
+  const auto earlier = decode(std::span(bytes).first(without));
+  REQUIRE(earlier.ok());
+  CHECK(std::get<Hello>(*earlier).payload_over.empty());
+  const auto decoded = decode(bytes);
   REQUIRE(decoded.ok());
   const auto& got = std::get<Hello>(*decoded);
+  CHECK(got.payload_over == "rdma");
   CHECK(got.incarnation == 42);
   CHECK_FALSE(got.integrity);
   CHECK(got.name == "x");

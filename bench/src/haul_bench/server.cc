@@ -41,6 +41,7 @@ class Server {
 
   haul::Status start() {
     haul::EngineOptions options;
+    options.accept_policy.require = {settings_.transport};
     options.on_message = [this](haul::Peer peer, const haul::Message& message) { on_message(peer, message); };
     options.on_peer_closed = [this](haul::Peer peer, const haul::Status& why) { on_peer_closed(peer, why); };
     auto engine = make_engine(settings_, std::move(options));

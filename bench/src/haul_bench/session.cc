@@ -59,7 +59,6 @@ Status Session::connect() {
   if (!address) return address.status();
   bool ready = false;
   haul::PeerOptions peer_options;
-  peer_options.policy.require = {settings_.transport};
   peer_options.lanes = settings_.lanes;
   peer_options.policy.require = {settings_.transport};
   peer_options.on_ready = [this, &ready](haul::Peer /*peer*/, const Status& outcome) {
