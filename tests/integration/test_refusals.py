@@ -49,8 +49,8 @@ class CommandLine(HaulTest):
 
     def test_list_before_the_paths(self):
         """An option that takes a list takes no path for one of its values."""
-        source = self.file("file")
-        outcome = Haul.run("push", "--rdma-device", "a,b:1", "--rdma-device", "c", source, source, "haul://127.0.0.1:1/x/")
+        sources = self.file("file"), self.file("other")
+        outcome = Haul.run("push", "--rdma-device", "a,b:1", "--rdma-device", "c", *sources, "haul://127.0.0.1:1/x/")
         self.fails(outcome, 3, "127.0.0.1:1")
 
     def test_wrong_addresses(self):

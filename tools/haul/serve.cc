@@ -125,7 +125,7 @@ int serve(const CommonOptions& common, const ServeOptions& options) {
   const auto bound = (*engine)->listen(*address);
   if (!bound) {
     const Failure failure = object::connection_failure(bound.status(), "cannot serve");
-    return failed(failure, exit_code(failure, Reached::nothing, 0));
+    return failed(failure, exit_code(failure, Reached::engine, 0));
   }
   print_listening(*bound, common);
   const int code = drive(**engine, *service, **signals, options.once);
