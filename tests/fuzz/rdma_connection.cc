@@ -2,12 +2,14 @@
 // records in any order, any bytes, and RDMA by any key.
 #include <algorithm>
 #include <array>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <set>
 #include <utility>
 #include <vector>
 
+#include "base/bytes.h"
 #include "base/random.h"
 #include "contract/verbs/raw_peer.h"
 #include "fuzz/script.h"
@@ -60,7 +62,12 @@ class FuzzedRdma {
 
   // What the peer says and does.
   void say_records();
+  void say_odd_bytes();
+  void lie();
+  void hear();
   wire::Record record();
+  wire::Record claim();
+  wire::Record odd_record();
   uint32_t grant_number();
   void access();
 
@@ -85,7 +92,10 @@ class FuzzedRdma {
   bool ready_ = false;
   bool closed_ = false;
   bool answers_ = true;
-  std::optional<wire::RemoteKey> lent_;
+  wire::RemoteKey lent_;
+  size_t heard_until_ = 0;
+  std::deque<wire::Record> replies_;
+  uint32_t last_claim_ = 0;
   std::vector<Grant> grants_;
   std::set<uint64_t> outstanding_;
   std::vector<uint64_t> landed_;
@@ -115,7 +125,9 @@ FuzzedRdma::FuzzedRdma(Script& script)
   connection_ = opened.connection;
   peer_.join(opened.bytes);
   require(transport_->join(connection_, peer_.endpoint(), clock_.time).ok(), "an end is not joined");
-  if (script_.below(8) != 0) peer_.say({peer_.hello()});
+  if (script_.below(16) != 0) peer_.say({peer_.hello()});
+  lent_ = peer_.lend();
+  peer_.say({wire::GrantsBound{lent_.number}});
   for (int turn = 0; turn < 8; ++turn) poll();
 }
 
@@ -137,7 +149,7 @@ void FuzzedRdma::act_as_peer(size_t what) {
     case 2:
     case 3:
     case 4: return say_records();
-    case 5: return peer_.say_bytes(script_.bytes(1U + script_.byte()));
+    case 5: return say_odd_bytes();
     case 6:
     case 7:
     case 8: return access();
@@ -147,10 +159,8 @@ void FuzzedRdma::act_as_peer(size_t what) {
     case 12:
       if (script_.below(16) == 0) fabric_.break_queue_pairs(script_.flag() ? "us" : "peer");
       return;
-    case 13:
-      if (!lent_) lent_ = peer_.lend();
-      return peer_.say({wire::GrantsBound{1}});
-    case 14: fabric_.step(); return;
+    case 13: fabric_.step(); return;
+    case 14: return lie();
     default: return poll();
   }
 }
@@ -192,51 +202,110 @@ void FuzzedRdma::act_as_core(size_t what) {
 void FuzzedRdma::say_records() {
   std::vector<wire::Record> records;
   for (size_t count = 1 + script_.below(8); count > 0; --count) records.push_back(record());
-  const size_t times = script_.below(16) == 0 ? 500 : 1;
+  const size_t times = script_.below(64) == 0 ? 500 : 1;
   std::vector<wire::Record> all;
   for (size_t i = 0; i < times; ++i) all.insert(all.end(), records.begin(), records.end());
   peer_.say(all);
 }
 
-uint32_t FuzzedRdma::grant_number() {
-  return script_.below(16) == 0 ? static_cast<uint32_t>(script_.number())
-                                : static_cast<uint32_t>(script_.below(max_grants + 1));
+/// Whatever it is, mostly behind an honest header.
+void FuzzedRdma::say_odd_bytes() {
+  Bytes bundle;
+  if (script_.below(8) != 0) {
+    bundle.resize(wire::header_bytes);
+    base::ByteWriter(bundle).put(peer_.received());
+  }
+  const auto bytes = script_.bytes(1U + script_.byte());
+  bundle.insert(bundle.end(), bytes.begin(), bytes.end());
+  peer_.say_bytes(bundle);
 }
 
+/// Says that it let go of a grant, and writes to it before that is heard.
+void FuzzedRdma::lie() {
+  hear();
+  if (replies_.empty() || !std::holds_alternative<wire::Released>(replies_.front())) return;
+  const uint32_t number = std::get<wire::Released>(replies_.front()).grant;
+  peer_.say({replies_.front()});
+  replies_.pop_front();
+  for (const Grant& grant : grants_) {
+    const auto key = wire::decode_key(grant.local.remote).value();
+    if (key.number == number && allows(grant.rights, Rights::write)) peer_.access(true, key.address, key.keys[0], grant_bytes);
+  }
+  for (size_t i = script_.below(16); i > 0; --i) fabric_.step();
+}
+
+/// What it heard and has not answered yet.
+void FuzzedRdma::hear() {
+  const auto& heard = peer_.heard();
+  for (; heard_until_ < heard.size(); ++heard_until_) {
+    const wire::Record& record = heard[heard_until_].record;
+    if (const auto* landing = std::get_if<wire::Landing>(&record)) replies_.emplace_back(wire::Answer{landing->operation});
+    if (const auto* question = std::get_if<wire::Question>(&record)) replies_.emplace_back(wire::Answer{question->operation});
+    if (const auto* revoke = std::get_if<wire::Revoke>(&record)) replies_.emplace_back(wire::Released{revoke->grant});
+    if (const auto* fence = std::get_if<wire::Fence>(&record)) replies_.emplace_back(wire::Fenced{fence->grant});
+  }
+}
+
+/// Mostly one that stands.
+uint32_t FuzzedRdma::grant_number() {
+  if (grants_.empty() || script_.below(64) == 0) return static_cast<uint32_t>(script_.number());
+  return wire::decode_key(grants_[script_.below(grants_.size())].local.remote)->number;
+}
+
+/// Mostly what an honest peer would say now: dishonest ones don't live long.
 wire::Record FuzzedRdma::record() {
+  hear();
+  const size_t what = script_.below(16);
+  if (what < 6 && !replies_.empty()) {
+    const wire::Record reply = replies_.front();
+    replies_.pop_front();
+    return reply;
+  }
+  if (what < 10 && !grants_.empty()) return claim();
+  if (what < 15) return wire::Message{script_.bytes(1U + script_.byte())};
+  return odd_record();
+}
+
+wire::Record FuzzedRdma::claim() {
+  const uint32_t operation = script_.below(32) == 0 ? script_.byte() : ++last_claim_;
+  const uint64_t offset = script_.below(32) == 0 ? script_.number() : script_.below(grant_bytes / 16) * 16;
+  const auto length = static_cast<uint32_t>(script_.below(32) == 0 ? script_.number() : 1U + script_.below(64));
+  if (script_.flag()) return wire::Question{operation, grant_number(), offset, length};
+  std::optional<uint32_t> crc32c;
+  if (script_.flag()) crc32c = script_.byte();
+  return wire::Landing{operation, grant_number(), offset, length, script_.number(), crc32c};
+}
+
+wire::Record FuzzedRdma::odd_record() {
   const auto small = [this] { return static_cast<uint32_t>(script_.below(16) == 0 ? script_.number() : script_.byte()); };
-  const auto offset = [this] { return script_.below(8) == 0 ? script_.number() : script_.below(grant_bytes / 32) * 16; };
-  const auto length = [this] {
-    return static_cast<uint32_t>(script_.below(8) == 0 ? script_.number() : script_.number16() % 2048);
-  };
-  switch (script_.below(12)) {
-    case 0: return wire::Landing{small(), grant_number(), offset(), length(), script_.number(), {}};
-    case 1: return wire::Landing{small(), grant_number(), offset(), length(), script_.number(), small()};
-    case 2: return wire::Question{small(), grant_number(), offset(), length()};
-    case 3:
-    case 4: return wire::Answer{small(), static_cast<StatusCode>(script_.byte() % 14), small()};
-    case 5: return wire::Message{script_.bytes(1U + script_.byte())};
-    case 6: return wire::GrantsBound{small()};
-    case 7: return wire::Revoke{grant_number()};
-    case 8: return wire::Released{grant_number()};
-    case 9: return wire::Fence{grant_number()};
-    case 10: return wire::Fenced{grant_number()};
-    default: return script_.below(8) == 0 ? wire::Record(wire::Bye{}) : wire::Record(wire::Released{grant_number()});
+  switch (script_.below(8)) {
+    case 0: return wire::Answer{small(), static_cast<StatusCode>(script_.byte() % 14), small()};
+    case 1: return wire::GrantsBound{small()};
+    case 2: return wire::Revoke{small()};
+    case 3: return wire::Released{grant_number()};
+    case 4: return wire::Fence{small()};
+    case 5: return wire::Fenced{grant_number()};
+    case 6: return wire::Hello{script_.number()};
+    default: return wire::Bye{};
   }
 }
 
 /// RDMA by a key that it was granted, mostly, or by any other.
 void FuzzedRdma::access() {
-  const bool writes = script_.flag();
-  const size_t chosen = script_.below(max_grants + 1);
+  bool writes = script_.flag();
   uint64_t address = script_.number();
-  uint32_t key = static_cast<uint32_t>(script_.number());
+  auto key = static_cast<uint32_t>(script_.number());
   uint32_t length = 1U + script_.number16() % grant_bytes;
-  if (chosen < grants_.size()) {
-    const auto granted = wire::decode_key(grants_[chosen].local.remote).value();
-    const uint64_t offset = script_.below(8) == 0 ? script_.number() : script_.below(grant_bytes / 32) * 16;
-    if (script_.below(8) != 0)
-      length = static_cast<uint32_t>(std::min<uint64_t>(length, grant_bytes - std::min<uint64_t>(offset, grant_bytes - 1)));
+  if (!grants_.empty() && script_.below(32) != 0) {
+    const Grant& chosen = grants_[script_.below(grants_.size())];
+    const auto granted = wire::decode_key(chosen.local.remote).value();
+    uint64_t offset = script_.below(grant_bytes / 16) * 16;
+    if (script_.below(32) == 0) {
+      offset = script_.number();
+    } else {
+      length = static_cast<uint32_t>(std::min<uint64_t>(length, grant_bytes - offset));
+      writes = writes ? allows(chosen.rights, Rights::write) : !allows(chosen.rights, Rights::read);
+    }
     address = granted.address + offset;
     key = granted.keys[0];
   }
@@ -271,9 +340,8 @@ void FuzzedRdma::post() {
   operation.local = region_.get();
   operation.length = 1U + script_.number16() % 4096;
   operation.local_offset = (operation.op == Op::read ? target_begin : source_begin) + script_.below(256);
-  wire::RemoteKey key = lent_.value_or(wire::RemoteKey());
-  key.queue_pair = peer_.queue_pair();
-  if (!lent_ || script_.below(8) == 0) {
+  wire::RemoteKey key = lent_;
+  if (script_.below(64) == 0) {
     key.number = static_cast<uint32_t>(script_.number());
     key.rights = Rights::read_write;
     key.address = script_.number();
@@ -282,7 +350,7 @@ void FuzzedRdma::post() {
     key.shift = static_cast<uint8_t>(40U + script_.below(24));
   }
   RemoteRegion remote = wire::encode(key);
-  if (script_.below(16) == 0) remote.data[script_.below(RemoteRegion::max_bytes)] ^= std::byte{script_.byte()};
+  if (script_.below(64) == 0) remote.data[script_.below(RemoteRegion::max_bytes)] ^= std::byte{script_.byte()};
   operation.remote = &remote;
   operation.remote_offset = script_.byte();
   if (script_.flag()) operation.crc32c = 0;

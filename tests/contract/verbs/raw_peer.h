@@ -48,6 +48,7 @@ class RawPeer {
     for (const Heard& each : heard_) count += std::holds_alternative<T>(each.record) ? 1 : 0;
     return count;
   }
+  uint32_t received() const { return received_; }
   /// The bundles that the other side received.
   uint32_t bundles_taken() const { return bundles_taken_; }
   bool failed() const { return failed_; }
