@@ -16,8 +16,8 @@ using transfer::Phase;
 namespace {
 
 // Whether the peer's engine, not its network card alone, had to do something for an operation that completed well.
-bool took_part(const Capabilities& capabilities, const TransferState& transfer) {
-  return transfer.op == Op::write ? capabilities.reports_landed : transfer.checked && capabilities.carries_checksums;
+bool took_part(const Capabilities& capabilities, Op op, bool checked) {
+  return op == Op::write ? capabilities.reports_landed : checked && capabilities.carries_checksums;
 }
 
 }  // namespace
@@ -47,8 +47,9 @@ void EngineCore::on_completed(PeerEntry& peer, LaneState& lane, const Event& eve
   Status status = event.status;
   const TransferState& transfer = *record->transfer;
   if (status.ok()) lane.carried = true;
-  if (status.ok() && took_part(lane.transport->capabilities(), transfer)) peer.heard = true;
-  if (status.ok() && transfer.checked) {
+  const bool checked = transfer::is_checked(*record);
+  if (status.ok() && took_part(lane.transport->capabilities(), transfer.op, checked)) peer.heard = true;
+  if (status.ok() && checked) {
     if (!lane.transport->capabilities().carries_checksums) {
       // The owner's memory is compared with ours by a question.
       record->state = OperationState::verifying;
@@ -177,7 +178,8 @@ void EngineCore::on_verify(PeerEntry& peer, const engine::Verify& message) {
   }
   engine::Verified answer{message.check, false, 0};
   const auto grant = peer.grants.made.find(message.grant);
-  if (grant != peer.grants.made.end() && !grant->second.revoking) {
+  const bool readable = grant != peer.grants.made.end() && !grant->second.registration->on_device();
+  if (readable && !grant->second.revoking) {
     const auto memory = grant->second.memory();
     if (message.offset <= memory.size() && message.length <= memory.size() - message.offset) {
       answer.ok = true;
