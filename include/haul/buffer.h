@@ -33,7 +33,8 @@ struct Slice {
 ///
 /// Ownership: a Buffer from allocate() owns its memory. Destroying it while transfers or grants use it is safe for that memory:
 /// it is kept until the last of them is over. Memory given to register_memory() stays the caller's, and must stay valid until
-/// every transfer that uses it is done and every grant of it is revoked.
+/// every transfer that uses it is done and every grant of it is revoked. Of device memory data() and bytes() are addresses that
+/// name it, not to be read or written by the processor.
 class HAUL_API Buffer {
  public:
   Buffer() noexcept;

@@ -27,7 +27,9 @@ namespace haul {
 HAUL_API std::string_view version() noexcept;
 
 enum class Integrity : uint8_t {
-  crc32c,  ///< The default: CRC32C per operation, verified by the receiver before it acknowledges.
+  crc32c,  ///< The default: CRC32C per operation, verified by the receiver before it acknowledges. Except from and to device
+           ///< memory (MemoryKind::device), on either side: the processor does not read it, and the fabric's own checks are
+           ///< relied on. explain() says so, and a warning is logged.
   off,     ///< Trust the transport. Both sides say so in explain().
 };
 
@@ -96,7 +98,12 @@ class HAUL_API Engine {
 
   /// Page-aligned zeroed memory, registered with every transport. Errors: exhausted, invalid (0 bytes).
   Result<Buffer> allocate(uint64_t bytes);
-  /// The caller's memory, registered with every transport; see Buffer for how long it must live.
+  /// The caller's memory, registered with every transport; see Buffer for how long it must live. Device memory is registered
+  /// with those that can hold it, and moved and granted over their lanes alone, without checksums (Integrity); the library
+  /// never reads or writes it by the processor. Without such a lane Peer::grant answers `unavailable`, and so do transfers, at
+  /// once or when lanes that were lost stay away for peer_timeout.
+  /// Errors: invalid (0 bytes), exhausted (locked memory: names the limit), unsupported (device memory that no transport can
+  /// hold: names each one's reason and the remedy).
   Result<Buffer> register_memory(std::span<std::byte> memory, MemoryKind kind = MemoryKind::host);
 
   /// Accepts peers. Returns the bound address (port 0: the system's choice).

@@ -89,7 +89,9 @@ class HAUL_API Peer {
   Status send(std::span<const std::byte> message);
 
   /// Lets this peer use a range of our memory. The result is sent to the peer by any way you like (a message, your own
-  /// control plane); it is usable by this peer only.
+  /// control plane); it is usable by this peer only. Errors: invalid, busy (max_grants_per_peer), peer_lost; of device memory
+  /// also unavailable (no lane over a transport that holds it is up) and unsupported (the transport can't grant it, or the peer
+  /// is too old to know of it).
   Result<RemoteBuffer> grant(Slice slice, Rights rights, GrantOptions options = {});
 
   /// Takes a grant back at once. `on_revoked` comes from poll() when no byte can land or leave through it any more: the memory

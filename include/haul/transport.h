@@ -101,7 +101,8 @@ struct Event {
   enum class Kind : uint8_t {
     connected,  ///< A connection that this side opened and joined is ready for messages and operations.
     accepted,   ///< A peer connected to a listening address: a new, ready connection.
-    landed,     ///< A peer's write was placed in `payload` (this side's memory). The core verifies, then calls answer().
+    landed,     ///< A peer's write was placed in `payload` (this side's memory). The core verifies, then calls answer(). In
+                ///< device memory it has no `crc32c`: a write there that came with one is the transport's to fail.
     immediate,  ///< A peer's write of `tag` bytes was placed; `payload` is its Immediate, valid like a message's. Those of one
                 ///< connection come in the order in which they were posted.
     completed,  ///< Operation `id` is over. A read's `crc32c` is the owner's, where asked for and if the backend carries them.

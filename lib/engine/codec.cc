@@ -26,6 +26,9 @@ constexpr uint8_t type_of() {
 constexpr unsigned hello_integrity = 1;
 constexpr unsigned hello_control_only = 2;
 
+// In GrantMade, beside the rights.
+constexpr unsigned grant_on_device = 4;
+
 constexpr size_t fixed_bytes = 64;  // more than the fixed fields of any message
 
 struct VariableBytes {
@@ -93,7 +96,7 @@ struct Encoder {
   void operator()(const GrantMade& m) const {
     out.put(m.id);
     out.put(m.length);
-    out.put(static_cast<uint8_t>(m.rights));
+    out.put(static_cast<uint8_t>(static_cast<unsigned>(m.rights) | (m.on_device ? grant_on_device : 0U)));
     out.put(static_cast<uint16_t>(m.regions.size()));
     for (const GrantRegion& region : m.regions) put_region(out, region);
   }
@@ -199,9 +202,10 @@ void read(base::ByteReader& in, LaneClosed& m, bool&) {
 void read(base::ByteReader& in, GrantMade& m, bool& sound) {
   m.id = in.get<uint64_t>();
   m.length = in.get<uint64_t>();
-  const auto rights = in.get<uint8_t>();
-  sound = rights <= static_cast<uint8_t>(Rights::read_write);
-  m.rights = static_cast<Rights>(rights & 3U);
+  const auto flags = in.get<uint8_t>();
+  sound = flags <= (static_cast<unsigned>(Rights::read_write) | grant_on_device);
+  m.rights = static_cast<Rights>(flags & 3U);
+  m.on_device = (flags & grant_on_device) != 0;
   const auto count = in.get<uint16_t>();
   for (uint16_t i = 0; i < count && in.ok() && sound; ++i) m.regions.push_back(get_region(in, sound));
 }

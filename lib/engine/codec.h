@@ -20,8 +20,9 @@ constexpr size_t max_name_bytes = 64;
 constexpr size_t max_text_bytes = 512;
 constexpr size_t max_endpoint_bytes = 512;
 
-/// Features a side offers; the connection uses what both have. None is defined yet.
-constexpr uint64_t features_offered = 0;
+/// Features a side offers; the connection uses what both have.
+constexpr uint64_t feature_device_memory = 1;  ///< it knows GrantMade::on_device
+constexpr uint64_t features_offered = feature_device_memory;
 
 /// Both sides introduce themselves with this; the acceptor answers with its own, or with Goodbye.
 struct Hello {
@@ -66,6 +67,7 @@ struct GrantMade {
   uint64_t length = 0;
   Rights rights = Rights::none;
   std::vector<GrantRegion> regions;
+  bool on_device = false;  ///< its owner's processor can't read it: operations on it carry no checksum
 };
 /// A grant made earlier is usable on one more lane.
 struct GrantExtended {

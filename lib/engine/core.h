@@ -1,5 +1,5 @@
 // The engine's inside. One class, a file a topic: core.cc (loop), connect.cc (peers come), lanes.cc, control_lane.cc,
-// grants.cc, transfers.cc, operations.cc (completions), messages.cc, loss.cc (peers go), explain.cc.
+// grants.cc, transfers.cc, device_memory.cc, operations.cc (completions), messages.cc, loss.cc (peers go), explain.cc.
 #pragma once
 
 #include <atomic>
@@ -182,6 +182,11 @@ class EngineCore {
   void close_without_grant(PeerEntry& peer, LaneState& lane, uint64_t grant, const Status& why);
   Status grant_on_lane(PeerEntry& peer, LaneState& lane, memory::MadeGrant& grant, RemoteRegion& region);
 
+  // device_memory.cc
+  static Status no_lane_for_device_memory();
+  static bool has_lane_for(const PeerEntry& peer, const transfer::PlannedPiece& piece);
+  void check_device_transfers(PeerEntry& peer);
+
   // transfers.cc
   Status plan(PeerEntry& peer, TransferState& transfer, std::span<const Piece> pieces) const;
   Status plan_piece(PeerEntry& peer, TransferState& transfer, const Piece& piece) const;
@@ -273,6 +278,7 @@ class EngineCore {
   std::set<std::pair<TimePoint, uint64_t>> transfer_timers_;
   std::deque<Deferred> deferred_;
   std::vector<TransferState*> all_posted_;
+  bool told_unchecked_ = false;  // that device memory goes without checksums
   bool check_pending_ = false;
   bool in_callback_ = false;
   bool shutting_down_ = false;

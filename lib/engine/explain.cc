@@ -176,7 +176,8 @@ std::string EngineCore::explain() const {
                         preferred.empty() ? "" : fmt::format(", best over {}", fmt::join(preferred, ", ")));
   }
   text += fmt::format("  security: {}\n", security_line());
-  text += fmt::format("  integrity: {}\n", options_.integrity == Integrity::crc32c ? "crc32c per operation" : "off");
+  text += fmt::format("  integrity: {}{}\n", options_.integrity == Integrity::crc32c ? "crc32c per operation" : "off",
+                      told_unchecked_ ? ", but none of device memory" : "");
   text +=
       fmt::format("  peer timeout {} ms, keep-alive {} ms, spin {}\n", options_.peer_timeout / std::chrono::milliseconds(1),
                   options_.keepalive / std::chrono::milliseconds(1),
@@ -202,6 +203,7 @@ std::string EngineCore::waiting_for(const TransferState& transfer) const {
   if (posted > 0) return fmt::format("the peer's answer to {} operations", posted);
   const PeerEntry* peer = find_peer(transfer.peer);
   if (peer != nullptr && peer->data_lanes.empty()) return "a lane to the peer";
+  if (transfer.stuck_since) return "a lane that can move device memory";
   return "room on the peer's lanes";
 }
 

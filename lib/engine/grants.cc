@@ -37,13 +37,18 @@ Result<RemoteBuffer> EngineCore::grant(uint64_t peer_id, Slice slice, Rights rig
                   fmt::format("the peer already has {} grants (EngineOptions::max_grants_per_peer): revoke some",
                               peer->grants.made.size()));
   }
+  const bool on_device = slice.buffer->registration_->on_device();
+  if (on_device && (peer->theirs.features & engine::feature_device_memory) == 0) {
+    return Status(StatusCode::unsupported, "the peer's haul does not know grants of device memory: upgrade it");
+  }
   memory::MadeGrant made;
   made.id = next_grant_++;
   made.registration = slice.buffer->registration_;
   made.range = Range{slice.offset, slice.length};
   made.rights = rights;
-  engine::GrantMade announcement{made.id, slice.length, rights, {}};
+  engine::GrantMade announcement{made.id, slice.length, rights, {}, on_device};
   if (Status status = grant_on_lanes(*peer, made, announcement.regions); !status.ok()) return status;
+  if (on_device && made.lanes.empty()) return no_lane_for_device_memory();
   if (options.expires_after) {
     made.expires = now_ + *options.expires_after;
     set_timer(*made.expires, Timer{TimerKind::grant_expiry, peer->id, made.id});
@@ -57,7 +62,7 @@ Result<RemoteBuffer> EngineCore::grant(uint64_t peer_id, Slice slice, Rights rig
 // On all that stand. One that can't take it is no reason to fail where payload may go over others.
 Status EngineCore::grant_on_lanes(PeerEntry& peer, memory::MadeGrant& grant, std::vector<engine::GrantRegion>& regions) {
   for (const auto& lane : peer.lanes) {
-    if (!lane->ready || !may_carry_payload(peer, *lane)) continue;
+    if (!lane->ready || !may_carry_payload(peer, *lane) || !grant.registration->held_by(lane->transport_index)) continue;
     engine::GrantRegion region{lane->number, {}};
     Status status = grant_on_lane(peer, *lane, grant, region.region);
     if (status.ok()) {
@@ -65,7 +70,8 @@ Status EngineCore::grant_on_lanes(PeerEntry& peer, memory::MadeGrant& grant, std
       continue;
     }
     const bool carries_control = lane->number == peer.control_lane || lane->number == peer.vital_lane();
-    if ((peer.control_only || carries_control) && !is_over(status)) {
+    // Where no other lane can take it, or the peer would end with this one.
+    if ((peer.control_only || carries_control || grant.registration->on_device()) && !is_over(status)) {
       for (const auto& entry : grant.lanes) {
         if (LaneState* granted = peer.lane(entry.lane))
           granted->transport->revoke(granted->connection, entry.transport_grant, now_);
@@ -98,7 +104,7 @@ Status EngineCore::grant_on_lane(PeerEntry&, LaneState& lane, memory::MadeGrant&
 // A lane that is ready later than a grant was made.
 void EngineCore::extend_grants(PeerEntry& peer, LaneState& lane) {
   for (auto& [id, grant] : peer.grants.made) {
-    if (grant.revoking) continue;
+    if (grant.revoking || !grant.registration->held_by(lane.transport_index)) continue;
     engine::GrantRegion region{lane.number, {}};
     if (Status status = grant_on_lane(peer, lane, grant, region.region); !status.ok())
       return close_without_grant(peer, lane, id, status);
@@ -179,6 +185,7 @@ void EngineCore::on_grant_made(PeerEntry& peer, const engine::GrantMade& message
   held->id = message.id;
   held->length = message.length;
   held->rights = message.rights;
+  held->on_device = message.on_device;
   for (const engine::GrantRegion& region : message.regions) held->lanes.push_back({region.lane, region.region});
   peer.grants.held.emplace(message.id, std::move(held));
   peer.grants.highest_held = message.id;

@@ -16,8 +16,8 @@ using transfer::Phase;
 namespace {
 
 // Whether the peer's engine, not its network card alone, had to do something for an operation that completed well.
-bool took_part(const Capabilities& capabilities, const TransferState& transfer) {
-  return transfer.op == Op::write ? capabilities.reports_landed : transfer.checked && capabilities.carries_checksums;
+bool took_part(const Capabilities& capabilities, Op op, bool checked) {
+  return op == Op::write ? capabilities.reports_landed : checked && capabilities.carries_checksums;
 }
 
 }  // namespace
@@ -59,8 +59,11 @@ void EngineCore::on_completed(PeerEntry& peer, LaneState& lane, const Event& eve
     transfer.notify_sent = true;
     ++stats_.messages_sent;
   }
-  if (status.ok() && took_part(lane.transport->capabilities(), transfer)) peer.heard = true;
-  if (status.ok() && transfer.checked) {
+  const bool checked = transfer::is_checked(*record);
+  // A write with an immediate is acknowledged by the peer's device alone.
+  const bool by_peer = record->immediate_number == 0 && took_part(lane.transport->capabilities(), transfer.op, checked);
+  if (status.ok() && by_peer) peer.heard = true;
+  if (status.ok() && checked) {
     if (!lane.transport->capabilities().carries_checksums) {
       // The owner's memory is compared with ours by a question.
       record->state = OperationState::verifying;
@@ -206,7 +209,8 @@ void EngineCore::on_verify(PeerEntry& peer, const engine::Verify& message) {
   }
   engine::Verified answer{message.check, false, 0};
   const auto grant = peer.grants.made.find(message.grant);
-  if (grant != peer.grants.made.end() && !grant->second.revoking) {
+  const bool readable = grant != peer.grants.made.end() && !grant->second.registration->on_device();
+  if (readable && !grant->second.revoking) {
     const auto memory = grant->second.memory();
     if (message.offset <= memory.size() && message.length <= memory.size() - message.offset) {
       answer.ok = true;

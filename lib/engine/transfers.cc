@@ -153,6 +153,7 @@ Status EngineCore::plan_piece(PeerEntry& peer, TransferState& transfer, const Pi
 // Finds the grants of all pieces. `busy` (and phase waiting) if one is not announced yet.
 Status EngineCore::resolve(PeerEntry& peer, TransferState& transfer) {
   const std::shared_ptr<memory::HeldGrant>* found = nullptr;
+  bool unreachable = false;
   for (transfer::PlannedPiece& piece : transfer.pieces) {
     if (found == nullptr || (*found)->id != piece.remote_grant) {
       const auto held = peer.grants.held.find(piece.remote_grant);
@@ -172,9 +173,12 @@ Status EngineCore::resolve(PeerEntry& peer, TransferState& transfer) {
       return Status(StatusCode::invalid, "the remote buffer claims more bytes than its owner granted");
     }
     piece.remote = found->get();
+    if (!piece.on_device()) continue;
+    transfer.on_device = true;
+    if (!has_lane_for(peer, piece)) unreachable = true;
   }
   transfer.phase = Phase::running;
-  return {};
+  return unreachable ? no_lane_for_device_memory() : Status();
 }
 
 void EngineCore::activate(PeerEntry& peer, TransferState& transfer) {

@@ -51,6 +51,7 @@ struct HeldGrant {
   uint64_t id = 0;
   uint64_t length = 0;
   Rights rights = Rights::none;
+  bool on_device = false;  // its owner's processor can't read it: nothing there has a checksum
   bool revoked = false;
 
   struct OnLane {

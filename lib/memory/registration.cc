@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 
 #include <cerrno>
+#include <string>
 
 namespace haul {
 
@@ -45,7 +46,7 @@ Result<std::shared_ptr<detail::Registration>> MemoryTable::allocate(uint64_t byt
   auto registration = std::make_shared<detail::Registration>();
   registration->memory = {static_cast<std::byte*>(address), bytes};
   registration->owned = true;
-  if (Status status = enter(registration, MemoryKind::host, transports); !status.ok()) return status;
+  if (Status status = enter(registration, transports); !status.ok()) return status;
   return registration;
 }
 
@@ -54,16 +55,31 @@ Result<std::shared_ptr<detail::Registration>> MemoryTable::adopt(std::span<std::
   if (bytes.empty()) return Status(StatusCode::invalid, "memory of 0 bytes cannot be registered");
   auto registration = std::make_shared<detail::Registration>();
   registration->memory = bytes;
-  if (Status status = enter(registration, kind, transports); !status.ok()) return status;
+  registration->kind = kind;
+  if (Status status = enter(registration, transports); !status.ok()) return status;
   return registration;
 }
 
-Status MemoryTable::enter(const std::shared_ptr<detail::Registration>& registration, MemoryKind kind,
+Status MemoryTable::enter(const std::shared_ptr<detail::Registration>& registration,
                           std::span<const std::unique_ptr<Transport>> transports) {
+  std::vector<std::string> reasons;
   for (const auto& transport : transports) {
-    auto region = transport->register_memory(registration->memory, kind);
-    if (!region) return region.status();
-    registration->regions.push_back(std::move(*region));
+    auto region = transport->register_memory(registration->memory, registration->kind);
+    if (region) {
+      registration->regions.push_back(std::move(*region));
+    } else if (registration->on_device() && region.status().code() == StatusCode::unsupported) {
+      registration->regions.push_back(nullptr);
+      reasons.emplace_back(region.status().message());
+    } else {
+      return region.status();
+    }
+  }
+  if (reasons.size() == transports.size()) {
+    return Status(StatusCode::unsupported,
+                  fmt::format("no transport of this engine can hold device memory ({}): add rdma with "
+                              "rdma::Options::export_device_memory, on a device that takes dma-bufs, or move it by way of host "
+                              "memory",
+                              fmt::join(reasons, "; ")));
   }
   registration->table = this;
   registration->next = first_;

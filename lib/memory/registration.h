@@ -26,8 +26,13 @@ struct Registration {
   Registration& operator=(const Registration&) = delete;
 
   std::span<std::byte> memory;
-  bool owned = false;  // mapped by MemoryTable::allocate
-  std::vector<std::unique_ptr<MemoryRegion>> regions;
+  MemoryKind kind = MemoryKind::host;
+  bool owned = false;                                  // mapped by MemoryTable::allocate
+  std::vector<std::unique_ptr<MemoryRegion>> regions;  // null: that transport can't hold device memory
+
+  /// What the processor must not read.
+  bool on_device() const noexcept { return kind == MemoryKind::device; }
+  bool held_by(uint32_t transport) const noexcept { return regions[transport] != nullptr; }
 
   // Membership in the table of live registrations; null once the engine is gone.
   memory::MemoryTable* table = nullptr;
@@ -50,7 +55,7 @@ class MemoryTable {
   /// Maps zeroed, page-aligned memory and registers it.
   Result<std::shared_ptr<detail::Registration>> allocate(uint64_t bytes,
                                                          std::span<const std::unique_ptr<Transport>> transports);
-  /// Registers the caller's memory.
+  /// Registers the caller's memory; device memory with those transports that can hold it.
   Result<std::shared_ptr<detail::Registration>> adopt(std::span<std::byte> bytes, MemoryKind kind,
                                                       std::span<const std::unique_ptr<Transport>> transports);
 
@@ -58,7 +63,7 @@ class MemoryTable {
 
  private:
   friend struct detail::Registration;
-  Status enter(const std::shared_ptr<detail::Registration>& registration, MemoryKind kind,
+  Status enter(const std::shared_ptr<detail::Registration>& registration,
                std::span<const std::unique_ptr<Transport>> transports);
   void leave(detail::Registration& registration) noexcept;
 

@@ -95,7 +95,8 @@ size_t Scheduler::fill(Lane& lane, transfer::OperationPool& pool, Batch& batch) 
 bool Scheduler::take_from(detail::TransferState& transfer, Lane& lane, transfer::OperationPool& pool, Batch& batch) {
   const Capabilities& capabilities = lane.transport->capabilities();
   while (!batch.full() && lane.operations_outstanding + batch.size < capabilities.max_operations) {
-    transfer::OperationRecord* record = transfer::next_operation(transfer, pool, lane.number, lane.operation_bytes);
+    transfer::OperationRecord* record =
+        transfer::next_operation(transfer, pool, {lane.number, lane.transport_index}, lane.operation_bytes);
     if (record == nullptr) return false;
     const transfer::PlannedPiece& piece = transfer.pieces[record->piece];
     record->lane = lane.number;
@@ -118,7 +119,7 @@ bool Scheduler::take_from(detail::TransferState& transfer, Lane& lane, transfer:
     operation.crc32c.reset();
     operation.immediate.reset();
     if (immediate) operation.immediate = transfer.immediate;
-    if (transfer.checked && capabilities.carries_checksums) {
+    if (capabilities.carries_checksums && transfer::is_checked(*record)) {
       if (!record->crc32c) record->crc32c = transfer.op == Op::write ? base::crc32c(transfer::local_memory(*record)) : 0;
       operation.crc32c = record->crc32c;
     }

@@ -10,18 +10,21 @@ namespace {
 constexpr uint64_t slot_of(uint64_t id) { return id & 0xffffffffU; }
 constexpr uint64_t one_generation = uint64_t{1} << 32;
 
-bool known_on_lane(const detail::TransferState& state, size_t piece, memory::LaneNumber lane) {
-  return state.pieces[piece].remote->on_lane(lane) != nullptr;
+bool reached_by(const detail::TransferState& state, size_t piece, LaneName lane) {
+  const PlannedPiece& planned = state.pieces[piece];
+  return planned.remote->on_lane(lane.number) != nullptr && planned.local->held_by(lane.transport_index);
 }
 
-OperationRecord* take_again(detail::TransferState& state, memory::LaneNumber lane) {
+OperationRecord* find_again(const detail::TransferState& state, LaneName lane) {
   for (OperationRecord* record = state.again.front(); record != nullptr; record = state.again.next(*record)) {
     if (record->alone && !(state.outstanding.empty() && state.all_cut())) continue;
-    if (!known_on_lane(state, record->piece, lane)) continue;
-    state.again.remove(*record);
-    return record;
+    if (reached_by(state, record->piece, lane)) return record;
   }
   return nullptr;
+}
+
+bool can_cut(const detail::TransferState& state, LaneName lane) {
+  return !state.all_cut() && reached_by(state, state.cursor_piece, lane);
 }
 
 void skip_empty_pieces(detail::TransferState& state) {
@@ -58,10 +61,12 @@ OperationRecord* OperationPool::find(uint64_t id) {
   return record.id == id && record.state != OperationState::free ? &record : nullptr;
 }
 
-OperationRecord* next_operation(detail::TransferState& state, OperationPool& pool, memory::LaneNumber lane,
-                                uint32_t max_bytes) {
-  if (OperationRecord* record = take_again(state, lane)) return record;
-  if (state.all_cut() || !known_on_lane(state, state.cursor_piece, lane)) return nullptr;
+OperationRecord* next_operation(detail::TransferState& state, OperationPool& pool, LaneName lane, uint32_t max_bytes) {
+  if (OperationRecord* record = find_again(state, lane)) {
+    state.again.remove(*record);
+    return record;
+  }
+  if (!can_cut(state, lane)) return nullptr;
   const PlannedPiece& piece = state.pieces[state.cursor_piece];
   OperationRecord& record = pool.take();
   record.transfer = &state;
@@ -73,6 +78,14 @@ OperationRecord* next_operation(detail::TransferState& state, OperationPool& poo
   state.cursor_offset += record.length;
   skip_empty_pieces(state);
   return &record;
+}
+
+bool has_operation_for(const detail::TransferState& state, LaneName lane) {
+  return find_again(state, lane) != nullptr || can_cut(state, lane);
+}
+
+bool is_checked(const OperationRecord& record) {
+  return record.transfer->checked && !record.transfer->pieces[record.piece].on_device();
 }
 
 uint64_t count_operations(std::span<const PlannedPiece> pieces, uint32_t max_bytes) {

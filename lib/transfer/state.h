@@ -67,6 +67,15 @@ struct PlannedPiece {
   uint64_t remote_grant = 0;
   uint64_t remote_offset = 0;
   uint64_t length = 0;
+
+  /// On either side. Precondition: announced.
+  bool on_device() const noexcept { return local->on_device() || remote->on_device; }
+};
+
+/// A lane as far as cutting goes.
+struct LaneName {
+  memory::LaneNumber number = 0;
+  uint32_t transport_index = 0;
 };
 
 enum class Phase : uint8_t {
@@ -87,7 +96,8 @@ struct TransferState : base::ListLink<transfer::InReady>, base::ListLink<transfe
   Op op = Op::write;
   transfer::Phase phase = transfer::Phase::running;
   uint8_t priority = 128;
-  bool checked = true;  // integrity
+  bool checked = true;     // integrity, where the processor can read both sides
+  bool on_device = false;  // some of it
 
   std::vector<transfer::PlannedPiece> pieces;
   std::vector<std::shared_ptr<Registration>> memory;
@@ -113,6 +123,7 @@ struct TransferState : base::ListLink<transfer::InReady>, base::ListLink<transfe
   std::optional<TimePoint> deadline;
   std::optional<TimePoint> quiet_deadline;  // phase ending: by then the lanes are closed
   std::optional<TimePoint> timer;           // when the engine looks at it next
+  std::optional<TimePoint> stuck_since;     // of those on devices: no lane can move it
   TransferCallback on_done;
   Status status;  // phase ending: how it will end; done: how it ended
 
@@ -125,8 +136,14 @@ struct TransferState : base::ListLink<transfer::InReady>, base::ListLink<transfe
 namespace haul::transfer {
 
 /// Takes the next operation to post on a lane: one to be sent again, else a new cut of at most max_bytes. Null: nothing now.
-/// The record is in no list afterwards. `lane` decides only whether the remote range is known there.
-OperationRecord* next_operation(detail::TransferState& state, OperationPool& pool, memory::LaneNumber lane, uint32_t max_bytes);
+/// The record is in no list afterwards. `lane` decides only whether both sides' memory can be reached by it.
+OperationRecord* next_operation(detail::TransferState& state, OperationPool& pool, LaneName lane, uint32_t max_bytes);
+
+/// Whether there is one for this lane.
+bool has_operation_for(const detail::TransferState& state, LaneName lane);
+
+/// Whether its bytes are compared by checksums: the processor never reads device memory.
+bool is_checked(const OperationRecord& record);
 
 /// How many operations the pieces make at most, cut at max_bytes.
 uint64_t count_operations(std::span<const PlannedPiece> pieces, uint32_t max_bytes);

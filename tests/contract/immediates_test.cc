@@ -131,6 +131,19 @@ TEST_CASE("what was placed but not heard of when the lane died is told by anothe
   numbered.check_each_once();
 }
 
+TEST_CASE("writes that the peer's device acknowledges alone are no sign of its life", "[rdma]") {
+  Numbered numbered(backend_of<RdmaHarness>("rdma"), 1);
+  numbered.pair.b.stalled = true;
+  const TimePoint start = numbered.harness.clock().now();
+  while (numbered.pair.a.inbox.closed.empty() && numbered.harness.clock().now() - start < 10s) {
+    if (numbered.puts.size() < 28) numbered.put(1000);  // as many as it has receives for
+    numbered.harness.run_for(100ms);
+  }
+  REQUIRE(numbered.pair.a.inbox.closed.size() == 1);
+  CHECK(numbered.harness.clock().now() - start < 2500ms);  // while they went on
+  CHECK_THAT(std::string(numbered.pair.a.inbox.closed[0].second.message()), Catch::Contains("no sign of life"));
+}
+
 TEST_CASE("an immediate comes with its bytes in place, and takes no answer", "[rdma]") {
   Wire wire;
   Operation write = wire.write(100, 5000);

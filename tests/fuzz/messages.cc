@@ -41,7 +41,7 @@ void engine_message_seeds(const SeedSink& sink) {
       LaneAccept{1, blob},
       LaneRefuse{1, "all lanes that this engine allows are open"},
       LaneClosed{1},
-      GrantMade{3, 4096, Rights::read_write, {region, region}},
+      GrantMade{3, 4096, Rights::read_write, {region, region}, true},
       GrantExtended{3, region},
       GrantRevoked{3},
       UserMessage{blob},

@@ -45,7 +45,7 @@ std::vector<Control> one_of_each() {
           LaneAccept{3, some_bytes(512)},
           LaneRefuse{3, "no room"},
           LaneClosed{9, 1ULL << 40},
-          GrantMade{77, uint64_t{1} << 40, Rights::read_write, {some_region(0, 64), some_region(5, 16)}},
+          GrantMade{77, uint64_t{1} << 40, Rights::read_write, {some_region(0, 64), some_region(5, 16)}, true},
           GrantExtended{77, some_region(6, 20)},
           GrantRevoked{77},
           UserMessage{payload},
@@ -89,6 +89,18 @@ TEST_CASE("a hello's fields arrive as they were sent") {
   CHECK_FALSE(got.integrity);
   CHECK(got.name == "x");
   CHECK(got.version_max == protocol_version_max);
+}
+
+TEST_CASE("a grant tells whether its memory is a device's, beside its rights") {
+  for (const bool on_device : {false, true}) {
+    auto bytes = encode(GrantMade{1, 2, Rights::write, {}, on_device});
+    const auto decoded = decode(bytes);
+    REQUIRE(decoded.ok());
+    CHECK(std::get<GrantMade>(*decoded).on_device == on_device);
+    CHECK(std::get<GrantMade>(*decoded).rights == Rights::write);
+    bytes[17] = std::byte{8};  // a flag of later versions
+    CHECK_FALSE(decode(bytes).ok());
+  }
 }
 
 TEST_CASE("a hello of another version is read as far as its versions") {

@@ -13,6 +13,22 @@ namespace {
 
 const std::vector<std::byte> payload{std::byte{1}, std::byte{2}};
 
+class PlainRegion final : public MemoryRegion {
+ public:
+  std::span<std::byte> bytes() const noexcept override { return {}; }
+};
+
+/// Memory that the first of two transports can hold, and the second only if it is the host's.
+struct Registered : detail::Registration {
+  explicit Registered(MemoryKind of = MemoryKind::host) {
+    kind = of;
+    regions.push_back(std::make_unique<PlainRegion>());
+    regions.push_back(of == MemoryKind::host ? std::make_unique<PlainRegion>() : nullptr);
+  }
+};
+
+constexpr LaneName first_lane{0, 0};
+
 }  // namespace
 
 TEST_CASE("a tag carries its serial and index") {
@@ -122,18 +138,19 @@ TEST_CASE("cutting covers every byte of every piece once") {
   base::Random random(11);
   for (int round = 0; round < 50; ++round) {
     detail::TransferState transfer;
+    Registered local;
     memory::HeldGrant grant;
     grant.lanes.push_back({0, {}});
     const auto pieces = 1 + random.below(20);
     for (uint64_t i = 0; i < pieces; ++i) {
-      transfer.pieces.push_back({nullptr, 0, &grant, 1, 0, 1 + random.below(5000)});
+      transfer.pieces.push_back({&local, 0, &grant, 1, 0, 1 + random.below(5000)});
       transfer.bytes_total += transfer.pieces.back().length;
     }
     const auto max_bytes = static_cast<uint32_t>(1 + random.below(2000));
     OperationPool pool;
     std::vector<uint64_t> covered(pieces);
     uint32_t count = 0;
-    while (OperationRecord* record = next_operation(transfer, pool, 0, max_bytes)) {
+    while (OperationRecord* record = next_operation(transfer, pool, first_lane, max_bytes)) {
       REQUIRE(record->index == count++);
       REQUIRE(record->length <= max_bytes);
       REQUIRE(record->piece_offset == covered[record->piece]);
@@ -149,30 +166,60 @@ TEST_CASE("cutting covers every byte of every piece once") {
 TEST_CASE("nothing is cut for a lane on which the grant is not known") {
   detail::TransferState transfer;
   memory::HeldGrant grant;
+  Registered local;
   grant.lanes.push_back({4, {}});
-  transfer.pieces.push_back({nullptr, 0, &grant, 1, 0, 100});
+  transfer.pieces.push_back({&local, 0, &grant, 1, 0, 100});
   OperationPool pool;
-  CHECK(next_operation(transfer, pool, 0, 10) == nullptr);
-  OperationRecord* record = next_operation(transfer, pool, 4, 10);
+  CHECK_FALSE(has_operation_for(transfer, first_lane));
+  CHECK(next_operation(transfer, pool, first_lane, 10) == nullptr);
+  CHECK(has_operation_for(transfer, {4, 0}));
+  OperationRecord* record = next_operation(transfer, pool, {4, 0}, 10);
   REQUIRE(record != nullptr);
   pool.give_back(*record);
+}
+
+TEST_CASE("nothing of device memory is cut, or sent again, over a transport that can't hold it, and it has no checksum") {
+  constexpr LaneName unfit{1, 1};
+  detail::TransferState transfer;
+  memory::HeldGrant grant;
+  grant.lanes = {{0, {}}, {1, {}}};
+  Registered host;
+  Registered device(MemoryKind::device);
+  transfer.pieces = {{&host, 0, &grant, 1, 0, 10}, {&device, 0, &grant, 1, 10, 10}};
+  OperationPool pool;
+  OperationRecord* of_host = next_operation(transfer, pool, unfit, 10);
+  REQUIRE(of_host != nullptr);
+  CHECK(is_checked(*of_host));
+  CHECK_FALSE(has_operation_for(transfer, unfit));
+  CHECK(next_operation(transfer, pool, unfit, 10) == nullptr);
+  OperationRecord* of_device = next_operation(transfer, pool, first_lane, 10);
+  REQUIRE(of_device != nullptr);
+  CHECK_FALSE(is_checked(*of_device));
+  transfer.again.push_back(*of_device);
+  CHECK(next_operation(transfer, pool, unfit, 10) == nullptr);
+  CHECK(next_operation(transfer, pool, first_lane, 10) == of_device);
+  grant.on_device = true;
+  CHECK_FALSE(is_checked(*of_host));
+  pool.give_back(*of_host);
+  pool.give_back(*of_device);
 }
 
 TEST_CASE("an operation whose checksum failed goes again only when alone") {
   detail::TransferState transfer;
   memory::HeldGrant grant;
+  Registered local;
   grant.lanes.push_back({0, {}});
-  transfer.pieces.push_back({nullptr, 0, &grant, 1, 0, 20});
+  transfer.pieces.push_back({&local, 0, &grant, 1, 0, 20});
   OperationPool pool;
-  OperationRecord* first = next_operation(transfer, pool, 0, 10);
+  OperationRecord* first = next_operation(transfer, pool, first_lane, 10);
   first->alone = true;
   transfer.again.push_back(*first);
-  OperationRecord* second = next_operation(transfer, pool, 0, 10);
+  OperationRecord* second = next_operation(transfer, pool, first_lane, 10);
   REQUIRE(second != first);
   transfer.outstanding.push_back(*second);
-  CHECK(next_operation(transfer, pool, 0, 10) == nullptr);
+  CHECK(next_operation(transfer, pool, first_lane, 10) == nullptr);
   transfer.outstanding.remove(*second);
-  CHECK(next_operation(transfer, pool, 0, 10) == first);
+  CHECK(next_operation(transfer, pool, first_lane, 10) == first);
   pool.give_back(*first);
   pool.give_back(*second);
 }

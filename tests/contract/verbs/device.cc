@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -29,10 +31,30 @@ FakeRange::FakeRange(FakeDevice& of, FakeDomain& in, std::span<std::byte> bytes,
 }
 
 FakeRange::~FakeRange() {
+  if (!mapping.empty()) munmap(mapping.data(), mapping.size());
   if (bound != 0) device.fabric.defects_.push_back("memory was deregistered while windows were bound to it");
   device.ranges.erase(this);
   device.fabric.registered_bytes_ -= memory.size();
   --domain.users;
+}
+
+Status FakeRange::map(const DmaBuf& buffer) {
+  struct stat info {};
+  if (fstat(buffer.fd, &info) != 0) return Status::from_errno(StatusCode::invalid, errno, "fake dma-buf");
+  const auto bytes = static_cast<size_t>(info.st_size);
+  if (buffer.offset > bytes || memory.size() > bytes - buffer.offset) {
+    return Status::from_errno(StatusCode::invalid, EINVAL, "fake dma-buf: the range is not inside it");
+  }
+  void* mapped = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, buffer.fd, 0);
+  if (mapped == MAP_FAILED) return Status::from_errno(StatusCode::invalid, errno, "fake dma-buf");
+  mapping = {static_cast<std::byte*>(mapped), bytes};
+  mapping_offset = buffer.offset;
+  return {};
+}
+
+std::byte* FakeRange::reach(const std::byte* address) const {
+  const auto offset = static_cast<size_t>(address - memory.data());
+  return mapping.empty() ? memory.data() + offset : mapping.data() + mapping_offset + offset;
 }
 
 FakeWindow::FakeWindow(FakeDevice& of, FakeDomain& in) : device(of), domain(in), key(of.fabric.next_key_ += 0x100) {
@@ -154,11 +176,10 @@ Result<std::unique_ptr<RegisteredRange>> FakeDevice::register_dma_buf(Protection
                                                                       std::span<std::byte> memory, Access access) {
   const std::lock_guard lock(mutex);
   if (!fabric.options_.dma_buf) return Status::from_errno(StatusCode::unsupported, EOPNOTSUPP, "fake dma-buf");
-  if (buffer.fd < 0) return Status::from_errno(StatusCode::invalid, EBADF, "fake dma-buf");
   if (access.windows || access.on_demand) return Status::from_errno(StatusCode::invalid, EINVAL, "fake dma-buf");
   ++fabric.dma_bufs_;
   auto range = std::make_unique<FakeRange>(*this, static_cast<FakeDomain&>(domain), memory, access);
-  range->on_device = true;
+  if (Status status = range->map(buffer); !status.ok()) return status;
   return std::unique_ptr<RegisteredRange>(std::move(range));
 }
 

@@ -30,12 +30,18 @@ class FakeRange final : public rdma::RegisteredRange {
   uint32_t local_key() const noexcept override { return key; }
   uint32_t remote_key() const noexcept override { return key; }
 
+  /// Where the device finds what has this address: device memory has no other address that can be used.
+  std::byte* reach(const std::byte* address) const;
+  /// Of a dma-buf. Errors: invalid.
+  Status map(const rdma::DmaBuf& buffer);
+
   FakeDevice& device;
   FakeDomain& domain;
   std::span<std::byte> memory;
   rdma::Access access;
   uint32_t key;
-  bool on_device = false;
+  std::span<std::byte> mapping;  ///< of all of the dma-buf; empty: host memory
+  uint64_t mapping_offset = 0;
   mutable int bound = 0;  ///< windows on it
 };
 
@@ -100,7 +106,6 @@ class FakeQueuePair final : public rdma::QueuePair {
     std::optional<TimePoint> tried;
     uint32_t placed = 0;
     std::byte* remote = nullptr;  ///< found when the message began
-    const std::byte* payload() const { return request.inlined ? inlined.data() : request.local.address; }
   };
   struct Receive {
     uint64_t id;
@@ -115,7 +120,7 @@ class FakeQueuePair final : public rdma::QueuePair {
   bool step_window(const rdma::WorkRequest& request);
   bool step_send(FakeQueuePair& peer);
   bool step_access(FakeQueuePair& peer);
-  bool holds_locally(const rdma::Element& element, bool written) const;
+  std::byte* find_local(const rdma::Element& element, bool written) const;
   std::byte* find_remote(const rdma::WorkRequest& request, bool written) const;
   void refuse_access(FakeQueuePair& peer);
 

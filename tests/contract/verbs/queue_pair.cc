@@ -60,10 +60,6 @@ Status FakeQueuePair::post(std::span<const WorkRequest> requests) {
     Request& added = requests_.emplace_back();
     added.request = request;
     if (!request.inlined) continue;
-    const bool on_device = std::any_of(device_.ranges.begin(), device_.ranges.end(), [&](const FakeRange* range) {
-      return range->on_device && within(range->memory, request.local.address, request.local.length);
-    });
-    if (on_device) device_.fabric.defects_.push_back("device memory was read by the processor");
     if (request.local.length > sizes_.inline_bytes) return Status(StatusCode::invalid, "too much to be inlined");
     added.inlined.assign(request.local.address, request.local.address + request.local.length);
   }
@@ -192,8 +188,9 @@ bool FakeQueuePair::step_send(FakeQueuePair& peer) {
   Request& front = requests_.front();
   const Receive receive = peer.receives_.front();
   const uint32_t length = front.request.local.length;
-  if ((!front.request.inlined && !holds_locally(front.request.local, false)) || length > receive.element.length ||
-      !peer.holds_locally(receive.element, true)) {
+  const std::byte* from = front.request.inlined ? front.inlined.data() : find_local(front.request.local, false);
+  std::byte* to = peer.find_local(receive.element, true);
+  if (from == nullptr || length > receive.element.length || to == nullptr) {
     end_front(Outcome::local_error);
     return true;
   }
@@ -203,7 +200,7 @@ bool FakeQueuePair::step_send(FakeQueuePair& peer) {
     end_front(Outcome::ok);
     return true;
   }
-  std::memcpy(const_cast<std::byte*>(receive.element.address), front.payload(), length);
+  std::memcpy(to, from, length);
   peer.completions_.push({receive.id, Outcome::ok, length, {}, false});
   end_front(Outcome::ok);
   return true;
@@ -214,11 +211,13 @@ bool FakeQueuePair::step_access(FakeQueuePair& peer) {
   Request& front = requests_.front();
   const WorkRequest& request = front.request;
   const bool writes = request.kind == WorkRequest::Kind::write;
-  if (!request.inlined && !holds_locally(request.local, !writes)) {
+  std::byte* local = request.inlined ? front.inlined.data() : find_local(request.local, !writes);
+  if (local == nullptr) {
     end_front(Outcome::local_error);
     return true;
   }
   if (request.immediate && peer.receives_.empty()) return wait_front(Outcome::receiver_not_ready);
+  local += front.placed;
   // A device that doesn't promise to stop messages looks at the key when a message begins, and not again.
   if (front.remote == nullptr || fabric.options_.stops_messages) front.remote = peer.find_remote(request, writes);
   if (front.remote == nullptr) {
@@ -226,7 +225,6 @@ bool FakeQueuePair::step_access(FakeQueuePair& peer) {
     return true;
   }
   const uint32_t bytes = std::min(request.local.length - front.placed, fabric.options_.piece_bytes);
-  auto* local = const_cast<std::byte*>(front.payload()) + front.placed;
   std::byte* remote = front.remote + front.placed;
   std::byte* to = writes ? remote : local;
   std::memcpy(to, writes ? local : remote, bytes);
@@ -245,11 +243,14 @@ bool FakeQueuePair::step_access(FakeQueuePair& peer) {
   return true;
 }
 
-bool FakeQueuePair::holds_locally(const Element& element, bool written) const {
-  return std::any_of(device_.ranges.begin(), device_.ranges.end(), [&](const FakeRange* range) {
-    return range->key == element.local_key && &range->domain == &domain_ && (!written || range->access.local_write) &&
-           within(range->memory, element.address, element.length);
-  });
+/// Null: its key is not good for that.
+std::byte* FakeQueuePair::find_local(const Element& element, bool written) const {
+  for (const FakeRange* range : device_.ranges) {
+    if (range->key == element.local_key && &range->domain == &domain_ && (!written || range->access.local_write) &&
+        within(range->memory, element.address, element.length))
+      return range->reach(element.address);
+  }
+  return nullptr;
 }
 
 /// Where a peer's request goes, if its key is good here.
@@ -260,11 +261,11 @@ std::byte* FakeQueuePair::find_remote(const WorkRequest& request, bool written) 
   };
   for (const FakeWindow* window : device_.windows) {
     if (window->key != request.remote_key || window->range == nullptr || window->queue_pair != number_) continue;
-    return good(window->access, window->memory) && good(access_, window->memory) ? address : nullptr;
+    return good(window->access, window->memory) && good(access_, window->memory) ? window->range->reach(address) : nullptr;
   }
   for (const FakeRange* range : device_.ranges) {
     if (range->key != request.remote_key || &range->domain != &domain_) continue;
-    return good(range->access, range->memory) && good(access_, range->memory) ? address : nullptr;
+    return good(range->access, range->memory) && good(access_, range->memory) ? range->reach(address) : nullptr;
   }
   return nullptr;
 }
