@@ -52,9 +52,10 @@ struct EngineOptions {
   /// is forbidden. What is preferred is the peer's to choose; if it does not, that is logged.
   TransportPolicy accept_policy;
 
-  Duration peer_timeout = std::chrono::seconds(10);      ///< a peer that shows no progress for this long is lost
-  Duration keepalive = std::chrono::seconds(3);          ///< an idle peer is asked this often; less than peer_timeout / 2
-  Duration handshake_timeout = std::chrono::seconds(5);  ///< an accepted connection must introduce itself within this
+  Duration peer_timeout = std::chrono::seconds(10);  ///< a peer that shows no progress for this long is lost
+  Duration keepalive = std::chrono::seconds(3);      ///< an idle peer is asked this often; less than peer_timeout / 2
+  /// An accepted connection must introduce itself within this, and have a lane for payload within this again (accept_policy).
+  Duration handshake_timeout = std::chrono::seconds(5);
 
   /// How long wait() polls before it blocks. It learns whether that pays: after polls in vain it blocks at once, and tries
   /// again rarely. Zero: never. Max: always (busy polling).

@@ -235,23 +235,19 @@ std::string EngineCore::accepted_names() const {
 
 // Who came is ready at once, unless payload may not go over its first lane: then once another lane is.
 void EngineCore::admit_payload(PeerEntry& peer) {
-  if (!accepts_payload_over(peer.control().transport_index) || !options_.accept_policy.prefer.empty())
-    set_timer(now_ + options_.handshake_timeout, Timer{TimerKind::accepting, peer.id});
+  const bool by_us = !accepts_payload_over(peer.control().transport_index);
+  // The peer bounds what only its own policy asks for; this bounds peers that don't.
+  const Duration limit =
+      peer.control_only && !by_us ? std::max(options_.handshake_timeout, options_.peer_timeout) : options_.handshake_timeout;
+  if (peer.control_only || !options_.accept_policy.prefer.empty())
+    set_timer(now_ + limit, Timer{TimerKind::accepting, peer.id});
   if (!peer.control_only) announce_ready(peer);
 }
 
 // It had its time to open the lanes that policy asks for.
 void EngineCore::check_accepted(PeerEntry& peer) {
   if (!peer.usable()) return;
-  if (peer.phase == PeerPhase::widening) {
-    std::string reason = fmt::format(
-        "this engine accepts payload over {0} only (EngineOptions::accept_policy), and no such lane was ready within {1} ms",
-        accepted_names(), options_.handshake_timeout / std::chrono::milliseconds(1));
-    if (!peer.last_lane_failure.ok()) reason += fmt::format(" ({})", peer.last_lane_failure.message());
-    reason += fmt::format(": connect with a transport that it accepts (command: --transport {})", accepted_names());
-    send_control(peer, engine::Goodbye{StatusCode::refused, reason});
-    return lose(peer, Status(StatusCode::refused, reason), CloseMode::drain);
-  }
+  if (peer.phase == PeerPhase::widening) return send_away(peer);
   const auto& preferred = options_.accept_policy.prefer;
   const bool met = std::any_of(peer.lanes.begin(), peer.lanes.end(), [&](const auto& lane) {
     return lane->ready && engine::contains(preferred, lane->transport->capabilities().name);
@@ -260,6 +256,20 @@ void EngineCore::check_accepted(PeerEntry& peer) {
   peer.choices.push_back(fmt::format("{}: preferred, but the peer opened no lane over it; payload goes over {}",
                                      fmt::join(preferred, ", "), peer.data_lanes.front()->transport->capabilities().name));
   log(LogLevel::warning, fmt::format("peer {}: {}", peer.id, peer.choices.back()));
+}
+
+void EngineCore::send_away(PeerEntry& peer) {
+  const std::string_view first = transport_of(peer.control()).capabilities().name;
+  std::string reason =
+      accepts_payload_over(peer.control().transport_index)
+          ? fmt::format("{} carries no payload by the peer's own policy, and none of its other lanes was ready in time", first)
+          : fmt::format(
+                "this engine accepts payload over {0} only (EngineOptions::accept_policy; command: --transport {0}), and "
+                "no lane over it was ready in time",
+                accepted_names());
+  if (!peer.last_lane_failure.ok()) reason += fmt::format(": {}", peer.last_lane_failure.message());
+  send_control(peer, engine::Goodbye{StatusCode::refused, reason});
+  lose(peer, Status(StatusCode::refused, reason), CloseMode::drain);
 }
 
 void EngineCore::announce_ready(PeerEntry& peer) {

@@ -179,12 +179,7 @@ Result<Buffer> EngineCore::allocate(uint64_t bytes) {
 Result<Buffer> EngineCore::register_memory(std::span<std::byte> memory, MemoryKind kind) {
   auto registration = memory_.adopt(memory, kind, transports_);
   if (!registration) return registration.status();
-  if (kind == MemoryKind::device && options_.integrity == Integrity::crc32c && !told_unchecked_) {
-    told_unchecked_ = true;
-    log(LogLevel::warning,
-        "device memory is moved without CRC32C, which the processor would have to read it for: its bytes are "
-        "as safe as the fabric's own checks make them");
-  }
+  if (kind == MemoryKind::device) tell_unchecked();
   return Buffer(std::move(*registration));
 }
 

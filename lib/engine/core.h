@@ -127,6 +127,7 @@ class EngineCore {
   std::string accepted_names() const;
   void admit_payload(PeerEntry& peer);
   void check_accepted(PeerEntry& peer);
+  void send_away(PeerEntry& peer);
   engine::Hello our_hello(const PeerEntry& peer) const;
   PeerEntry& add_peer();
   size_t connections_of(std::string_view fingerprint) const;
@@ -183,6 +184,7 @@ class EngineCore {
   Status grant_on_lane(PeerEntry& peer, LaneState& lane, memory::MadeGrant& grant, RemoteRegion& region);
 
   // device_memory.cc
+  void tell_unchecked();
   static Status no_lane_for_device_memory();
   static bool has_lane_for(const PeerEntry& peer, const transfer::PlannedPiece& piece);
   void check_device_transfers(PeerEntry& peer);

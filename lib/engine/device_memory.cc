@@ -7,6 +7,16 @@ namespace haul::detail {
 
 using engine::LanePhase;
 
+// Once: no silent downgrade.
+void EngineCore::tell_unchecked() {
+  if (told_unchecked_ || options_.integrity == Integrity::off) return;
+  told_unchecked_ = true;
+  log(LogLevel::warning,
+      "device memory, ours or a peer's, is moved without CRC32C, which the processor would have to read it for: its bytes are "
+      "as "
+      "safe as the fabric's own checks make them");
+}
+
 Status EngineCore::no_lane_for_device_memory() {
   return Status(
       StatusCode::unavailable,

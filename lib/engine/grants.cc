@@ -186,6 +186,7 @@ void EngineCore::on_grant_made(PeerEntry& peer, const engine::GrantMade& message
   held->length = message.length;
   held->rights = message.rights;
   held->on_device = message.on_device;
+  if (message.on_device) tell_unchecked();
   for (const engine::GrantRegion& region : message.regions) held->lanes.push_back({region.lane, region.region});
   peer.grants.held.emplace(message.id, std::move(held));
   peer.grants.highest_held = message.id;

@@ -198,8 +198,21 @@ TEST_CASE("who opens no permitted lane in time is sent away, and told what is mi
   harness.fabric().hold("a", true);
   const auto [text, taken] = failure_of(harness, a, b, {});
   CHECK_THAT(text, Catch::Contains("the peer says: this engine accepts payload over rdma only") &&
-                       Catch::Contains("within 1000 ms") && Catch::Contains("--transport rdma"));
+                       Catch::Contains("no lane over it was ready in time") && Catch::Contains("--transport rdma"));
   CHECK(taken < 1100ms);  // its handshake_timeout, not our connect_timeout
+}
+
+TEST_CASE("who asks for lanes apart and opens none does not stay for ever", "[rdma][accepted]") {
+  RdmaHarness harness;
+  Node& a = harness.start("a");
+  Node& b = harness.start("b");
+  harness.fabric().hold("a", true);
+  PeerOptions options;
+  options.policy = require_rdma;
+  options.connect_timeout = 20s;
+  const auto [text, taken] = failure_of(harness, a, b, options);
+  CHECK_THAT(text, Catch::Contains("the peer says: control carries no payload by the peer's own policy"));
+  CHECK(taken < 2500ms);
 }
 
 TEST_CASE("the failure of the only permitted lane ends connecting, and is told", "[rdma][accepted]") {

@@ -111,7 +111,7 @@ TEST_CASE("host memory keeps its checksums beside device memory", "[rdma][device
   Node& b = world.harness.start("b");
   Pair pair = world.harness.connect(a, b, asking(1));
   OnCard card_a(world, a, 1);
-  CHECK_THAT(logged, Catch::Contains("device memory is moved without CRC32C"));
+  CHECK_THAT(logged, Catch::Contains("device memory, ours or a peer's, is moved without CRC32C"));
   CHECK_THAT(a->explain(), Catch::Contains("crc32c per operation, but none of device memory"));
   const Buffer host_a = allocate_filled(a, bytes, 3);
   const Buffer host_b = allocate(b, bytes);
@@ -145,8 +145,10 @@ TEST_CASE("a peer without memory of cards puts to and gets from that of others",
   Pair pair = world.harness.connect(a, b, asking(1));
   OnCard card_b(world, b, 2);
   const Buffer host_a = allocate_filled(a, bytes, 3);
+  CHECK_THAT(a->explain(), !Catch::Contains("none of device memory"));
   const RemoteBuffer card = grant(pair.to_a, card_b.buffer.slice());
   finish_ok(world.harness, pair.to_b.put(host_a.slice(), card.slice()));
+  CHECK_THAT(a->explain(), Catch::Contains("none of device memory"));
   CHECK(same(card_b.memory.seen(), host_a.bytes()));
   fill_pattern(card_b.memory.seen(), 6);
   finish_ok(world.harness, pair.to_b.get(host_a.slice(), card.slice()));
