@@ -302,8 +302,7 @@ Status IbQueuePair::build(std::span<const WorkRequest> requests) {
     }
     const Element& local = request.local;
     if (request.inlined) {
-      // The interface is C's: what it takes as void* it only reads.
-      ibv_wr_set_inline_data(builder_, const_cast<std::byte*>(local.address), local.length);
+      ibv_wr_set_inline_data(builder_, const_cast<std::byte*>(local.address), local.length);  // NOLINT: it only reads
     } else {
       ibv_wr_set_sge(builder_, local.local_key, reinterpret_cast<uint64_t>(local.address), local.length);
     }

@@ -39,8 +39,7 @@ Result<std::unique_ptr<Transport>> make_transport(Options options) {
 
 Result<std::unique_ptr<Transport>> RdmaTransport::make(std::shared_ptr<Verbs> verbs, Options options) {
   if (Status status = check_options(options); !status.ok()) return status;
-  auto context_options = options;
-  std::unique_ptr<RdmaTransport> transport(new RdmaTransport(std::move(verbs), std::move(context_options)));
+  std::unique_ptr<RdmaTransport> transport(new RdmaTransport(std::move(verbs), std::move(options)));
   auto rails = Rails::find(*transport->verbs_, transport->context_.options);
   if (!rails) return rails.status();
   transport->rails_ = std::move(*rails);
