@@ -190,7 +190,7 @@ bool FakeQueuePair::step_send(FakeQueuePair& peer) {
   const uint32_t length = front.request.local.length;
   const std::byte* from = front.request.inlined ? front.inlined.data() : find_local(front.request.local, false);
   std::byte* to = peer.find_local(receive.element, true);
-  if (from == nullptr || length > receive.element.length || to == nullptr) {
+  if ((from == nullptr && length > 0) || length > receive.element.length || to == nullptr) {
     end_front(Outcome::local_error);
     return true;
   }
@@ -200,7 +200,7 @@ bool FakeQueuePair::step_send(FakeQueuePair& peer) {
     end_front(Outcome::ok);
     return true;
   }
-  std::memcpy(to, from, length);
+  std::copy_n(from, length, to);
   peer.completions_.push({receive.id, Outcome::ok, length, {}, false});
   end_front(Outcome::ok);
   return true;
