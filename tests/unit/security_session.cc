@@ -17,7 +17,9 @@ struct Handshake {
         accepts(TlsSession::start(TlsSession::Role::accepts, std::move(b), weakest_b, {}).value()) {
     dial_status = dials->advance({});
     for (int turn = 0; turn < 10; ++turn) {
-      if (!move(*dials, *accepts, accept_status) & !move(*accepts, *dials, dial_status)) break;
+      const bool there = move(*dials, *accepts, accept_status);
+      const bool back = move(*accepts, *dials, dial_status);
+      if (!there && !back) break;
     }
   }
 
