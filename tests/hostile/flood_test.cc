@@ -22,7 +22,13 @@ namespace {
 constexpr size_t flood_connections = 10'000;
 constexpr uint32_t flood_sources = 8;
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+// GCC says it by macros, clang by features.
+#ifndef __has_feature
+#define __has_feature(feature) 0
+#endif
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || __has_feature(address_sanitizer) || \
+    __has_feature(thread_sanitizer)
 constexpr bool memory_is_ours = false;  // a sanitizer keeps what was freed
 #else
 constexpr bool memory_is_ours = true;
