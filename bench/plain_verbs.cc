@@ -18,6 +18,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <system_error>
@@ -55,11 +56,11 @@ struct Endpoint {
   uint32_t key = 0;
 };
 
-template <auto Free>
+template <auto release>
 struct Freed {
   template <typename T>
   void operator()(T* object) const {
-    Free(object);
+    release(object);
   }
 };
 
@@ -82,8 +83,8 @@ Owned owned(T* made, const char* what) {
 Context open_device(const std::string& name) {
   int count = 0;
   const std::unique_ptr<ibv_device*[], Freed<ibv_free_device_list>> list(ibv_get_device_list(&count));
-  for (int i = 0; i < count; ++i) {
-    if (name == ibv_get_device_name(list[i])) return owned<Context>(ibv_open_device(list[i]), name.c_str());
+  for (ibv_device* device : std::span(list.get(), static_cast<size_t>(count))) {
+    if (name == ibv_get_device_name(device)) return owned<Context>(ibv_open_device(device), name.c_str());
   }
   throw std::runtime_error("there is no RDMA device " + name);
 }

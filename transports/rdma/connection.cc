@@ -32,8 +32,8 @@ Connection::Connection(Context& context, ConnectionId id, Port& port, const Conn
 
 Connection::~Connection() {
   --port_.connections;
-  connecting_ = false;  // the queue pair's end waits
   let_go();
+  queue_pair_.reset();  // waits for what connects it
   if (own_memory_) context_.book->remove(*own_memory_);
 }
 
@@ -225,9 +225,11 @@ void Connection::end(const Status& why) {
   report(Event::Kind::closed, 0, clean ? Status() : why);
 }
 
-/// The device lets go of all memory before anybody is told that it did. In this order: windows keep soft-RoCE's queue pairs
-/// alive, and messages that are under way over a queue pair its registrations.
+/// The device lets go of all memory before anybody is told that it did. In this order: to a queue pair that still answers, a
+/// window that is gone is the peer's misuse of it; windows keep soft-RoCE's queue pairs alive, and messages that are under way
+/// over a queue pair its registrations.
 void Connection::let_go() {
+  if (queue_pair_ && !connecting_) queue_pair_->stop();
   for (auto& [number, grant] : grants_) grant.windows.clear();
   if (!connecting_) queue_pair_.reset();
   grants_.clear();

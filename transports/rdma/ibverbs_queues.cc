@@ -139,6 +139,7 @@ class IbQueuePair final : public QueuePair {
   std::optional<Status> connected() override;
   Status post(std::span<const WorkRequest> requests) override;
   Status post_receive(uint64_t id, const Element& element) override;
+  void stop() override;
 
  private:
   Status modify(ibv_qp_attr& attributes, int mask, const char* to);
@@ -332,6 +333,13 @@ Status IbQueuePair::post_receive(uint64_t id, const Element& element) {
   ibv_recv_wr* refused = nullptr;
   const int error = ibv_post_recv(pair_, &request, &refused);
   return error == 0 ? Status() : Status::from_errno(StatusCode::exhausted, error, "ibv_post_recv");
+}
+
+void IbQueuePair::stop() {
+  ibv_qp_attr attributes{};
+  attributes.qp_state = IBV_QPS_RESET;
+  // It is destroyed next: a device that is gone refuses both, and places nothing.
+  ibv_modify_qp(pair_, &attributes, IBV_QP_STATE);
 }
 
 }  // namespace

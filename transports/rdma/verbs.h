@@ -178,6 +178,8 @@ class QueuePair {
   /// In order; one doorbell. Error: none of the rest was taken, and the queue pair is to be given up.
   virtual Status post(std::span<const WorkRequest> requests) = 0;
   virtual Status post_receive(uint64_t id, const Element& element) = 0;
+  /// Nothing is sent, placed, answered or completed any more. Not while it connects.
+  virtual void stop() = 0;
 };
 
 struct AsyncEvent {

@@ -63,6 +63,11 @@ FakeWindow::FakeWindow(FakeDevice& of, FakeDomain& in) : device(of), domain(in),
 }
 
 FakeWindow::~FakeWindow() {
+  // Its peer would be told that it did what it may not.
+  const auto user = device.fabric.queue_pairs_.find(queue_pair);
+  if (range != nullptr && user != device.fabric.queue_pairs_.end() && user->second->is_connected()) {
+    device.fabric.defects_.emplace_back("a window was destroyed under a queue pair that could use it");
+  }
   unbind();
   device.windows.erase(this);
   --domain.users;

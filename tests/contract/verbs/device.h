@@ -91,7 +91,9 @@ class FakeQueuePair final : public rdma::QueuePair {
   std::optional<Status> connected() override { return connected_; }
   Status post(std::span<const rdma::WorkRequest> requests) override;
   Status post_receive(uint64_t id, const rdma::Element& element) override;
+  void stop() override;
 
+  bool is_connected() const { return state_ == State::connected; }
   FakeDevice& device() const { return device_; }
   bool step();
   void fail();

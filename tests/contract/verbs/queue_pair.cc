@@ -72,6 +72,12 @@ Status FakeQueuePair::post_receive(uint64_t id, const Element& element) {
   return {};
 }
 
+void FakeQueuePair::stop() {
+  state_ = State::fresh;
+  requests_.clear();
+  receives_.clear();
+}
+
 void FakeQueuePair::fail() {
   if (state_ == State::connecting) {
     connected_ = Status(StatusCode::internal, "the queue pair failed");
