@@ -42,6 +42,9 @@ struct Scheduler::Batch {
   bool full() const { return size == max_batch_operations || bytes >= max_batch_bytes; }
 };
 
+Scheduler::Scheduler() : batch_(std::make_unique<Batch>()) {}
+Scheduler::~Scheduler() = default;
+
 void Scheduler::enter(detail::TransferState& transfer) {
   if (static_cast<base::ListLink<transfer::InReady>&>(transfer).linked()) return;
   ready_[transfer.priority].push_back(transfer);
@@ -61,7 +64,9 @@ size_t Scheduler::run(std::span<Lane* const> lanes, transfer::OperationPool& poo
   while (!ready_.empty()) {
     const auto [lane, lane_index] = least_loaded(lanes, excluded);
     if (lane == nullptr) break;
-    Batch batch;
+    Batch& batch = *batch_;
+    batch.size = 0;
+    batch.bytes = 0;
     if (fill(*lane, pool, batch) == 0) {
       excluded |= uint64_t{1} << lane_index;
       continue;

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -31,6 +32,10 @@ struct Lane {
 /// One peer's transfers that have something to post. Higher priorities first; equals take turns.
 class Scheduler {
  public:
+  Scheduler();
+  ~Scheduler();
+  Scheduler(const Scheduler&) = delete;
+  Scheduler& operator=(const Scheduler&) = delete;
   void enter(detail::TransferState& transfer);
   void leave(detail::TransferState& transfer);
   bool empty() const noexcept { return ready_.empty(); }
@@ -49,6 +54,7 @@ class Scheduler {
   size_t post(Lane& lane, Batch& batch, TimePoint now);
 
   std::map<uint8_t, Queue, std::greater<>> ready_;
+  std::unique_ptr<Batch> batch_;  // kept: clearing all of one anew would cost more than posting one operation
 };
 
 }  // namespace haul::schedule

@@ -2,6 +2,7 @@
 // (what completes and arrives), connection_grants.cc (memory that the peer may use).
 #pragma once
 
+#include <array>
 #include <deque>
 #include <map>
 #include <memory>
@@ -44,7 +45,7 @@ class Connection {
   void close(CloseMode mode);
   Result<LocalGrant> grant(const MemoryRegion& region, Range range, Rights rights);
   void revoke(uint64_t grant_id, TimePoint now);
-  size_t post(std::span<const Operation> operations);
+  size_t post(std::span<const Operation> operations, TimePoint now);
   void answer(uint64_t id, const Status& status);
   void cancel(uint64_t id);
   bool send(std::span<const std::byte> message);
@@ -119,6 +120,11 @@ class Connection {
     void add(const WorkRequest& request, const Posted& what) {
       requests.push_back(request);
       posted.push_back(what);
+    }
+    /// Forgets all but the first ones.
+    void shorten(size_t to) {
+      requests.resize(to);
+      posted.resize(to);
     }
   };
   static constexpr uint64_t receive_bit = uint64_t{1} << 63;  // in the ids of receives
@@ -240,6 +246,7 @@ class Connection {
   TimePoint next_post_;  // pacing
 
   // The send queue.
+  Batch batch_;  // the one being made; kept for its memory
   std::deque<Posted> posted_;
   uint64_t first_posted_ = 0;  // the id of posted_.front()
   uint32_t send_requests_ = 0;
@@ -249,7 +256,8 @@ class Connection {
   uint32_t peer_received_ = 0;
 
   // Arrivals.
-  std::deque<Arrived> deferred_;  // those that wait until the caller took what came before
+  std::array<Completion, 64> taken_;  // those just polled; kept, as making them anew costs each poll
+  std::deque<Arrived> deferred_;      // those that wait until the caller took what came before
   uint32_t received_ = 0;
   uint32_t told_received_ = 0;
   std::set<uint64_t> landed_;  // not answered yet

@@ -184,10 +184,11 @@ void Connection::used_once_less(uint32_t number) {
 
 /// The end of the last use of a key that is to be given back is told.
 void Connection::release_if_unused(uint32_t number) {
+  if (!to_release_.contains(number)) return;
   const auto uses = key_uses_.find(number);
   if (uses != key_uses_.end() && uses->second > 0) return;
-  key_uses_.erase(number);
-  if (to_release_.erase(number) == 0) return;
+  if (uses != key_uses_.end()) key_uses_.erase(uses);
+  to_release_.erase(number);
   owe(wire::Released{number});
 }
 

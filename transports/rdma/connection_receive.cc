@@ -1,8 +1,6 @@
 // What completes on a connection, and what its peer says.
 #include <fmt/format.h>
 
-#include <array>
-
 #include "base/crc32c.h"
 #include "rdma/connection.h"
 
@@ -10,7 +8,6 @@ namespace haul::rdma {
 
 namespace {
 
-constexpr size_t completions_at_once = 64;
 constexpr int max_drains = 16;  // one poll must end although completions never do
 // A connection's bundles are not read while the caller has this much of it to take: their sender runs out of credits.
 constexpr size_t max_waiting_events = 1024;
@@ -43,21 +40,20 @@ void Connection::take_completions(NextPoll next) {
 
 /// False when the connection ended.
 bool Connection::drain_completions() {
-  std::array<Completion, completions_at_once> completions;
-  size_t count = completions.size();
-  for (int i = 0; i < max_drains && count == completions.size(); ++i) {
-    auto taken = completions_->poll(completions);
+  size_t count = taken_.size();
+  for (int i = 0; i < max_drains && count == taken_.size(); ++i) {
+    auto taken = completions_->poll(taken_);
     if (!taken) {
       end(Status(StatusCode::peer_lost, fmt::format("{}: {}", port_.name(), taken.status().message())));
       return false;
     }
     count = *taken;
-    for (const Completion& each : std::span(completions).first(count)) {
+    for (const Completion& each : std::span(taken_).first(count)) {
       on_completion(each);
       if (state_ == State::over) return false;
     }
   }
-  if (count == completions.size()) dirty_ = true;
+  if (count == taken_.size()) dirty_ = true;
   return true;
 }
 

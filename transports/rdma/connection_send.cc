@@ -71,7 +71,7 @@ bool Connection::room_for(uint64_t bytes) const {
          (unfinished_bytes_ == 0 || unfinished_bytes_ + bytes <= window_bytes());
 }
 
-size_t Connection::post(std::span<const Operation> operations) {
+size_t Connection::post(std::span<const Operation> operations, TimePoint now) {
   if (state_ == State::over) return 0;
   size_t taken = 0;
   for (const Operation& operation : operations) {
@@ -92,6 +92,8 @@ size_t Connection::post(std::span<const Operation> operations) {
     queued_.emplace_back(next_operation_++, std::move(outgoing));
     dirty_ = true;
   }
+  // Not at the next poll, which looks at much else first.
+  if (dirty_ && state_ == State::ready && !flushed_at_ && async_error_.ok()) flush(now);
   return taken;
 }
 
@@ -152,9 +154,9 @@ void Connection::flush(TimePoint now) {
   now_ = now;
   dirty_ = false;
   while (state_ == State::ready || state_ == State::joining) {
-    Batch batch;
-    fill(batch);
-    if (batch.requests.empty() || !post_batch(batch)) return;
+    batch_.shorten(0);
+    fill(batch_);
+    if (batch_.requests.empty() || !post_batch(batch_)) return;
   }
 }
 
@@ -261,7 +263,8 @@ bool Connection::add_operation(Batch& batch, wire::BundleWriter& bundle, uint32_
   }
   if (record && !bundle.fits(*record)) return false;
 
-  std::vector<WorkRequest> requests;
+  const size_t begun = batch.requests.size();
+  const auto kind = writes ? Posted::Kind::write : Posted::Kind::read;
   for (uint32_t done = 0; done < length;) {
     WorkRequest request;
     request.kind = writes ? WorkRequest::Kind::write : WorkRequest::Kind::read;
@@ -280,11 +283,12 @@ bool Connection::add_operation(Batch& batch, wire::BundleWriter& bundle, uint32_
       request.immediate = operation.immediate;
       request.signalled = true;
     }
-    requests.push_back(request);
+    batch.add(request, {kind, number, done == length});
   }
-  if (queue_room(batch) < requests.size() + 1) return false;
-  const auto kind = writes ? Posted::Kind::write : Posted::Kind::read;
-  for (size_t i = 0; i < requests.size(); ++i) batch.add(requests[i], {kind, number, i + 1 == requests.size()});
+  if (queue_room(batch) < 1) {
+    batch.shorten(begun);
+    return false;
+  }
   if (record) bundle.add(*record);
   if (operation.immediate) ++sent_;
   return true;

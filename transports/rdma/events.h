@@ -4,9 +4,9 @@
 #include <cstddef>
 #include <deque>
 #include <span>
+#include <string>
 #include <unordered_map>
 #include <utility>
-#include <vector>
 
 #include "haul/transport.h"
 
@@ -18,7 +18,7 @@ class Events {
   void push(Event event) { push(std::move(event), {}); }
   void push(Event event, std::span<const std::byte> message) {
     ++waiting_of_[event.connection];
-    waiting_.push_back({std::move(event), {message.begin(), message.end()}});
+    waiting_.push_back({std::move(event), {reinterpret_cast<const char*>(message.data()), message.size()}});
   }
   bool empty() const { return waiting_.empty(); }
   /// Of one connection.
@@ -33,10 +33,11 @@ class Events {
     while (filled < events.size() && !waiting_.empty()) {
       Waiting next = std::move(waiting_.front());
       waiting_.pop_front();
-      if (const auto count = waiting_of_.find(next.event.connection); --count->second == 0) waiting_of_.erase(count);
+      const auto count = waiting_of_.find(next.event.connection);
+      if (--count->second == 0 && next.event.kind == Event::Kind::closed) waiting_of_.erase(count);
       if (next.event.kind == Event::Kind::message || next.event.kind == Event::Kind::immediate) {
         shown_.push_back(std::move(next.message));
-        next.event.payload = shown_.back();
+        next.event.payload = std::as_bytes(std::span(shown_.back()));
       }
       events[filled++] = std::move(next.event);
     }
@@ -46,11 +47,11 @@ class Events {
  private:
   struct Waiting {
     Event event;
-    std::vector<std::byte> message;
+    std::string message;  // its bytes: an immediate fits into the object
   };
   std::deque<Waiting> waiting_;
   std::unordered_map<ConnectionId, size_t> waiting_of_;
-  std::deque<std::vector<std::byte>> shown_;
+  std::deque<std::string> shown_;
 };
 
 }  // namespace haul::rdma

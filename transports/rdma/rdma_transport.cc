@@ -160,9 +160,9 @@ void RdmaTransport::revoke(ConnectionId connection, uint64_t grant_id, TimePoint
   if (Connection* known = find(connection)) known->revoke(grant_id, now);
 }
 
-size_t RdmaTransport::post(ConnectionId connection, std::span<const Operation> operations, TimePoint) {
+size_t RdmaTransport::post(ConnectionId connection, std::span<const Operation> operations, TimePoint now) {
   Connection* known = find(connection);
-  return known != nullptr ? known->post(operations) : 0;
+  return known != nullptr ? known->post(operations, now) : 0;
 }
 
 void RdmaTransport::answer(ConnectionId connection, uint64_t id, const Status& status, TimePoint) {
