@@ -160,7 +160,7 @@ arguments=(
   # no_timer_check: an emulator on a busy machine is late with ticks, which the kernel would take for a broken timer.
   # tsc: else every look at the clock would be one at an emulated HPET.
   -kernel "$cache/kernel/boot/vmlinuz-$version" -initrd "$work/initrd"
-  -append "console=ttyS0 quiet panic=-1 no_timer_check tsc=reliable clocksource=tsc"
+  -append "console=ttyS0 quiet panic=-1 no_timer_check tsc=reliable clocksource=tsc mitigations=off"
   -virtfs "$(share host / ,readonly=on)" -virtfs "$(share project "$project" ,readonly=on)"
   -device virtio-rng-pci -serial "file:$work/console"
   # The serial console would pass a few hundred kilobytes a second; these ports do not limit.

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <typeinfo>
 
 #include "rdma/connection.h"
 
@@ -24,7 +25,9 @@ uint32_t segment_bytes(const std::byte* local, const Registered& memory, uint64_
 }  // namespace
 
 Status Connection::check(const Operation& operation, Outgoing& outgoing) {
-  const auto* region = dynamic_cast<const Region*>(operation.local);
+  // Not dynamic_cast, which takes several times as long, in each operation.
+  const bool ours = operation.local != nullptr && typeid(*operation.local) == typeid(Region);
+  const auto* region = ours ? static_cast<const Region*>(operation.local) : nullptr;
   if (region == nullptr) return Status(StatusCode::invalid, "the local region is not registered with rdma");
   if (operation.length == 0 || operation.length > wire::max_operation_bytes) {
     return Status(StatusCode::invalid, fmt::format("a length of {} bytes is not allowed", operation.length));
@@ -81,8 +84,8 @@ size_t Connection::post(std::span<const Operation> operations, TimePoint now) {
     }
     ++taken;
     Outgoing outgoing;
-    Status wrong(StatusCode::peer_lost, "the connection is not ready");
-    if (state_ == State::ready && !closing_ && !bye_heard_) wrong = check(operation, outgoing);
+    const bool open = state_ == State::ready && !closing_ && !bye_heard_;
+    Status wrong = open ? check(operation, outgoing) : Status(StatusCode::peer_lost, "the connection is not ready");
     if (!wrong.ok()) {
       report(Event::Kind::completed, operation.id, std::move(wrong));
       continue;

@@ -222,10 +222,10 @@ RemoteRegion encode(const RemoteKey& key) {
 }
 
 Result<RemoteKey> decode_key(const RemoteRegion& region) {
-  const Status invalid(StatusCode::invalid, "the remote region is not one of the rdma transport");
-  if (region.size > RemoteRegion::max_bytes) return invalid;
+  const auto invalid = [] { return Status(StatusCode::invalid, "the remote region is not one of the rdma transport"); };
+  if (region.size > RemoteRegion::max_bytes) return invalid();
   base::ByteReader in(region.bytes());
-  if (in.get<uint8_t>() != key_magic) return invalid;
+  if (in.get<uint8_t>() != key_magic) return invalid();
   RemoteKey key;
   key.queue_pair = in.get<uint32_t>();
   key.number = in.get<uint32_t>();
@@ -233,11 +233,11 @@ Result<RemoteKey> decode_key(const RemoteRegion& region) {
   key.address = in.get<uint64_t>();
   key.length = in.get<uint64_t>();
   key.shift = in.get<uint8_t>();
-  if (!in.ok() || key.shift > 63 || key.length == 0 || key.length > UINT64_MAX - key.address) return invalid;
+  if (!in.ok() || key.shift > 63 || key.length == 0 || key.length > UINT64_MAX - key.address) return invalid();
   const uint64_t pieces = pieces_of(key.address, key.length, key.shift);
-  if (pieces > max_pieces) return invalid;
+  if (pieces > max_pieces) return invalid();
   for (size_t i = 0; i < pieces; ++i) key.keys[i] = in.get<uint32_t>();
-  if (!in.finished()) return invalid;
+  if (!in.finished()) return invalid();
   return key;
 }
 
