@@ -51,7 +51,7 @@ stage_build() { build release; }
 stage_tidy() { run_tests tidy release -L '^tidy$'; }
 stage_lint() { quietly lint scripts/lint.sh build/release; }
 stage_unit() { run_tests unit release -L '^unit$'; }
-stage_contract() { run_tests contract release -L '^contract$' -LE '^schedules$'; }
+stage_contract() { run_tests contract release -L '^contract$' -LE '^(schedules|guest)$'; }
 stage_simulation() { run_tests simulation release -L '^(sim|schedules)$'; }
 # The corpus in the release build, then some time of libFuzzer with each target.
 stage_fuzz() {

@@ -48,20 +48,20 @@ Scheduler::~Scheduler() = default;
 void Scheduler::enter(detail::TransferState& transfer) {
   if (static_cast<base::ListLink<transfer::InReady>&>(transfer).linked()) return;
   ready_[transfer.priority].push_back(transfer);
+  ++waiting_;
 }
 
 void Scheduler::leave(detail::TransferState& transfer) {
   if (!static_cast<base::ListLink<transfer::InReady>&>(transfer).linked()) return;
-  const auto queue = ready_.find(transfer.priority);
-  queue->second.remove(transfer);
-  if (queue->second.empty()) ready_.erase(queue);
+  ready_.at(transfer.priority).remove(transfer);
+  --waiting_;
 }
 
 size_t Scheduler::run(std::span<Lane* const> lanes, transfer::OperationPool& pool, TimePoint now,
                       std::vector<detail::TransferState*>& posted) {
   size_t total = 0;
   uint64_t excluded = 0;  // lanes for which nothing is ready; there are at most 64
-  while (!ready_.empty()) {
+  while (!empty()) {
     const auto [lane, lane_index] = least_loaded(lanes, excluded);
     if (lane == nullptr) break;
     Batch& batch = *batch_;

@@ -38,7 +38,7 @@ class Scheduler {
   Scheduler& operator=(const Scheduler&) = delete;
   void enter(detail::TransferState& transfer);
   void leave(detail::TransferState& transfer);
-  bool empty() const noexcept { return ready_.empty(); }
+  bool empty() const noexcept { return waiting_ == 0; }
 
   /// Posts what the lanes take. Transfers of which everything is posted now are appended to `posted`.
   /// Returns the number of operations posted.
@@ -53,8 +53,9 @@ class Scheduler {
   bool take_from(detail::TransferState& transfer, Lane& lane, transfer::OperationPool& pool, Batch& batch);
   size_t post(Lane& lane, Batch& batch, TimePoint now);
 
-  std::map<uint8_t, Queue, std::greater<>> ready_;
-  std::unique_ptr<Batch> batch_;  // kept: clearing all of one anew would cost more than posting one operation
+  std::map<uint8_t, Queue, std::greater<>> ready_;  // a queue that ran empty stays: the next transfer is likely to want it
+  size_t waiting_ = 0;                              // in all queues
+  std::unique_ptr<Batch> batch_;                    // kept: clearing all of one anew would cost more than posting one operation
 };
 
 }  // namespace haul::schedule

@@ -155,6 +155,7 @@ class Connection {
   bool room_for(uint64_t bytes) const;
   uint32_t credits() const { return wire::slots - (sent_ - peer_received_); }
   bool bundle_is_due() const;
+  bool has_unsent() const;
   size_t queue_room(const Batch& batch) const;
   void flush(TimePoint now);
   void fill(Batch& batch);

@@ -113,7 +113,7 @@ void Connection::retire(uint64_t through) {
       case Posted::Kind::bind: break;
       case Posted::Kind::invalidate: on_invalidated(done.subject); break;
     }
-    dirty_ = true;
+    if (has_unsent()) dirty_ = true;  // there is room for it now
   }
 }
 
@@ -143,8 +143,10 @@ void Connection::on_receive(const Completion& completion) {
     peer_received_ = reader.received();
     dirty_ = true;
   }
-  deferred_.push_back(arrived);
   read_deferred();
+  if (state_ == State::over) return;
+  if (deferred_.empty() && context_.events.waiting(id_) < max_waiting_events) return read(arrived);
+  deferred_.push_back(arrived);
 }
 
 void Connection::read_deferred() {

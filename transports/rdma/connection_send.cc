@@ -148,6 +148,11 @@ void Connection::tell_writable() {
 
 bool Connection::bundle_is_due() const { return probe_ || received_ - told_received_ >= wire::slots / 2; }
 
+bool Connection::has_unsent() const {
+  return !queued_.empty() || !records_.empty() || !messages_.empty() || !to_bind_.empty() || !to_invalidate_.empty() ||
+         bound_ != told_bound_ || bundle_is_due();
+}
+
 size_t Connection::queue_room(const Batch& batch) const {
   const size_t used = posted_.size() + batch.requests.size();
   return send_requests_ > used ? send_requests_ - used : 0;

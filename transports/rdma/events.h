@@ -7,6 +7,7 @@
 #include <string>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "haul/transport.h"
 
@@ -20,7 +21,7 @@ class Events {
     ++waiting_of_[event.connection];
     waiting_.push_back({std::move(event), {reinterpret_cast<const char*>(message.data()), message.size()}});
   }
-  bool empty() const { return waiting_.empty(); }
+  bool empty() const { return taken_ == waiting_.size(); }
   /// Of one connection.
   size_t waiting(ConnectionId connection) const {
     const auto found = waiting_of_.find(connection);
@@ -30,9 +31,8 @@ class Events {
   void forget_shown() { shown_.clear(); }
   size_t take(std::span<Event> events) {
     size_t filled = 0;
-    while (filled < events.size() && !waiting_.empty()) {
-      Waiting next = std::move(waiting_.front());
-      waiting_.pop_front();
+    while (filled < events.size() && !empty()) {
+      Waiting& next = waiting_[taken_++];
       const auto count = waiting_of_.find(next.event.connection);
       if (--count->second == 0 && next.event.kind == Event::Kind::closed) waiting_of_.erase(count);
       if (next.event.kind == Event::Kind::message || next.event.kind == Event::Kind::immediate) {
@@ -40,6 +40,10 @@ class Events {
         next.event.payload = std::as_bytes(std::span(shown_.back()));
       }
       events[filled++] = std::move(next.event);
+    }
+    if (empty() || taken_ >= max_taken) {
+      waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(taken_));
+      taken_ = 0;
     }
     return filled;
   }
@@ -49,7 +53,9 @@ class Events {
     Event event;
     std::string message;  // its bytes: an immediate fits into the object
   };
-  std::deque<Waiting> waiting_;
+  static constexpr size_t max_taken = 1024;
+  std::vector<Waiting> waiting_;  // not a deque, which would fetch memory for every second event
+  size_t taken_ = 0;              // of them, from the front
   std::unordered_map<ConnectionId, size_t> waiting_of_;
   std::deque<std::string> shown_;
 };
