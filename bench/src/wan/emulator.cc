@@ -63,6 +63,7 @@ std::optional<TimePoint> Emulator::began() const {
 
 void Emulator::run() {
   record_.real_time = become_real_time();
+  record_.point_every = options_.point_every;
   bool slept = false;
   while (!stop_asked_.load(std::memory_order_relaxed)) {
     const TimePoint turn_began = clock_.now();

@@ -22,7 +22,8 @@ struct Point {
 
 /// What happened since the beginning.
 struct Record {
-  std::vector<Point> points;  ///< every EmulatorOptions::point_every from the beginning on
+  std::vector<Point> points;  ///< every `point_every` from the beginning on
+  Duration point_every = Duration::zero();
   uint64_t passed_packets = 0;
   uint64_t dropped_packets = 0;  ///< by the queue
   uint64_t lost_packets = 0;     ///< as the link was asked to
