@@ -112,7 +112,7 @@ class Bench {
     }
     if (link.faults.empty()) {
       for (const wan::Program& program : programs) {
-        auto run = run_across({&row, program, settings_.transport, matrix_.duration, matrix_.seed});
+        auto run = run_across({&row, program, settings_.transport, settings_.io, matrix_.duration, matrix_.seed});
         if (!run) return run.status();
         link.runs.push_back(std::move(*run));
       }

@@ -37,6 +37,7 @@ struct WanSettings {
   std::vector<std::string> beside;
   std::string transport = "tcp";
   std::vector<std::string> controllers;  ///< each gives a run; empty: the transport's own choice
+  std::string io = "uring";              ///< of tcp
   uint32_t lanes = 1;
   std::optional<double> duration_s;
   std::optional<uint64_t> seed;
@@ -68,6 +69,7 @@ struct WanRequest {
   const wan::Row* row = nullptr;
   wan::Program program;
   std::string transport;
+  std::string io;
   haul::Duration duration = haul::Duration::zero();
   uint64_t seed = 1;
 };

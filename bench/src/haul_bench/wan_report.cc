@@ -159,6 +159,7 @@ std::string wan_json(const WanSettings& settings, const wan::Matrix& matrix, con
   Json json;
   json["mode"] = "wan";
   json["transport"] = settings.transport;
+  json["io"] = settings.io;
   json["lanes"] = settings.lanes;
   json["duration_s"] = seconds(matrix.duration);
   json["seed"] = matrix.seed;

@@ -51,7 +51,8 @@ Load load_for(const flowsim::Link& link) {
 std::vector<std::string> haul_server(const WanRequest& request) {
   std::vector<std::string> command{
       "/proc/self/exe", "server",      "--listen",        fmt::format("{}:{}", far_address, haul_port),
-      "--insecure",     "--transport", request.transport, "--once"};
+      "--insecure",     "--transport", request.transport, "--io",
+      request.io,       "--once"};
   if (!request.program.controller.empty()) command.insert(command.end(), {"--congestion", request.program.controller});
   return command;
 }
@@ -61,6 +62,7 @@ std::vector<std::string> haul_client(const WanRequest& request) {
   std::vector<std::string> command{"/proc/self/exe", "throughput", "--peer", fmt::format("{}:{}", far_address, haul_port)};
   const auto add = [&](const char* option, const std::string& value) { command.insert(command.end(), {option, value}); };
   add("--transport", request.transport);
+  add("--io", request.io);
   add("--lanes", std::to_string(request.program.connections));
   add("--duration", fmt::format("{}", seconds(request.duration)));
   add("--warmup", "0");

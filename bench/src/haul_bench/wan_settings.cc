@@ -134,6 +134,9 @@ CLI::App* add_wan(CLI::App& app, WanSettings& settings) {
       ->add_option("--beside", settings.beside, "iperf3 on the same links afterwards: cubic,bbr,bbr:8 (default: the matrix's)")
       ->delimiter(',');
   command->add_option("--transport", settings.transport, "haul's backend")->capture_default_str();
+  command->add_option("--io", settings.io, "How haul's tcp asks the kernel: uring, epoll, prefer")
+      ->check(CLI::IsMember({"uring", "epoll", "prefer"}))
+      ->capture_default_str();
   command
       ->add_option("--controller", settings.controllers, "haul's congestion control (default: the backend's choice); several")
       ->delimiter(',');

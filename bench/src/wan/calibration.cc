@@ -36,7 +36,7 @@ constexpr uint16_t probe_port = 9;
 constexpr uint32_t headers = 28;  // IPv4 and UDP
 constexpr uint32_t full_packet = 1500;
 constexpr uint32_t small_packet = 100;
-constexpr int delay_probes = 60;
+constexpr int delay_probes = 40;
 constexpr double offered = 1.1;  // of the rate, so that the link is busy all the time
 constexpr auto delay_spacing = milliseconds(5);
 
@@ -240,7 +240,7 @@ uint64_t send_rounds(const Bed& bed, const flowsim::Link& link, Emulator& emulat
   std::this_thread::sleep_for(std::min<Duration>(queue, std::chrono::seconds(3)) + milliseconds(20));
   emulator.begin();
   std::this_thread::sleep_for(milliseconds(20));
-  const double loss_s = std::clamp(100 * full_packet / rate, 0.8, 2.0);
+  const double loss_s = std::clamp(100 * full_packet / rate, 0.6, 2.0);
   return send_evenly(bed.near_socket.get(), Round::loss, 0.8 * rate,
                      std::min<uint64_t>(static_cast<uint64_t>(0.8 * rate * loss_s / full_packet) + 1, 30'000), pause);
 }

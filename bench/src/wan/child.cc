@@ -46,9 +46,19 @@ std::string content(int fd) {
   }
 }
 
-std::string last_line(std::string text) {
-  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
-  return text.substr(text.rfind('\n') + 1);
+/// The end of what was said, in one line.
+std::string ending(const std::string& text) {
+  constexpr size_t most = 400;
+  std::string line;
+  for (const char character : text) {
+    if (character != '\n') {
+      line += character;
+    } else if (!line.empty() && !line.ends_with("; ")) {
+      line += "; ";
+    }
+  }
+  while (line.ends_with(' ') || line.ends_with(';')) line.pop_back();
+  return line.size() <= most ? line : "…" + line.substr(line.size() - most);
 }
 
 [[noreturn]] void become(char* const* argv, int name_space, int output, int errors, pid_t parent) {
@@ -106,9 +116,9 @@ Child::Child(Child&& other) noexcept
       errors_(std::move(other.errors_)) {}
 
 Child::~Child() {
-  for (const int ending : {SIGTERM, SIGKILL}) {
+  for (const int number : {SIGTERM, SIGKILL}) {
     if (pid_ < 0 || ended()) return;
-    ::kill(pid_, ending);
+    ::kill(pid_, number);
     wait_briefly();
   }
 }
@@ -132,8 +142,8 @@ std::string Child::output() const { return content(output_.get()); }
 std::string Child::errors() const { return content(errors_.get()); }
 std::string Child::complaint() const {
   if (exit_code_ == exec_failed && errors().empty()) return name_ + " could not be started";
-  const std::string said = last_line(errors());
-  return said.empty() ? last_line(output()) : said;
+  const std::string said = ending(errors());
+  return said.empty() ? ending(output()) : said;
 }
 
 Status wait_until(const std::function<bool()>& done, haul::Duration limit, const std::string& waiting_for) {

@@ -44,7 +44,7 @@ class Child {
   int exit_code() const noexcept { return exit_code_; }
   std::string output() const;
   std::string errors() const;
-  /// The last line that it said, for messages.
+  /// The end of what it said, in one line, for messages.
   std::string complaint() const;
 
  private:
