@@ -38,7 +38,7 @@ constexpr uint32_t full_packet = 1500;
 constexpr uint32_t small_packet = 100;
 constexpr int delay_probes = 40;
 constexpr double offered = 1.1;  // of the rate, so that the link is busy all the time
-constexpr auto delay_spacing = milliseconds(5);
+constexpr auto delay_spacing = milliseconds(3);
 
 double seconds(Duration duration) { return static_cast<double>(duration.count()) * 1e-9; }
 Duration to_duration(double s) { return Duration(static_cast<int64_t>(s * 1e9)); }
@@ -234,15 +234,18 @@ uint64_t send_rounds(const Bed& bed, const flowsim::Link& link, Emulator& emulat
     send_probes(bed.far_socket.get(), Round::delay, small_packet, 1);
     std::this_thread::sleep_for(spacing);
   }
-  const double rate_s = std::clamp(50 * full_packet / rate, 0.5, 3.0);
+  const double rate_s = std::clamp(50 * full_packet / rate, 0.3, 3.0);
   send_evenly(bed.near_socket.get(), Round::rate, offered * rate,
               static_cast<uint64_t>(offered * rate * rate_s / full_packet) + 2, pause);
   std::this_thread::sleep_for(std::min<Duration>(queue, std::chrono::seconds(3)) + milliseconds(20));
   emulator.begin();
   std::this_thread::sleep_for(milliseconds(20));
-  const double loss_s = std::clamp(100 * full_packet / rate, 0.6, 2.0);
-  return send_evenly(bed.near_socket.get(), Round::loss, 0.8 * rate,
-                     std::min<uint64_t>(static_cast<uint64_t>(0.8 * rate * loss_s / full_packet) + 1, 30'000), pause);
+  // Enough that four standard deviations are half of the loss, as far as two seconds go.
+  const double loss = mean_loss(link);
+  const double wanted = loss > 0 ? 64 / loss : 0;
+  const double packets_s = 0.8 * rate / full_packet;
+  const double packets = std::max(100.0, packets_s * std::clamp(wanted / packets_s, 0.3, 2.0));
+  return send_evenly(bed.near_socket.get(), Round::loss, 0.8 * rate, static_cast<uint64_t>(packets), pause);
 }
 
 }  // namespace
