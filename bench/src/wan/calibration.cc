@@ -90,13 +90,12 @@ Duration realtime_now() {
 }
 
 Duration arrival_time(msghdr& message) {
-  for (const cmsghdr* control = CMSG_FIRSTHDR(&message); control != nullptr;) {
+  for (cmsghdr* control = CMSG_FIRSTHDR(&message); control != nullptr; control = CMSG_NXTHDR(&message, control)) {
     if (control->cmsg_level == SOL_SOCKET && control->cmsg_type == SCM_TIMESTAMPNS) {
       timespec stamp{};
       std::memcpy(&stamp, CMSG_DATA(control), sizeof(stamp));
       return std::chrono::seconds(stamp.tv_sec) + Duration(stamp.tv_nsec);
     }
-    control = CMSG_NXTHDR(&message, const_cast<cmsghdr*>(control));
   }
   return realtime_now();
 }
@@ -127,7 +126,8 @@ class Receiver {
       pollfd ready{socket, POLLIN, 0};
       if (::poll(&ready, 1, 20) <= 0) continue;
       const int got = ::recvmmsg(socket, messages.data(), at_once, MSG_DONTWAIT, nullptr);
-      for (int i = 0; i < got; ++i) arrivals_.push_back({arrival_time(messages[i].msg_hdr), probes[i]});
+      for (size_t i = 0; got > 0 && i < static_cast<size_t>(got); ++i)
+        arrivals_.push_back({arrival_time(messages[i].msg_hdr), probes[i]});
     }
   }
 

@@ -165,7 +165,7 @@ std::string program_path(const std::string& name) {
   std::istringstream folders(path == nullptr ? "/usr/bin" : path);
   std::string folder;
   while (std::getline(folders, folder, ':')) {
-    const std::string candidate = folder + "/" + name;
+    std::string candidate = fmt::format("{}/{}", folder, name);
     if (::access(candidate.c_str(), X_OK) == 0) return candidate;
   }
   return {};
