@@ -41,6 +41,11 @@ void add_shared_options(CLI::App& command, Settings& settings) {
   command.add_option("--io", settings.io, "How tcp asks the kernel: uring, epoll, or prefer (uring where it works)")
       ->check(CLI::IsMember({"uring", "epoll", "prefer"}))
       ->capture_default_str();
+  command
+      .add_option("--zero-copy", settings.zero_copy,
+                  "tcp sends large payload without copying: auto (where it pays), off, always (even where the kernel copies)")
+      ->check(CLI::IsMember({"auto", "off", "always"}))
+      ->capture_default_str();
   command.add_option("--congestion", settings.congestion, "Congestion control of tcp (default: the backend's choice)");
   command.add_option("--poll", settings.poll, "spin: busy polling; event: poll briefly, then block")
       ->check(CLI::IsMember({"spin", "event"}))

@@ -18,6 +18,7 @@ struct Settings {
   std::vector<std::string> rails;           ///< of rdma: DEVICE[:PORT[:GID]]; none: all that are active
   std::vector<std::string> receiver_rails;  ///< of a receiver that we start; none: like `rails`
   std::string io = "uring";                 ///< uring, epoll, prefer
+  std::string zero_copy = "auto";           ///< of tcp: auto, off, always
   std::string congestion;                   ///< empty: the backend's own choice
   std::string poll = "event";               ///< spin, event
   std::string integrity = "on";             ///< on, off

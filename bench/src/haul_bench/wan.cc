@@ -123,7 +123,8 @@ class Bench {
     }
     if (link.faults.empty()) {
       for (const wan::Program& program : programs) {
-        auto run = run_across({&row, program, settings_.transport, settings_.io, matrix_.duration, matrix_.seed});
+        auto run =
+            run_across({&row, program, settings_.transport, settings_.io, settings_.zero_copy, matrix_.duration, matrix_.seed});
         if (!run) return run.status();
         link.runs.push_back(std::move(*run));
       }

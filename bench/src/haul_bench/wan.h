@@ -12,7 +12,7 @@
 #include "wan/emulator.h"
 #include "wan/matrix.h"
 
-namespace CLI {
+namespace CLI {  // NOLINT(readability-identifier-naming): theirs
 class App;
 }
 
@@ -38,6 +38,7 @@ struct WanSettings {
   std::string transport = "tcp";
   std::vector<std::string> controllers;  ///< each gives a run; empty: the transport's own choice
   std::string io = "uring";              ///< of tcp
+  std::string zero_copy = "auto";        ///< of tcp
   uint32_t lanes = 1;
   std::optional<double> duration_s;
   std::optional<uint64_t> seed;
@@ -70,6 +71,7 @@ struct WanRequest {
   wan::Program program;
   std::string transport;
   std::string io;
+  std::string zero_copy;
   haul::Duration duration = haul::Duration::zero();
   uint64_t seed = 1;
 };

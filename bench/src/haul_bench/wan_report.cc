@@ -160,6 +160,7 @@ std::string wan_json(const WanSettings& settings, const wan::Matrix& matrix, con
   json["mode"] = "wan";
   json["transport"] = settings.transport;
   json["io"] = settings.io;
+  json["zero_copy"] = settings.zero_copy;
   json["lanes"] = settings.lanes;
   json["duration_s"] = seconds(matrix.duration);
   json["seed"] = matrix.seed;

@@ -52,7 +52,7 @@ std::vector<std::string> haul_server(const WanRequest& request) {
   std::vector<std::string> command{
       "/proc/self/exe", "server",      "--listen",        fmt::format("{}:{}", far_address, haul_port),
       "--insecure",     "--transport", request.transport, "--io",
-      request.io,       "--once"};
+      request.io,       "--zero-copy", request.zero_copy, "--once"};
   if (!request.program.controller.empty()) command.insert(command.end(), {"--congestion", request.program.controller});
   return command;
 }
@@ -63,6 +63,7 @@ std::vector<std::string> haul_client(const WanRequest& request) {
   const auto add = [&](const char* option, const std::string& value) { command.insert(command.end(), {option, value}); };
   add("--transport", request.transport);
   add("--io", request.io);
+  add("--zero-copy", request.zero_copy);
   add("--lanes", std::to_string(request.program.connections));
   add("--duration", fmt::format("{}", seconds(request.duration)));
   add("--warmup", "0");

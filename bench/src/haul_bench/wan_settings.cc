@@ -31,7 +31,6 @@ Status take(const char* option, const std::string& text, const Parse& parse, con
 }
 
 std::optional<flowsim::BurstLoss> parse_burst(const std::string& text) {
-  flowsim::BurstLoss burst;
   const size_t first = text.find(',');
   if (first == std::string::npos) return std::nullopt;
   const size_t second = text.find(',', first + 1);
@@ -136,6 +135,9 @@ CLI::App* add_wan(CLI::App& app, WanSettings& settings) {
   command->add_option("--transport", settings.transport, "haul's backend")->capture_default_str();
   command->add_option("--io", settings.io, "How haul's tcp asks the kernel: uring, epoll, prefer")
       ->check(CLI::IsMember({"uring", "epoll", "prefer"}))
+      ->capture_default_str();
+  command->add_option("--zero-copy", settings.zero_copy, "Whether haul's tcp sends without copying: auto, off, always")
+      ->check(CLI::IsMember({"auto", "off", "always"}))
       ->capture_default_str();
   command
       ->add_option("--controller", settings.controllers, "haul's congestion control (default: the backend's choice); several")
