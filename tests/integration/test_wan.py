@@ -87,6 +87,7 @@ class Link(Wan):
         link, = result["links"]
         self.assertEqual(result["skipped"], [])
         self.assertEqual([run["program"] for run in link["runs"]], ["haul cubic", "iperf3 reno ×2"])
+        self.assertIn("zero copy off beyond the rack", link["runs"][0]["path"])
         for run in link["runs"]:
             with self.subTest(program=run["program"]):
                 # TCP's headers leave 0.965; a start in slow start costs some of two seconds.

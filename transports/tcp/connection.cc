@@ -71,12 +71,7 @@ void Connection::use_socket(base::UniqueFd socket) {
   target_ = remote_endpoint(socket_.get()).to_string();
   send_.fd = socket_.get();
   receive_.fd = socket_.get();
-  const ZeroCopy wanted = context_.options->zero_copy;
-  if (!context_.io->has_zero_copy()) {
-    zero_copy_off_ = wanted == ZeroCopy::off ? "off" : "not available";
-  } else if (wanted == ZeroCopy::automatic && distance == Distance::loopback) {
-    zero_copy_off_ = "off on loopback";
-  }
+  zero_copy_off_ = why_copied(context_.options->zero_copy, context_.io->has_zero_copy(), distance);
   apply_rate();
   mark_dirty();
 }

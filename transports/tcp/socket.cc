@@ -150,6 +150,18 @@ Distance distance_of(int fd) noexcept {
   return info_of(fd).tcpi_rtt < rack_rtt_us ? Distance::rack : Distance::wan;
 }
 
+const char* why_copied(ZeroCopy wanted, bool available, Distance distance) noexcept {
+  if (wanted == ZeroCopy::off) return "off";
+  if (!available) return "not available";
+  if (wanted == ZeroCopy::always) return nullptr;
+  switch (distance) {
+    case Distance::loopback: return "off on loopback";
+    case Distance::wan: return "off beyond the rack";
+    case Distance::rack: return nullptr;
+  }
+  return nullptr;
+}
+
 Congestion tune_socket(int fd, Distance distance, const Options& options) {
   set_option(fd, tcp_protocol, TCP_NODELAY, 1);
   keep_alive(fd, options.dead_after);

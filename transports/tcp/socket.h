@@ -44,6 +44,9 @@ Result<base::UniqueFd> make_socket(int family, const Options& options);
 enum class Distance : uint8_t { loopback, rack, wan };
 Distance distance_of(int fd) noexcept;
 
+/// Why payload for such a peer is copied, as describe() says it; null: large payload is not. `available`: the kernel can.
+const char* why_copied(ZeroCopy wanted, bool available, Distance distance) noexcept;
+
 /// The congestion control of a connected socket.
 struct Congestion {
   std::string name;      ///< in force
