@@ -12,11 +12,11 @@ packages=(
   libtomlplusplus-dev
   catch2 libbenchmark-dev
   clang-14 clang-format-14 clang-tidy-14 libclang-rt-14-dev
-  python3 iproute2 openssl gnutls-bin
+  python3 iproute2 iperf3 openssl gnutls-bin
 )
 for argument in "$@"; do
   case $argument in
-    --bench) packages+=(iperf3 ucx-utils libfabric-bin) ;;
+    --bench) packages+=(ucx-utils libfabric-bin) ;;
     --demo) packages+=(tesseract-ocr-eng tesseract-ocr-script-latn tesseract-ocr-script-cyrl tesseract-ocr-script-grek) ;;
     --guest) packages+=(qemu-system-x86 busybox-static kmod cpio rdma-core ibverbs-providers ibverbs-utils perftest) ;;
     *) echo "usage: packages.sh [--bench] [--demo] [--guest]" >&2; exit 2 ;;

@@ -22,9 +22,9 @@ enum class Io : uint8_t {
 };
 
 enum class ZeroCopy : uint8_t {
-  automatic,  ///< For large payloads, until the kernel says that it copied anyway. Off on loopback.
+  automatic,  ///< For large payloads within the rack (round trip under 2 ms), until the kernel says that it copied anyway.
   off,
-  always,  ///< Even when the kernel copies; for tests and measurements.
+  always,  ///< Even on loopback and long paths, and when the kernel copies; for tests and measurements.
 };
 
 /// Who seals and opens the TLS records of encrypted lanes.

@@ -54,6 +54,13 @@ class Alone(Bench):
         result = as_json(self.succeeds(bench("throughput", "--size", "10M", "--working-set", "4M", "--json").end()))
         self.assertGreaterEqual(result["bytes_moved"], 10 << 20)
 
+    def test_zero_copy(self):
+        for wanted, words in (("auto", "zero copy off on loopback"), ("off", "zero copy off,"), ("always", "zero copy on")):
+            with self.subTest(wanted=wanted):
+                result = self.measure("throughput", "--zero-copy", wanted)
+                self.assertEqual(result["zero_copy"], wanted)
+                self.assertIn(words, result["path"])
+
     def test_text(self):
         outcome = self.succeeds(bench("throughput", *BRIEF).end())
         for words in ("working set 4 MiB", "goodput", "s/GB", "99.9 %", "retransmits"):
@@ -91,7 +98,8 @@ class Arguments(Bench):
         for arguments in ((), ("fly",), ("throughput", "--op", "swap"), ("throughput", "--block", "0"),
                           ("throughput", "--block", "8M", "--working-set", "4M"), ("throughput", "--lanes", "0"),
                           ("throughput", "--integrity", "maybe"), ("throughput", "--transport", "pigeon"),
-                          ("throughput", "--duration", "-1"), ("server", "--peer", "127.0.0.1:1")):
+                          ("throughput", "--duration", "-1"), ("throughput", "--zero-copy", "maybe"),
+                          ("server", "--peer", "127.0.0.1:1")):
             with self.subTest(arguments=arguments):
                 outcome = bench(*arguments).end(10)
                 self.assertEqual(outcome.code, 2, str(outcome))

@@ -66,23 +66,18 @@ void Connection::expect(Duration timeout) {
 void Connection::use_socket(base::UniqueFd socket) {
   socket_ = std::move(socket);
   set_nonblocking(socket_.get(), context_.io->wants_nonblocking_sockets());
-  tune();
+  const Distance distance = distance_of(socket_.get());
+  tune(distance);
   target_ = remote_endpoint(socket_.get()).to_string();
   send_.fd = socket_.get();
   receive_.fd = socket_.get();
-  const bool loopback = remote_endpoint(socket_.get()).is_loopback();
-  const ZeroCopy wanted = context_.options->zero_copy;
-  if (!context_.io->has_zero_copy()) {
-    zero_copy_off_ = wanted == ZeroCopy::off ? "off" : "not available";
-  } else if (wanted == ZeroCopy::automatic && loopback) {
-    zero_copy_off_ = "off on loopback";
-  }
+  zero_copy_off_ = why_copied(context_.options->zero_copy, context_.io->has_zero_copy(), distance);
   apply_rate();
   mark_dirty();
 }
 
-void Connection::tune() {
-  const Congestion congestion = tune_socket(socket_.get(), *context_.options);
+void Connection::tune(Distance distance) {
+  const Congestion congestion = tune_socket(socket_.get(), distance, *context_.options);
   congestion_ = congestion.name;
   if (congestion.as_asked || std::exchange(context_.told_of_congestion[congestion.rack ? 1 : 0], true)) return;
   context_.log(LogLevel::warning, congestion_warning(congestion, *context_.options));

@@ -106,7 +106,7 @@ class Connection final : public IoHandler, public FrameHandler, public DialerOwn
 
   // connection.cc: life
   void use_socket(base::UniqueFd socket);
-  void tune();
+  void tune(Distance distance);
   void apply_rate();
   void begin_greeting();
   void continue_greeting(Status status);

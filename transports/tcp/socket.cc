@@ -145,11 +145,28 @@ Result<base::UniqueFd> make_socket(int family, const Options& options) {
   return fd;
 }
 
-Congestion tune_socket(int fd, const Options& options) {
+Distance distance_of(int fd) noexcept {
+  if (remote_endpoint(fd).is_loopback()) return Distance::loopback;
+  return info_of(fd).tcpi_rtt < rack_rtt_us ? Distance::rack : Distance::wan;
+}
+
+const char* why_copied(ZeroCopy wanted, bool available, Distance distance) noexcept {
+  if (wanted == ZeroCopy::off) return "off";
+  if (!available) return "not available";
+  if (wanted == ZeroCopy::always) return nullptr;
+  switch (distance) {
+    case Distance::loopback: return "off on loopback";
+    case Distance::wan: return "off beyond the rack";
+    case Distance::rack: return nullptr;
+  }
+  return nullptr;
+}
+
+Congestion tune_socket(int fd, Distance distance, const Options& options) {
   set_option(fd, tcp_protocol, TCP_NODELAY, 1);
   keep_alive(fd, options.dead_after);
   Congestion congestion;
-  congestion.rack = remote_endpoint(fd).is_loopback() || info_of(fd).tcpi_rtt < rack_rtt_us;
+  congestion.rack = distance != Distance::wan;
   congestion.as_asked = choose_congestion(fd, congestion.rack ? options.congestion_rack : options.congestion_wan);
   congestion.name = congestion_in_force(fd);
   return congestion;

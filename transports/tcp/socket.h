@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
@@ -39,6 +40,13 @@ Endpoint remote_endpoint(int fd);
 /// A TCP socket with what must be set before connect() or listen(). Errors: exhausted, unavailable (no such family here).
 Result<base::UniqueFd> make_socket(int family, const Options& options);
 
+/// How far away a peer is: in the rack where the round trip was under 2 ms when the connection was made.
+enum class Distance : uint8_t { loopback, rack, wan };
+Distance distance_of(int fd) noexcept;
+
+/// Why payload for such a peer is copied, as describe() says it; null: large payload is not. `available`: the kernel can.
+const char* why_copied(ZeroCopy wanted, bool available, Distance distance) noexcept;
+
 /// The congestion control of a connected socket.
 struct Congestion {
   std::string name;      ///< in force
@@ -47,7 +55,7 @@ struct Congestion {
 };
 
 /// Sets what a connected socket needs.
-Congestion tune_socket(int fd, const Options& options);
+Congestion tune_socket(int fd, Distance distance, const Options& options);
 
 /// For the log, where a congestion control is not as asked.
 std::string congestion_warning(const Congestion& congestion, const Options& options);

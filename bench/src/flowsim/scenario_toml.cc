@@ -1,14 +1,12 @@
-// Scenarios from TOML: every key is known or refused, every mistake is told with its line and the remedy.
+// Scenarios from TOML.
 #include "flowsim/scenario_toml.h"
 
 #include <fmt/format.h>
-#include <toml++/toml.h>
 
-#include <charconv>
 #include <fstream>
-#include <initializer_list>
 #include <sstream>
-#include <utility>
+
+#include "flowsim/toml_reader.h"
 
 namespace flowsim {
 
@@ -16,227 +14,6 @@ namespace {
 
 using haul::Status;
 using haul::StatusCode;
-
-struct Number {
-  double value = 0;
-  std::string_view unit;
-};
-
-std::optional<Number> split(std::string_view text) {
-  Number number;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number.value);
-  if (error != std::errc() || !(number.value >= 0)) return std::nullopt;
-  number.unit = text.substr(static_cast<size_t>(end - text.data()));
-  while (!number.unit.empty() && number.unit.front() == ' ') number.unit.remove_prefix(1);
-  return number;
-}
-
-struct Unit {
-  std::string_view name;
-  double factor;
-};
-
-std::optional<double> scaled(std::string_view text, std::initializer_list<Unit> units) {
-  const auto number = split(text);
-  if (!number) return std::nullopt;
-  for (const Unit& unit : units) {
-    if (unit.name == number->unit) return number->value * unit.factor;
-  }
-  return std::nullopt;
-}
-
-std::optional<uint64_t> parse_size(std::string_view text) {
-  const auto bytes = scaled(text, {{"", 1},
-                                   {"K", 1e3},
-                                   {"M", 1e6},
-                                   {"G", 1e9},
-                                   {"KB", 1e3},
-                                   {"MB", 1e6},
-                                   {"GB", 1e9},
-                                   {"KiB", 1024},
-                                   {"MiB", 1048576},
-                                   {"GiB", 1073741824}});
-  if (!bytes || *bytes > 1e15) return std::nullopt;
-  return static_cast<uint64_t>(*bytes);
-}
-
-/// Reads the keys of one table; remembers the first mistake and which keys it was asked for.
-class Reader {
- public:
-  Reader(const toml::table& table, std::string source, std::string place, Status& status)
-      : table_(table), source_(std::move(source)), place_(std::move(place)), status_(status) {}
-
-  void fail(const toml::node& node, const std::string& message) {
-    if (status_.ok())
-      status_ = Status(StatusCode::invalid, fmt::format("{}:{}: {}", source_, node.source().begin.line, message));
-  }
-
-  const toml::node* find(std::string_view key) {
-    known_.emplace_back(key);
-    return table_.get(key);
-  }
-
-  /// Text, or a number where `parse` takes its text.
-  template <typename T, typename Parse>
-  void read(std::string_view key, T& into, const Parse& parse, std::string_view remedy) {
-    const toml::node* node = find(key);
-    if (node == nullptr) return;
-    std::string text;
-    if (const auto* string = node->as_string()) text = string->get();
-    if (const auto* integer = node->as_integer()) text = std::to_string(integer->get());
-    if (const auto* number = node->as_floating_point()) text = fmt::format("{}", number->get());
-    if (const auto value = parse(text)) {
-      into = *value;
-    } else {
-      fail(*node, fmt::format("{}{} = \"{}\" is not {}", place_, key, text, remedy));
-    }
-  }
-  template <typename T>
-  void rate(std::string_view key, T& into) {
-    read(key, into, parse_rate, "a rate in bits per second above 0: write \"500M\", \"10G\"");
-  }
-  template <typename T>
-  void duration(std::string_view key, T& into) {
-    read(key, into, parse_duration, "a time: write \"100ms\", \"1.5s\", \"50us\"");
-  }
-  template <typename T>
-  void fraction(std::string_view key, T& into) {
-    read(key, into, parse_fraction, "a fraction: write \"1%\" or 0.01, between 0 and 1");
-  }
-  template <typename T>
-  void size(std::string_view key, T& into) {
-    read(key, into, parse_size, "a number of bytes: write \"4MB\", \"64KiB\"");
-  }
-  template <typename T>
-  void whole(std::string_view key, T& into, uint64_t low, uint64_t high) {
-    read(
-        key, into,
-        [&](std::string_view text) -> std::optional<T> {
-          const auto number = split(text);
-          if (!number || !number->unit.empty() || number->value < static_cast<double>(low)) return std::nullopt;
-          if (number->value > static_cast<double>(high)) return std::nullopt;
-          return static_cast<T>(number->value);
-        },
-        fmt::format("a whole number from {} to {}", low, high));
-  }
-  void positive(std::string_view key, std::optional<double>& into) {
-    read(
-        key, into,
-        [](std::string_view text) -> std::optional<double> {
-          const auto number = split(text);
-          return number && number->unit.empty() ? std::optional(number->value) : std::nullopt;
-        },
-        "a number");
-  }
-  void text(std::string_view key, std::string& into) {
-    read(
-        key, into, [](const std::string& text) { return std::optional(text); }, "text");
-  }
-  void flag(std::string_view key, bool& into) {
-    const toml::node* node = find(key);
-    if (node == nullptr) return;
-    if (const auto* value = node->as_boolean()) {
-      into = value->get();
-    } else {
-      fail(*node, fmt::format("{}{} must be true or false", place_, key));
-    }
-  }
-  /// Calls `each` with a Reader for every table of an array.
-  template <typename Each>
-  void tables(std::string_view key, const Each& each) {
-    const toml::node* node = find(key);
-    if (node == nullptr) return;
-    const toml::array* array = node->as_array();
-    if (array == nullptr) {
-      fail(*node, fmt::format("{}{} must be an array of tables: write [[{}]] or {} = [{{ … }}]", place_, key, key, key));
-      return;
-    }
-    for (const toml::node& element : *array) {
-      const toml::table* table = element.as_table();
-      if (table == nullptr) {
-        fail(element, fmt::format("{}{} must hold tables: write {{ key = value }}", place_, key));
-        return;
-      }
-      Reader inner(*table, source_, fmt::format("{}{}.", place_, key), status_);
-      each(inner);
-      inner.finish();
-    }
-  }
-  template <typename Each>
-  void table(std::string_view key, const Each& each) {
-    const toml::node* node = find(key);
-    if (node == nullptr) return;
-    const toml::table* table = node->as_table();
-    if (table == nullptr) {
-      fail(*node, fmt::format("{}{} must be a table: write [{}]", place_, key, key));
-      return;
-    }
-    Reader inner(*table, source_, fmt::format("{}{}.", place_, key), status_);
-    each(inner);
-    inner.finish();
-  }
-
-  /// Refuses keys that nobody asked for.
-  void finish() {
-    for (const auto& [key, node] : table_) {
-      bool is_known = false;
-      for (const std::string& known : known_) is_known |= known == key.str();
-      if (!is_known) fail(node, fmt::format("{}{} is not a key; there are: {}", place_, key.str(), fmt::join(known_, ", ")));
-    }
-  }
-
- private:
-  const toml::table& table_;
-  std::string source_;
-  std::string place_;
-  Status& status_;
-  std::vector<std::string> known_;
-};
-
-/// "1bdp", a time at the link's rate, or bytes.
-std::optional<uint64_t> parse_buffer(std::string_view text, const Link& link) {
-  const double rate = static_cast<double>(link.rate_bytes_s);
-  if (const auto products = scaled(text, {{"bdp", 1}})) {
-    return static_cast<uint64_t>(*products * rate * static_cast<double>(link.rtt.count()) * 1e-9);
-  }
-  if (const auto time = parse_duration(text)) return static_cast<uint64_t>(rate * static_cast<double>(time->count()) * 1e-9);
-  return parse_size(text);
-}
-
-void read_link(Reader& reader, Link& link) {
-  reader.rate("rate", link.rate_bytes_s);
-  reader.duration("rtt", link.rtt);
-  link.buffer_bytes = *parse_buffer("1bdp", link);
-  reader.read(
-      "buffer", link.buffer_bytes, [&](std::string_view text) { return parse_buffer(text, link); },
-      "a buffer: write \"1bdp\", \"26ms\" (at the link's rate) or \"64KiB\"");
-  reader.fraction("loss", link.loss);
-  reader.table("burst_loss", [&](Reader& inner) {
-    BurstLoss burst;
-    inner.fraction("enter", burst.enter);
-    inner.fraction("leave", burst.leave);
-    inner.fraction("loss", burst.loss);
-    link.burst_loss = burst;
-  });
-  reader.duration("jitter", link.jitter);
-  reader.fraction("reorder", link.reorder);
-  reader.duration("reorder_delay", link.reorder_delay);
-  reader.duration("mark_above", link.mark_above);
-  reader.duration("codel", link.codel_target);
-  reader.rate("back_rate", link.back_rate_bytes_s);
-  reader.tables("steps", [&](Reader& inner) {
-    RateStep step;
-    inner.duration("at", step.at);
-    inner.rate("rate", step.rate_bytes_s);
-    link.steps.push_back(step);
-  });
-  reader.tables("outages", [&](Reader& inner) {
-    Outage outage;
-    inner.duration("at", outage.at);
-    inner.duration("length", outage.length);
-    link.outages.push_back(outage);
-  });
-}
 
 std::optional<std::string> parse_controller(const std::string& text) {
   for (const std::string_view name : haul::congestion::names()) {
@@ -305,7 +82,6 @@ void read_scenario(Reader& reader, Scenario& scenario) {
   });
   reader.tables("flow", [&](Reader& inner) { read_flow(inner, scenario.flows); });
   reader.table("expect", [&](Reader& inner) { read_expectations(inner, scenario.expectations); });
-  reader.finish();
 }
 
 /// What no single key shows.
@@ -328,33 +104,54 @@ std::string contradiction(const Scenario& scenario) {
 
 }  // namespace
 
-std::optional<uint64_t> parse_rate(std::string_view text) {
-  const auto bits = scaled(text, {{"", 1}, {"K", 1e3}, {"M", 1e6}, {"G", 1e9}});
-  if (!bits || *bits < 8 || *bits > 1e13) return std::nullopt;
-  return static_cast<uint64_t>(*bits / 8);
+void read_link(Reader& reader, Link& link) {
+  reader.rate("rate", link.rate_bytes_s);
+  reader.duration("rtt", link.rtt);
+  link.buffer_bytes = *parse_buffer("1bdp", link);
+  reader.read(
+      "buffer", link.buffer_bytes, [&](std::string_view text) { return parse_buffer(text, link); },
+      "a buffer: write \"1bdp\", \"26ms\" (at the link's rate) or \"64KiB\"");
+  reader.fraction("loss", link.loss);
+  reader.table("burst_loss", [&](Reader& inner) {
+    BurstLoss burst;
+    inner.fraction("enter", burst.enter);
+    inner.fraction("leave", burst.leave);
+    inner.fraction("loss", burst.loss);
+    link.burst_loss = burst;
+  });
+  reader.duration("jitter", link.jitter);
+  reader.fraction("reorder", link.reorder);
+  reader.duration("reorder_delay", link.reorder_delay);
+  reader.duration("mark_above", link.mark_above);
+  reader.duration("codel", link.codel_target);
+  reader.rate("back_rate", link.back_rate_bytes_s);
+  reader.tables("steps", [&](Reader& inner) {
+    RateStep step;
+    inner.duration("at", step.at);
+    inner.rate("rate", step.rate_bytes_s);
+    link.steps.push_back(step);
+  });
+  reader.tables("outages", [&](Reader& inner) {
+    Outage outage;
+    inner.duration("at", outage.at);
+    inner.duration("length", outage.length);
+    link.outages.push_back(outage);
+  });
 }
 
-std::optional<Duration> parse_duration(std::string_view text) {
-  const auto nanoseconds = scaled(text, {{"ns", 1}, {"us", 1e3}, {"ms", 1e6}, {"s", 1e9}});
-  if (!nanoseconds || *nanoseconds > 1e15) return std::nullopt;
-  return Duration(static_cast<int64_t>(*nanoseconds));
-}
-
-std::optional<double> parse_fraction(std::string_view text) {
-  const auto value = scaled(text, {{"", 1}, {"%", 0.01}});
-  return value && *value <= 1 ? value : std::nullopt;
+haul::Result<std::string> read_text(const std::string& path, std::string_view what) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  if (!file || !(text << file.rdbuf())) {
+    return Status(StatusCode::unavailable, fmt::format("{} {} can't be read: check the path and its rights", what, path));
+  }
+  return text.str();
 }
 
 haul::Result<Scenario> parse_scenario(std::string_view text, const std::string& source) {
-  const toml::parse_result parsed = toml::parse(text, source);
-  if (!parsed) {
-    return Status(StatusCode::invalid, fmt::format("{}:{}: {}; see bench/scenarios for examples", source,
-                                                   parsed.error().source().begin.line, parsed.error().description()));
-  }
   Scenario scenario;
-  Status status;
-  Reader reader(parsed.table(), source, "", status);
-  read_scenario(reader, scenario);
+  const Status status =
+      read_toml(text, source, "see bench/scenarios for examples", [&](Reader& reader) { read_scenario(reader, scenario); });
   if (!status.ok()) return status;
   if (const std::string wrong = contradiction(scenario); !wrong.empty()) {
     return Status(StatusCode::invalid, fmt::format("{}:1: {}", source, wrong));
@@ -364,12 +161,9 @@ haul::Result<Scenario> parse_scenario(std::string_view text, const std::string& 
 }
 
 haul::Result<Scenario> load_scenario(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  if (!file || !(text << file.rdbuf())) {
-    return Status(StatusCode::unavailable, "scenario file " + path + " can't be read: check the path and its rights");
-  }
-  return parse_scenario(text.str(), path);
+  const auto text = read_text(path, "scenario file");
+  if (!text) return text.status();
+  return parse_scenario(*text, path);
 }
 
 }  // namespace flowsim

@@ -8,8 +8,6 @@ namespace bench {
 
 namespace {
 
-constexpr auto drain_limit = std::chrono::seconds(30);
-
 class Driver {
  public:
   Driver(Session& session, const DriveLimits& limits, const StartTransfer& start)
@@ -20,7 +18,7 @@ class Driver {
     end_ = begin + limits_.duration;
     last_ = begin;
     for (uint32_t slot = 0; slot < limits_.inflight && next_ < limits_.transfers; ++slot) start_next(slot, begin);
-    const haul::Status over = session_.run_until([this] { return outstanding_ == 0; }, limits_.duration + drain_limit,
+    const haul::Status over = session_.run_until([this] { return outstanding_ == 0; }, limits_.duration + limits_.drain,
                                                  "the end of the last transfers");
     if (!over.ok()) return over;
     result_.elapsed = last_ - begin;

@@ -13,6 +13,7 @@ struct DriveLimits {
   haul::Duration duration{};
   uint64_t transfers = UINT64_MAX;  ///< at most
   uint32_t inflight = 1;
+  haul::Duration drain = std::chrono::seconds(30);  ///< for the last transfers to end
 };
 
 struct DriveResult {

@@ -25,9 +25,15 @@ haul::tcp::Io to_io(const std::string& name) {
   return name == "prefer" ? haul::tcp::Io::prefer_uring : haul::tcp::Io::uring;
 }
 
+haul::tcp::ZeroCopy to_zero_copy(const std::string& name) {
+  if (name == "off") return haul::tcp::ZeroCopy::off;
+  return name == "always" ? haul::tcp::ZeroCopy::always : haul::tcp::ZeroCopy::automatic;
+}
+
 haul::tcp::Options tcp_options(const Settings& settings, const haul::LogSink& log) {
   haul::tcp::Options options;
   options.io = to_io(settings.io);
+  options.zero_copy = to_zero_copy(settings.zero_copy);
   options.log = log;
   if (settings.kernel_tls == "off") options.kernel_tls = haul::tcp::KernelTls::off;
   if (settings.kernel_tls == "require") options.kernel_tls = haul::tcp::KernelTls::require;

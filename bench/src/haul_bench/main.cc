@@ -15,6 +15,7 @@
 #include "haul_bench/session.h"
 #include "haul_bench/settings.h"
 #include "haul_bench/sim.h"
+#include "haul_bench/wan.h"
 
 namespace {
 
@@ -39,6 +40,11 @@ void add_shared_options(CLI::App& command, Settings& settings) {
       ->allow_extra_args(false);
   command.add_option("--io", settings.io, "How tcp asks the kernel: uring, epoll, or prefer (uring where it works)")
       ->check(CLI::IsMember({"uring", "epoll", "prefer"}))
+      ->capture_default_str();
+  command
+      .add_option("--zero-copy", settings.zero_copy,
+                  "tcp sends large payload without copying: auto (where it pays), off, always (even where the kernel copies)")
+      ->check(CLI::IsMember({"auto", "off", "always"}))
       ->capture_default_str();
   command.add_option("--congestion", settings.congestion, "Congestion control of tcp (default: the backend's choice)");
   command.add_option("--poll", settings.poll, "spin: busy polling; event: poll briefly, then block")
@@ -73,6 +79,9 @@ void add_measuring_options(CLI::App& command, Settings& settings) {
       ->check(CLI::Range(0.01, 86400.0));
   command.add_option("--warmup", settings.warmup_s, "Seconds before, not measured")
       ->check(CLI::Range(0.0, 3600.0))
+      ->capture_default_str();
+  command.add_option("--drain", settings.drain_s, "Seconds for the last transfers to end")
+      ->check(CLI::Range(0.1, 86400.0))
       ->capture_default_str();
   command.add_option("--block", settings.block_bytes, "Bytes of a transfer, or of a descriptor (K, M, G)")
       ->transform(size)
@@ -157,6 +166,8 @@ int main(int argc, char** argv) {
   add_measuring_options(*add(Mode::idle, "Processor time of a connected pair that does nothing"), settings);
   bench::SimSettings sim_settings;
   const CLI::App* sim = add_sim(app, sim_settings);
+  bench::WanSettings wan_settings;
+  const CLI::App* wan = bench::add_wan(app, wan_settings);
   add_server_options(*add(Mode::server, "The other side, on this or another host"), settings);
   try {
     app.parse(argc, argv);
@@ -164,6 +175,7 @@ int main(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : exit_usage;
   }
   if (sim->parsed()) return bench::run_sim(sim_settings);
+  if (wan->parsed()) return bench::run_wan(wan_settings);
   if (const std::string wrong = bench::complete(settings); !wrong.empty()) {
     fmt::print(stderr, "haul-bench: {}\n", wrong);
     return exit_usage;

@@ -58,12 +58,12 @@ using Run = std::function<haul::Result<DriveResult>(const DriveLimits&)>;
 haul::Result<DriveResult> measure_run(Session& session, const Settings& settings, uint64_t transfers, const Run& run,
                                       Report& report) {
   if (settings.warmup_s > 0) {
-    const auto warmed = run({to_duration(settings.warmup_s), UINT64_MAX, settings.inflight});
+    const auto warmed = run({to_duration(settings.warmup_s), UINT64_MAX, settings.inflight, to_duration(settings.drain_s)});
     if (!warmed) return warmed.status();
   }
   const auto before = session.usages();
   if (!before) return before.status();
-  auto driven = run({to_duration(settings.measured_s()), transfers, settings.inflight});
+  auto driven = run({to_duration(settings.measured_s()), transfers, settings.inflight, to_duration(settings.drain_s)});
   if (!driven) return driven.status();
   const auto after = session.usages();
   if (!after) return after.status();

@@ -101,6 +101,7 @@ std::string to_json(const Settings& settings, const Report& report) {
   json["congestion"] = settings.congestion.empty() ? Json(nullptr) : Json(settings.congestion);
   json["integrity"] = settings.integrity;
   json["io"] = settings.io;
+  json["zero_copy"] = settings.zero_copy;
   json["encryption"] = settings.encryption;
   json["poll"] = settings.poll;
   json["verified"] = report.verified;

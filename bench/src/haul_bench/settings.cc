@@ -76,11 +76,12 @@ std::string complete(Settings& settings) {
 
 std::vector<std::string> server_arguments(const Settings& settings) {
   std::vector<std::string> arguments = {
-      "server",      "--listen",         "127.0.0.1:0",
-      "--once",      "--lifetime",       fmt::format("{}", settings.measured_s() + settings.warmup_s + 60),
-      "--transport", settings.transport, "--io",
-      settings.io,   "--poll",           settings.poll,
-      "--integrity", settings.integrity};
+      "server",          "--listen",         "127.0.0.1:0",
+      "--once",          "--lifetime",       fmt::format("{}", settings.measured_s() + settings.warmup_s + 60),
+      "--transport",     settings.transport, "--io",
+      settings.io,       "--poll",           settings.poll,
+      "--integrity",     settings.integrity, "--zero-copy",
+      settings.zero_copy};
   if (settings.authenticates()) {
     arguments.insert(arguments.end(), {"--encryption", settings.encryption, "--kernel-tls", settings.kernel_tls,
                                        "--credentials", settings.credentials});
@@ -94,9 +95,9 @@ std::vector<std::string> server_arguments(const Settings& settings) {
 }
 
 std::string shared_settings(const Settings& settings) {
-  return fmt::format("transport={} io={} congestion={} poll={} integrity={} encryption={}", settings.transport, settings.io,
-                     settings.congestion.empty() ? "default" : settings.congestion, settings.poll, settings.integrity,
-                     settings.encryption);
+  return fmt::format("transport={} io={} zero-copy={} congestion={} poll={} integrity={} encryption={}", settings.transport,
+                     settings.io, settings.zero_copy, settings.congestion.empty() ? "default" : settings.congestion,
+                     settings.poll, settings.integrity, settings.encryption);
 }
 
 }  // namespace bench

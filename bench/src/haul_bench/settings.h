@@ -18,6 +18,7 @@ struct Settings {
   std::vector<std::string> rails;           ///< of rdma: DEVICE[:PORT[:GID]]; none: all that are active
   std::vector<std::string> receiver_rails;  ///< of a receiver that we start; none: like `rails`
   std::string io = "uring";                 ///< uring, epoll, prefer
+  std::string zero_copy = "auto";           ///< of tcp: auto, off, always
   std::string congestion;                   ///< empty: the backend's own choice
   std::string poll = "event";               ///< spin, event
   std::string integrity = "on";             ///< on, off
@@ -33,6 +34,7 @@ struct Settings {
   std::optional<uint64_t> size_bytes;
   std::optional<double> duration_s;  ///< absent: 5 s, or the time limit when a size is given
   double warmup_s = 0.2;
+  double drain_s = 30;       ///< for the last transfers to end
   uint64_t block_bytes = 0;  ///< 0: the mode's default
   uint64_t working_set_bytes = uint64_t{64} << 20;
   uint32_t lanes = 1;

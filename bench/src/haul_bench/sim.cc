@@ -47,16 +47,6 @@ Status read_file(const std::string& path, std::string& text) {
   return {};
 }
 
-Status write_file(const std::string& path, const std::string& text) {
-  if (path == "-") {
-    fmt::print("{}", text);
-    return {};
-  }
-  std::ofstream file(path, std::ios::binary | std::ios::trunc);
-  if (!file || !(file << text) || !file.flush()) return Status(StatusCode::unavailable, path + " can't be written");
-  return {};
-}
-
 haul::Result<SimRun> run_one(flowsim::Scenario scenario) {
   const auto began = std::chrono::steady_clock::now();
   auto result = flowsim::simulate(scenario);
@@ -194,12 +184,25 @@ Status run_all(const SimSettings& settings, std::vector<SimRun>& runs, std::vect
 
 }  // namespace
 
+Status write_file(const std::string& path, const std::string& text) {
+  if (path == "-") {
+    fmt::print("{}", text);
+    return {};
+  }
+  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  if (!file || !(file << text) || !file.flush()) return Status(StatusCode::unavailable, path + " can't be written");
+  return {};
+}
+
 int run_sim(const SimSettings& settings) {
   std::vector<SimRun> runs;
   std::vector<HeatMap> maps;
   Status status = run_all(settings, runs, maps, settings.json_path == "-" ? stderr : stdout);
   if (status.ok() && !settings.json_path.empty()) status = write_file(settings.json_path, sim_json(runs, maps));
-  if (status.ok() && !settings.report_path.empty()) status = write_file(settings.report_path, sim_report(runs, maps));
+  if (status.ok() && !settings.report_path.empty()) {
+    const ReportHead head{"haul: congestion control in virtual time", verdicts_table(runs)};
+    status = write_file(settings.report_path, sim_report(head, runs, maps));
+  }
   if (!status.ok()) {
     fmt::print(stderr, "haul-bench: {}\n", status.to_string());
     return 1;

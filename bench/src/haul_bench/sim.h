@@ -36,14 +36,25 @@ struct HeatMap {
   std::string title;
   std::vector<double> losses;
   std::vector<double> rtts_ms;
-  std::vector<std::vector<double>> use;
+  std::vector<std::vector<double>> use;  ///< not a number: not measured
 };
+
+/// "-": standard output. Errors: unavailable.
+haul::Status write_file(const std::string& path, const std::string& text);
 
 /// 0, or 1 when a bound was missed or something failed.
 int run_sim(const SimSettings& settings);
 
 std::string sim_json(const std::vector<SimRun>& runs, const std::vector<HeatMap>& maps);
+
+/// What a page says before its plots.
+struct ReportHead {
+  std::string title;
+  std::string html;  ///< after the title
+};
 /// One page with everything in it: no scripts, no other files.
-std::string sim_report(const std::vector<SimRun>& runs, const std::vector<HeatMap>& maps);
+std::string sim_report(const ReportHead& head, const std::vector<SimRun>& runs, const std::vector<HeatMap>& maps);
+/// Bounds that were met and missed, as ReportHead::html.
+std::string verdicts_table(const std::vector<SimRun>& runs);
 
 }  // namespace bench

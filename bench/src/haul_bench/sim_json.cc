@@ -1,14 +1,11 @@
 // The outcome of simulations for programs.
-#include <algorithm>
-#include <nlohmann/json.hpp>
+#include "haul_bench/sim_json.h"
 
-#include "haul_bench/sim.h"
+#include <algorithm>
 
 namespace bench {
 
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 double seconds(haul::Duration duration) { return static_cast<double>(duration.count()) * 1e-9; }
 
@@ -52,36 +49,45 @@ Json flow_json(const flowsim::FlowResult& flow, size_t step) {
 
 }  // namespace
 
+Json point_columns() { return {"delivered_bytes", "window_bytes", "in_flight_bytes", "pacing_bytes_s", "rtt_s", "phase"}; }
+
+Json run_json(const SimRun& run) {
+  const size_t step = std::max<size_t>(run.result.times.size() / 1000, 1);
+  Json one;
+  one["name"] = run.scenario.name;
+  one["description"] = run.scenario.description;
+  one["seed"] = run.scenario.seed;
+  one["burst_packets"] = run.scenario.burst_packets;
+  one["elapsed_s"] = seconds(run.result.elapsed);
+  one["figures"] = figures_json(run.figures);
+  one["bounds"] = Json::array();
+  for (const flowsim::Verdict& verdict : run.verdicts) {
+    one["bounds"].push_back(
+        {{"what", verdict.what}, {"measured", verdict.measured}, {"aim", verdict.expected}, {"met", verdict.met}});
+  }
+  for (size_t i = 0; i < run.result.times.size(); i += step) {
+    one["times_s"].push_back(seconds(run.result.times[i]));
+    one["queue_s"].push_back(seconds(run.result.queue_delays[i]));
+  }
+  one["flows"] = Json::array();
+  for (const flowsim::FlowResult& flow : run.result.flows) one["flows"].push_back(flow_json(flow, step));
+  return one;
+}
+
+Json heat_maps_json(const std::vector<HeatMap>& maps) {
+  Json json = Json::array();
+  for (const HeatMap& map : maps) {
+    json.push_back({{"name", map.title}, {"losses", map.losses}, {"rtts_ms", map.rtts_ms}, {"use", map.use}});
+  }
+  return json;
+}
+
 std::string sim_json(const std::vector<SimRun>& runs, const std::vector<HeatMap>& maps) {
   Json json;
-  json["point_columns"] = {"delivered_bytes", "window_bytes", "in_flight_bytes", "pacing_bytes_s", "rtt_s", "phase"};
+  json["point_columns"] = point_columns();
   json["runs"] = Json::array();
-  for (const SimRun& run : runs) {
-    const size_t step = std::max<size_t>(run.result.times.size() / 1000, 1);
-    Json one;
-    one["name"] = run.scenario.name;
-    one["description"] = run.scenario.description;
-    one["seed"] = run.scenario.seed;
-    one["burst_packets"] = run.scenario.burst_packets;
-    one["elapsed_s"] = seconds(run.result.elapsed);
-    one["figures"] = figures_json(run.figures);
-    one["bounds"] = Json::array();
-    for (const flowsim::Verdict& verdict : run.verdicts) {
-      one["bounds"].push_back(
-          {{"what", verdict.what}, {"measured", verdict.measured}, {"aim", verdict.expected}, {"met", verdict.met}});
-    }
-    for (size_t i = 0; i < run.result.times.size(); i += step) {
-      one["times_s"].push_back(seconds(run.result.times[i]));
-      one["queue_s"].push_back(seconds(run.result.queue_delays[i]));
-    }
-    one["flows"] = Json::array();
-    for (const flowsim::FlowResult& flow : run.result.flows) one["flows"].push_back(flow_json(flow, step));
-    json["runs"].push_back(std::move(one));
-  }
-  json["heat_maps"] = Json::array();
-  for (const HeatMap& map : maps) {
-    json["heat_maps"].push_back({{"name", map.title}, {"losses", map.losses}, {"rtts_ms", map.rtts_ms}, {"use", map.use}});
-  }
+  for (const SimRun& run : runs) json["runs"].push_back(run_json(run));
+  json["heat_maps"] = heat_maps_json(maps);
   return json.dump() + "\n";
 }
 

@@ -76,7 +76,17 @@ std::string section(const SimRun& run, size_t number) {
   return out + plots(run);
 }
 
-std::string summary(const std::vector<SimRun>& runs) {
+std::string heat_map_text(const HeatMap& map) {
+  std::vector<std::string> rows;
+  std::vector<std::string> columns;
+  for (const double loss : map.losses) rows.push_back(fmt::format("{:g} %", loss * 100));
+  for (const double rtt : map.rtts_ms) columns.push_back(fmt::format("{:g} ms", rtt));
+  return svg_heat_map("Use of the link over loss and round trip: " + map.title, rows, columns, map.use);
+}
+
+}  // namespace
+
+std::string verdicts_table(const std::vector<SimRun>& runs) {
   std::string out = "<table><tr><th>scenario</th><th>bound</th><th>measured</th><th>aim</th><th></th></tr>\n";
   for (size_t i = 0; i < runs.size(); ++i) {
     for (const flowsim::Verdict& verdict : runs[i].verdicts) {
@@ -89,23 +99,14 @@ std::string summary(const std::vector<SimRun>& runs) {
   return out + "</table>\n";
 }
 
-std::string heat_map_text(const HeatMap& map) {
-  std::vector<std::string> rows;
-  std::vector<std::string> columns;
-  for (const double loss : map.losses) rows.push_back(fmt::format("{:g} %", loss * 100));
-  for (const double rtt : map.rtts_ms) columns.push_back(fmt::format("{:g} ms", rtt));
-  return svg_heat_map("Use of the link over loss and round trip: " + map.title, rows, columns, map.use);
-}
-
-}  // namespace
-
-std::string sim_report(const std::vector<SimRun>& runs, const std::vector<HeatMap>& maps) {
+std::string sim_report(const ReportHead& head, const std::vector<SimRun>& runs, const std::vector<HeatMap>& maps) {
   std::string out =
-      "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>haul: congestion control</title>\n<style>"
+      "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>" + escaped(head.title) +
+      "</title>\n<style>"
       "body{font:15px sans-serif;max-width:1340px;margin:1em auto;padding:0 1em}svg{font:11px sans-serif;margin:4px}"
       "td,th{padding:2px 10px;text-align:left}.met{color:#080}.missed{color:#c00;font-weight:bold}</style></head><body>\n"
-      "<h1>haul: congestion control in virtual time</h1>\n";
-  out += summary(runs);
+      "<h1>" +
+      escaped(head.title) + "</h1>\n" + head.html;
   for (const HeatMap& map : maps) out += heat_map_text(map);
   for (size_t i = 0; i < runs.size(); ++i) out += section(runs[i], i);
   return out + "</body></html>\n";

@@ -118,6 +118,7 @@ std::string svg_heat_map(const std::string& title, const std::vector<std::string
     const double y = top + cell_height * static_cast<double>(row);
     out += text(left - 6, y + 16, "end", rows[row]);
     for (size_t column = 0; column < columns.size(); ++column) {
+      if (std::isnan(values[row][column])) continue;
       const double value = std::clamp(values[row][column], 0.0, 1.0);
       const double x = left + cell_width * static_cast<double>(column);
       out += fmt::format("<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" fill=\"hsl({:.0f},60%,70%)\"/>\n",

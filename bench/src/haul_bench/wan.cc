@@ -1,0 +1,162 @@
+// Goes through the links: calibrates each, then runs haul and what stands beside it, one after the other.
+#include "haul_bench/wan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <fstream>
+#include <sstream>
+#include <utility>
+
+#include "wan/child.h"
+
+namespace bench {
+
+namespace {
+
+using haul::Status;
+using haul::StatusCode;
+
+constexpr int exit_failed = 1;
+constexpr int exit_usage = 2;
+constexpr int calibrations = 3;
+
+int exit_code_of(const Status& status) {
+  switch (status.code()) {
+    case StatusCode::invalid: return exit_usage;
+    case StatusCode::refused:
+    case StatusCode::unsupported: return exit_not_permitted;
+    case StatusCode::cancelled: return 128 + wan::Interruption::signal();
+    default: return exit_failed;
+  }
+}
+
+bool kernel_has(const std::string& congestion) {
+  std::ifstream file("/proc/sys/net/ipv4/tcp_available_congestion_control");
+  std::string name;
+  while (file >> name) {
+    if (name == congestion) return true;
+  }
+  return false;
+}
+
+/// Why this cannot be measured here. Empty: it can.
+std::string missing(const wan::Program& program) {
+  if (wan::program_path("iperf3").empty()) return "iperf3 is not installed: apt-get install iperf3";
+  if (!kernel_has(program.controller)) {
+    return fmt::format("the kernel has no congestion control {}: modprobe tcp_{}", program.controller, program.controller);
+  }
+  return {};
+}
+
+/// haul with every controller that was asked for, then what can be had of `beside`; the rest is told and noted.
+std::vector<wan::Program> programs_of(const WanSettings& settings, const wan::Matrix& matrix,
+                                      std::vector<std::string>& skipped) {
+  std::vector<wan::Program> programs;
+  for (const std::string& controller : settings.controllers) programs.push_back({true, controller, settings.lanes});
+  if (programs.empty()) programs.push_back({true, "", settings.lanes});
+  for (const wan::Program& program : matrix.beside) {
+    const std::string why = missing(program);
+    if (why.empty()) {
+      programs.push_back(program);
+      continue;
+    }
+    skipped.push_back(fmt::format("{}: {}", program.name(), why));
+    fmt::print(stderr, "haul-bench: SKIPPED {}\n", skipped.back());
+  }
+  return programs;
+}
+
+class Bench {
+ public:
+  Bench(const WanSettings& settings, const wan::Matrix& matrix) : settings_(settings), matrix_(matrix) {}
+
+  Status run() {
+    for (const wan::Row& row : matrix_.rows) {
+      const std::string why = row.rival ? missing(*row.rival) : "";
+      if (!why.empty()) return {StatusCode::unavailable, "the rival of " + row.name + " is missing: " + why};
+    }
+    std::vector<wan::Program> programs;
+    if (!settings_.calibrate_only) programs = programs_of(settings_, matrix_, result_.skipped);
+    for (const wan::Row& row : matrix_.rows) {
+      if (Status status = measure(row, programs); !status.ok()) return status;
+    }
+    return {};
+  }
+
+  const WanResult& result() const { return result_; }
+
+  int exit_code() const {
+    bool rejected = false;
+    for (const WanLinkResult& link : result_.links) {
+      rejected |= !link.faults.empty();
+      for (const WanRun& run : link.runs) {
+        if (!run.failed.empty()) return exit_failed;
+        rejected |= !run.rejected.empty();
+      }
+    }
+    return rejected ? exit_rejected : 0;
+  }
+
+ private:
+  /// A calibration is so short that one hiccup of the machine makes it late; then another one is taken.
+  haul::Result<wan::Calibration> calibrate(const flowsim::Link& link) const {
+    for (int attempt = 1;; ++attempt) {
+      auto calibration = wan::calibrate(link, matrix_.seed);
+      if (!calibration || calibration->late.empty() || attempt == calibrations) return calibration;
+      fmt::print(stderr, "haul-bench: calibration {} of at most {} does not count: {}\n", attempt, calibrations,
+                 calibration->late);
+    }
+  }
+
+  Status measure(const wan::Row& row, const std::vector<wan::Program>& programs) {
+    auto calibration = calibrate(row.link);
+    if (!calibration) return calibration.status();
+    WanLinkResult link;
+    link.row = row;
+    link.calibration = *calibration;
+    if (!calibration->late.empty()) {
+      link.faults.push_back(calibration->late);
+    } else {
+      link.faults = wan::faults(*calibration);
+    }
+    if (link.faults.empty()) {
+      for (const wan::Program& program : programs) {
+        auto run =
+            run_across({&row, program, settings_.transport, settings_.io, settings_.zero_copy, matrix_.duration, matrix_.seed});
+        if (!run) return run.status();
+        link.runs.push_back(std::move(*run));
+      }
+    }
+    fmt::print(settings_.json ? stderr : stdout, "{}", wan_text(link));
+    std::fflush(stdout);
+    result_.links.push_back(std::move(link));
+    return {};
+  }
+
+  const WanSettings& settings_;
+  const wan::Matrix& matrix_;
+  WanResult result_;
+};
+
+}  // namespace
+
+int run_wan(const WanSettings& settings) {
+  const auto complain = [](const Status& status) {
+    fmt::print(stderr, "haul-bench: {}\n", status.to_string());
+    return exit_code_of(status);
+  };
+  const auto matrix = matrix_of(settings);
+  if (!matrix) return complain(matrix.status());
+  const wan::Interruption interruption;
+  Bench bench(settings, *matrix);
+  if (Status status = bench.run(); !status.ok()) return complain(status);
+  if (settings.json) fmt::print("{}", wan_json(settings, *matrix, bench.result()));
+  if (!settings.report_path.empty()) {
+    if (Status status = write_file(settings.report_path, wan_report(bench.result())); !status.ok()) return complain(status);
+  }
+  return bench.exit_code();
+}
+
+}  // namespace bench

@@ -1,0 +1,197 @@
+"""haul-bench wan: the emulated link is what it claims, runs have figures, mistakes are named, nothing stays behind."""
+import json
+import os
+import shutil
+import signal
+import time
+import unittest
+from pathlib import Path
+
+from harness import NOBODY, Haul, HaulTest, Process, needs_root
+
+NOT_PERMITTED = 77
+REJECTED = 3
+LINK = ("--rate", "100M", "--rtt", "20ms")
+
+
+def wan(*arguments, prefix=()):
+    return Process([*prefix, Haul.bench, "wan", *map(str, arguments)])
+
+
+def children(pid):
+    """The living processes that this one has started."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        if fields[0] != "Z" and int(fields[1]) == pid:
+            found.append(int(stat.parent.name))
+    return found
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+class Wan(HaulTest):
+    def refused(self, outcome, code, *words):
+        self.assertEqual(outcome.code, code, str(outcome))
+        for word in words:
+            self.assertIn(word, outcome.err, str(outcome))
+
+
+@needs_root
+class Link(Wan):
+    """Needs namespaces and /dev/net/tun; where a container has neither, says so."""
+
+    @classmethod
+    def setUpClass(cls):
+        outcome = wan("--rate", "10M", "--rtt", "2ms", "--queue-bdp", "20", "--calibrate-only").end()
+        if outcome.code == NOT_PERMITTED:
+            raise unittest.SkipTest(f"no emulated links here: {outcome.err}")
+
+    def counts(self, *arguments):
+        """The JSON of a run that counts. A busy machine makes it late, which it says; then it is run again."""
+        for _ in range(3):
+            outcome = wan(*arguments, "--json").end()
+            if outcome.code != REJECTED:
+                self.assertEqual(outcome.code, 0, str(outcome))
+                return json.loads(outcome.out)
+        if " late" in outcome.err:
+            self.skipTest(f"this machine is too busy for an emulated link: {outcome.err}")
+        self.fail(str(outcome))
+
+    def test_the_link_is_what_it_claims_to_be(self):
+        disturbance = ("--loss", "2%", "--burst-loss", "1%,50%")
+        loss = 1 - (1 - 0.02) * (1 - 0.01 / 0.51)
+        link, = self.counts("--rate", "200M", "--rtt", "20ms", *disturbance, "--calibrate-only")["links"]
+        measured = link["calibration"]
+        self.assertAlmostEqual(measured["rate_bits_s"] / 200e6, 1, delta=0.015)
+        self.assertAlmostEqual(measured["delay_forward_ms"], 10, delta=0.2)
+        self.assertAlmostEqual(measured["delay_back_ms"], 10, delta=0.2)
+        self.assertAlmostEqual(measured["loss_wanted"], loss)
+        self.assertAlmostEqual(measured["loss"], loss, delta=measured["loss_tolerance"])
+        self.assertLess(measured["loss_tolerance"], loss)
+        self.assertGreater(measured["loss"], 0)
+
+    def test_haul_beside_iperf3(self):
+        if not shutil.which("iperf3"):
+            self.skipTest("iperf3 is not installed: apt-get install iperf3")
+        page = self.folder / "report.html"
+        result = self.counts(*LINK, "--duration", "2", "--controller", "cubic", "--beside", "reno:2", "--report", page)
+        link, = result["links"]
+        self.assertEqual(result["skipped"], [])
+        self.assertEqual([run["program"] for run in link["runs"]], ["haul cubic", "iperf3 reno ×2"])
+        self.assertIn("zero copy off beyond the rack", link["runs"][0]["path"])
+        for run in link["runs"]:
+            with self.subTest(program=run["program"]):
+                # TCP's headers leave 0.965; a start in slow start costs some of two seconds.
+                self.assertTrue(0.4 < run["use"] < 0.97, run["use"])
+                self.assertGreater(run["round_trip_ms"], 20)
+                flow, = run["series"]["flows"]
+                self.assertEqual(flow["controller"], run["controller"])
+                # What arrived at the far end is what the program counts, but for what was sent twice and the end of the run.
+                self.assertAlmostEqual(flow["delivered_bytes"] * 8 / 2 / run["goodput_bits_s"], 1, delta=0.15)
+                self.assertGreater(max(point[1] for point in flow["points"]), 50_000, "no window was seen")
+                self.assertGreater(run["emulator"]["sending"]["packets"], 5000)
+        page = page.read_text()
+        for words in ("<svg", "Goodput", "Queue", "Window", "Round trip", "iperf3 reno ×2"):
+            self.assertIn(words, page)
+
+    def test_an_outage_and_a_rival(self):
+        if not shutil.which("iperf3"):
+            self.skipTest("iperf3 is not installed: apt-get install iperf3")
+        link, = self.counts(*LINK, "--duration", "2", "--outage", "500ms@700ms", "--rival", "cubic")["links"]
+        run, = link["runs"]
+        self.assertGreater(run["lost_packets"], 0)
+        self.assertGreater(run["rival_goodput_bits_s"], 1e6)
+        self.assertGreater(run["series"]["figures"]["longest_stall_s"], 0.4)
+        self.assertEqual([flow["rival"] for flow in run["series"]["flows"]], [False, True])
+
+    def test_a_matrix(self):
+        links = self.folder / "links.toml"
+        links.write_text('duration = "1s"\nbeside = []\n' + "".join(
+            f'[[link]]\nrate = "50M"\nrtt = "10ms"\nloss = "{loss}"\n' for loss in ("0", "1%")))
+        result = self.counts("--matrix", links)
+        self.assertEqual([link["loss"] for link in result["links"]], [0, 0.01])
+        heat_map, = result["heat_maps"]
+        self.assertEqual((heat_map["losses"], heat_map["rtts_ms"]), ([0, 0.01], [10]))
+
+    def test_without_iperf3(self):
+        nowhere = ("env", f"PATH={self.folder}")
+        env = shutil.which("env")
+        outcome = wan(*LINK, "--duration", "1", "--beside", "cubic", "--json", prefix=(env, *nowhere[1:])).end()
+        self.assertIn("SKIPPED iperf3 cubic: iperf3 is not installed", outcome.err)
+        if outcome.code != REJECTED:
+            self.assertEqual(len(json.loads(outcome.out)["skipped"]), 1)
+        self.refused(wan(*LINK, "--rival", "cubic", prefix=(env, *nowhere[1:])).end(), 1, "rival", "apt-get install iperf3")
+
+    def test_more_than_the_machine_can_do_is_rejected(self):
+        outcome = wan("--rate", "10G", "--rtt", "10ms", "--duration", "1").end()
+        self.assertEqual(outcome.code, REJECTED, str(outcome))
+        self.assertIn("REJECTED", outcome.out)
+
+    def test_what_fails_is_told(self):
+        self.refused(wan(*LINK, "--transport", "pigeon").end(), 1, "pigeon")
+        outcome = wan(*LINK, "--controller", "pigeon").end()
+        if outcome.code != REJECTED:
+            self.assertEqual(outcome.code, 1, str(outcome))
+            self.assertIn("FAILED", outcome.out)
+            self.assertIn("pigeon", outcome.out)
+
+    def test_nothing_stays_behind(self):
+        for ending, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)):
+            with self.subTest(ending=ending):
+                process = wan(*LINK, "--duration", "30")
+                self.addCleanup(process.child.kill)
+                self.eventually(lambda: len(children(process.child.pid)) >= 2)
+                started = children(process.child.pid)
+                time.sleep(0.2)
+                process.signal(ending)
+                outcome = process.end(10)
+                self.assertEqual(outcome.code, code, str(outcome))
+                if ending != signal.SIGKILL:
+                    self.assertIn("interrupted by SIG", outcome.err)
+                # Namespaces and devices have no names: they live as long as these processes.
+                self.eventually(lambda: not any(map(alive, started)), 5)
+
+
+class Arguments(Wan):
+    def test_wrong(self):
+        links = self.folder / "links.toml"
+        links.write_text('[[link]]\nrate = "500M"\nrrt = "1ms"\n')
+        for arguments, words in (
+                (("--rate", "fast"), ("--rate fast", "500M")), (("--rate", "100T"), ("rate",)),
+                (("--rate", "400G"), ("10G", "haul-bench sim")), (("--rtt", "0ms"), ("above 0",)),
+                (("--rtt", "5"), ("100ms",)), (("--queue-bdp", "0"), ("--queue-bdp",)),
+                (("--queue-bdp", "nan"), ("--queue-bdp",)),
+                (("--queue-bdp", "1e5"), ("under way",)), (("--loss", "150%"), ("0.1%",)),
+                (("--burst-loss", "1%"), ("ENTER,LEAVE",)),
+                (("--outage", "5s"), ("5s@10s",)), (("--rival", "Reno?"), ("bbr:8",)), (("--beside", "bbr:0"), ("bbr:8",)),
+                (("--duration", "0"), ("1s to 3600s",)), (("--matrix", links, "--rate", "1G"), ("--matrix",)),
+                (("--matrix", links), (f"{links}:3:", "rtt")), (("--io", "rust"), ("uring",))):
+            with self.subTest(arguments=arguments):
+                self.refused(wan(*arguments).end(), 2, *words)
+        self.refused(wan("--matrix", self.folder / "none.toml").end(), 1, "none.toml")
+
+    @needs_root
+    def test_not_root(self):
+        # The program may lie where only root can read.
+        program = self.folder / "haul-bench"
+        shutil.copy(Haul.bench, program)
+        libraries = Path(Haul.bench).resolve().parent.parent
+        outcome = Process([*NOBODY, str(program), "wan", *LINK]).end()
+        if outcome.code == 127:
+            self.skipTest(f"the libraries in {libraries} are not readable for others")
+        self.refused(outcome, NOT_PERMITTED, "as root", "CAP_SYS_ADMIN")
+
+
+if os.geteuid() != 0:
+    class NotRoot(Wan):
+        def test_says_so(self):
+            self.refused(wan(*LINK).end(), NOT_PERMITTED, "as root")

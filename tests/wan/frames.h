@@ -1,0 +1,72 @@
+// Frames as the kernel would hand them over, made by hand.
+#pragma once
+
+#include <arpa/inet.h>
+#include <netinet/ip.h>
+#include <netinet/tcp.h>
+#include <netinet/udp.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "wan/packet.h"
+#include "wan/virtio.h"
+
+namespace wan_test {
+
+struct TcpFrame {
+  uint32_t payload = 0;
+  uint16_t segment = 0;  ///< 0: no segmentation
+  uint32_t sequence = 1000;
+  uint8_t flags = TH_ACK;
+  uint8_t gso_type = wan::virtio_gso_tcp4;
+};
+
+constexpr size_t tcp_headers = sizeof(iphdr) + sizeof(tcphdr);
+
+inline std::vector<std::byte> frame_of(const TcpFrame& asked) {
+  std::vector<std::byte> frame(sizeof(wan::VirtioHeader) + tcp_headers + asked.payload);
+  wan::VirtioHeader header{};
+  header.flags = wan::virtio_needs_csum;
+  header.csum_start = sizeof(iphdr);
+  header.csum_offset = offsetof(tcphdr, th_sum);
+  if (asked.segment > 0) {
+    header.gso_type = asked.gso_type;
+    header.gso_size = asked.segment;
+    header.header_bytes = tcp_headers;
+  }
+  std::memcpy(frame.data(), &header, sizeof(header));
+  iphdr ip{};
+  ip.version = 4;
+  ip.ihl = sizeof(iphdr) / 4;
+  ip.protocol = IPPROTO_TCP;
+  ip.id = htons(77);
+  ip.tot_len = htons(static_cast<uint16_t>(tcp_headers + asked.payload));
+  ip.saddr = htonl(0x0ac80001);
+  ip.daddr = htonl(0x0ac80002);
+  std::memcpy(frame.data() + sizeof(header), &ip, sizeof(ip));
+  tcphdr tcp{};
+  tcp.th_sport = htons(40000);
+  tcp.th_dport = htons(7000);
+  tcp.th_seq = htonl(asked.sequence);
+  tcp.th_off = sizeof(tcphdr) / 4;
+  tcp.th_flags = asked.flags;
+  std::memcpy(frame.data() + sizeof(header) + sizeof(ip), &tcp, sizeof(tcp));
+  for (uint32_t i = 0; i < asked.payload; ++i) {
+    frame[sizeof(header) + tcp_headers + i] = static_cast<std::byte>(i * 7 + i / 251);
+  }
+  return frame;
+}
+
+inline std::shared_ptr<const wan::Packet> packet_of(const TcpFrame& asked) { return wan::Packet::parse(frame_of(asked)); }
+
+/// One plain packet of so many bytes on the wire.
+inline std::shared_ptr<const wan::Packet> plain(uint32_t wire_bytes) {
+  return packet_of({wire_bytes - static_cast<uint32_t>(tcp_headers)});
+}
+
+}  // namespace wan_test

@@ -1,0 +1,88 @@
+// Matrix files: what they say, and mistakes told with file, line and remedy.
+#include "wan/matrix.h"
+
+#include <catch2/catch.hpp>
+
+using namespace std::chrono_literals;
+using Catch::Matchers::Contains;
+using Catch::Matchers::StartsWith;
+
+namespace {
+
+std::string refusal(const std::string& text) {
+  const auto matrix = wan::parse_matrix(text, "links.toml");
+  REQUIRE_FALSE(matrix.ok());
+  return std::string(matrix.status().message());
+}
+
+}  // namespace
+
+TEST_CASE("a matrix is links and what runs across them") {
+  const auto matrix = wan::parse_matrix(R"(
+duration = "5s"
+seed = 9
+beside = ["cubic", "bbr:8"]
+[[link]]
+rate = "100M"
+rtt = "20ms"
+buffer = "0.5bdp"
+loss = "0.1%"
+[[link]]
+name = "dead"
+outages = [{ at = "1s", length = "2s" }]
+rival = "cubic"
+)",
+                                        "text");
+  INFO(matrix.status().to_string());
+  REQUIRE(matrix.ok());
+  CHECK(matrix->duration == 5s);
+  CHECK(matrix->seed == 9);
+  REQUIRE(matrix->beside.size() == 2);
+  CHECK(matrix->beside[1].name() == "iperf3 bbr ×8");
+  REQUIRE(matrix->rows.size() == 2);
+  CHECK(matrix->rows[0].name == "100 Mbit/s, 20 ms, 0.5 BDP, 0.1 % loss");
+  CHECK(matrix->rows[0].link.rate_bytes_s == 12'500'000);
+  CHECK_FALSE(matrix->rows[0].rival);
+  CHECK(matrix->rows[1].link.outages.size() == 1);
+  CHECK(matrix->rows[1].rival->name() == "iperf3 cubic");
+}
+
+TEST_CASE("cubic and bbr stand beside haul where a matrix does not say what") {
+  const auto matrix = wan::parse_matrix("[[link]]\n", "text");
+  REQUIRE(matrix.ok());
+  REQUIRE(matrix->beside.size() == 2);
+  CHECK(matrix->beside[0].name() == "iperf3 cubic");
+  CHECK(matrix->duration == 20s);
+}
+
+TEST_CASE("the matrix that comes with haul is sound") {
+  const auto matrix = wan::load_matrix(HAUL_SOURCE_DIR "/bench/scenarios/wan/links.toml");
+  INFO(matrix.status().to_string());
+  REQUIRE(matrix.ok());
+  CHECK(matrix->rows.size() == 5);
+}
+
+TEST_CASE("mistakes are told with file, line and remedy") {
+  CHECK_THAT(refusal(""), StartsWith("links.toml:") && Contains("[[link]]"));
+  CHECK_THAT(refusal("[[link]\n"), StartsWith("links.toml:1:") && Contains("bench/scenarios"));
+  CHECK_THAT(refusal("[[link]]\n\nspeed = \"1G\"\n"), StartsWith("links.toml:3:") && Contains("rate"));
+  CHECK_THAT(refusal("[[link]]\nrate = \"fast\"\n"), StartsWith("links.toml:2:") && Contains("500M"));
+  CHECK_THAT(refusal("[[link]]\n[[link]]\nrtt = \"0ms\"\n"), StartsWith("links.toml:2:") && Contains("above 0"));
+  CHECK_THAT(refusal("[[link]]\nrate = \"100G\"\n"), StartsWith("links.toml:1:") && Contains("10G"));
+  CHECK_THAT(refusal("[[link]]\nloss = \"200%\"\n"), StartsWith("links.toml:2:") && Contains("1%"));
+  CHECK_THAT(refusal("[[link]]\nmark_above = \"1ms\"\n"), StartsWith("links.toml:1:") && Contains("ECN"));
+  CHECK_THAT(refusal("[[link]]\nrival = \"Cubic!\"\n"), StartsWith("links.toml:2:") && Contains("bbr:8"));
+  CHECK_THAT(refusal("beside = \"cubic\"\n[[link]]\n"), StartsWith("links.toml:1:") && Contains("[ … ]"));
+  CHECK_THAT(refusal("beside = [\"cubic\",\n 7]\n[[link]]\n"), StartsWith("links.toml:2:") && Contains("bbr:8"));
+  CHECK_THAT(refusal("duration = \"0s\"\n[[link]]\n"), Contains("1s to 3600s"));
+  CHECK_THAT(std::string(wan::load_matrix("/nowhere.toml").status().message()), Contains("/nowhere.toml"));
+}
+
+TEST_CASE("iperf3 is named by its congestion control, with a number of streams") {
+  CHECK(wan::parse_iperf3("bbr")->connections == 1);
+  CHECK(wan::parse_iperf3("bbr:8")->connections == 8);
+  for (const char* wrong : {"", ":8", "bbr:", "bbr:0", "bbr:65", "bbr:x", "-C", "a b"}) {
+    CAPTURE(wrong);
+    CHECK_FALSE(wan::parse_iperf3(wrong));
+  }
+}
