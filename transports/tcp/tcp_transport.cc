@@ -31,7 +31,7 @@ Capabilities tcp_capabilities() {
 
 }  // namespace
 
-TcpTransport::TcpTransport(Options options, std::unique_ptr<IoLoop> io, std::shared_ptr<Inbox> inbox)
+TcpTransport::TcpTransport(Options options, std::unique_ptr<IoLoop> io, std::shared_ptr<Inbox> inbox, Steering steering)
     : options_(std::move(options)),
       capabilities_(tcp_capabilities()),
       acceptor_(options_.acceptor ? options_.acceptor : make_acceptor()),
@@ -41,6 +41,8 @@ TcpTransport::TcpTransport(Options options, std::unique_ptr<IoLoop> io, std::sha
       context_(options_, capabilities_, *io_),
       reception_(context_, *this),
       resolver_(inbox_) {
+  context_.kernel_maps = std::move(steering.maps);
+  context_.no_kernel_maps = std::move(steering.why_not);
   acceptor_->attach(inbox_);
   watch_inbox();
 }

@@ -21,7 +21,13 @@ namespace haul::tcp {
 
 class TcpTransport final : public Transport, private IoHandler, private ArrivalSink {
  public:
-  TcpTransport(Options options, std::unique_ptr<IoLoop> io, std::shared_ptr<Inbox> inbox);
+  /// What drives sockets from here, or null, and why where it was asked for.
+  struct Steering {
+    std::shared_ptr<const KernelMaps> maps;
+    std::string why_not;
+  };
+
+  TcpTransport(Options options, std::unique_ptr<IoLoop> io, std::shared_ptr<Inbox> inbox, Steering steering);
   ~TcpTransport() override;
   TcpTransport(const TcpTransport&) = delete;
   TcpTransport& operator=(const TcpTransport&) = delete;
