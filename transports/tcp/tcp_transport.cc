@@ -148,6 +148,22 @@ PathSample TcpTransport::sample(ConnectionId connection) const {
   return found != nullptr ? found->sample() : PathSample{};
 }
 
+bool TcpTransport::steerable(ConnectionId connection) const noexcept {
+  const Connection* found = find(connection);
+  return found != nullptr && found->steerable();
+}
+
+std::optional<KernelReport> TcpTransport::take_report(ConnectionId connection) {
+  Connection* found = find(connection);
+  return found != nullptr ? found->take_report() : std::nullopt;
+}
+
+Status TcpTransport::steer(ConnectionId connection, uint64_t window_bytes, std::optional<uint64_t> rate_bytes_s,
+                           Duration valid_for) {
+  Connection* found = find(connection);
+  return found != nullptr ? found->steer(window_bytes, rate_bytes_s, valid_for) : Status();
+}
+
 std::string TcpTransport::describe(ConnectionId connection) const {
   const Connection* found = find(connection);
   return found != nullptr ? found->describe() : std::string();

@@ -54,6 +54,11 @@ class TcpTransport final : public Transport, private IoHandler, private ArrivalS
   std::optional<TimePoint> next_deadline() const override;
   int wakeup_fd() const noexcept override { return io_->wakeup_fd(); }
 
+  // As the methods of Connection: what drives the kernel's congestion control of a connection.
+  bool steerable(ConnectionId connection) const noexcept;
+  std::optional<KernelReport> take_report(ConnectionId connection);
+  Status steer(ConnectionId connection, uint64_t window_bytes, std::optional<uint64_t> rate_bytes_s, Duration valid_for);
+
  private:
   // An end between open() and join(), and a lane's passive end until its peer came.
   struct Opened {
