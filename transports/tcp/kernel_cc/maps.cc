@@ -28,7 +28,8 @@ Status not_opened(const std::string& path, int error) {
 }
 
 Result<base::UniqueFd> open_map(const std::string& path, pins::Kind kind) {
-  LIBBPF_OPTS(bpf_obj_get_opts, options);
+  struct bpf_obj_get_opts options {};
+  options.sz = sizeof(options);
   options.file_flags = kind == pins::Kind::samples ? BPF_F_RDONLY : 0;
   base::UniqueFd fd(bpf_obj_get_opts(path.c_str(), &options));
   if (!fd) return not_opened(path, errno);

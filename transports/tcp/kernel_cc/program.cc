@@ -41,10 +41,7 @@ int keep(libbpf_print_level level, const char* format, va_list arguments) {
 // What libbpf says goes into messages, not to stderr. Its setting is the process's: one at a time.
 class Listener {
  public:
-  Listener() : lock_(mutex()) {
-    said().clear();
-    before_ = libbpf_set_print(keep);
-  }
+  Listener() : lock_(mutex()), before_(libbpf_set_print(keep)) { said().clear(); }
   ~Listener() { libbpf_set_print(before_); }
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
@@ -55,7 +52,7 @@ class Listener {
     return one;
   }
   std::lock_guard<std::mutex> lock_;
-  libbpf_print_fn_t before_ = nullptr;
+  libbpf_print_fn_t before_;
 };
 
 Status not_loaded(int error) {
@@ -81,7 +78,8 @@ Result<Program> Program::load() {
   const auto arguments = cong_control_arguments_here();
   if (!arguments) return arguments.status();
   const auto code = *arguments == 2 ? embedded::with_2_arguments : embedded::with_4_arguments;
-  LIBBPF_OPTS(bpf_object_open_opts, options);
+  bpf_object_open_opts options{};
+  options.sz = sizeof(options);
   options.object_name = name;
   Program program(bpf_object__open_mem(code.data(), code.size_bytes(), &options));
   if (!program.object_) return not_loaded(errno);
