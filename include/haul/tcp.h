@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "haul/export.h"
+#include "haul/kernel_congestion.h"
 #include "haul/status.h"
 #include "haul/telemetry.h"
 #include "haul/transport.h"
@@ -34,6 +35,13 @@ enum class KernelTls : uint8_t {
   require,  ///< The kernel, or the connection fails.
 };
 
+/// Whether sockets take haul's congestion control in the kernel, whose window and pacing rate come from this process.
+enum class KernelController : uint8_t {
+  off,
+  automatic,  ///< Beyond a rack, where it is installed and this process may drive it; describe() says which is in force.
+  require,    ///< On every path, or make_transport() and the connection fail.
+};
+
 class Acceptor;
 
 struct Options {
@@ -49,6 +57,11 @@ struct Options {
   /// and a warning is logged, once for each list. describe() names the one in force.
   std::vector<std::string> congestion_rack = {"reno", "cubic"};
   std::vector<std::string> congestion_wan = {"bbr", "cubic"};
+
+  /// `haul` before those lists (docs/congestion-control.md, "Ours in the kernel"; `haul cc install`). A socket that nobody
+  /// drives follows RFC 5681, which is slow on long lossy paths: only for programs that drive theirs.
+  KernelController kernel_controller = KernelController::off;
+  std::string kernel_controller_directory = kernel_congestion::default_directory;
 
   /// Zero: the kernel's autotuning, which is best unless its limits are too low.
   uint32_t send_buffer_bytes = 0;

@@ -33,6 +33,7 @@ PROGRAMS = {"tools": {"base", "object", "security"}, "examples": set()}
 # Libraries of others that only one place may know.
 ONLY_IN = {
     "liburing": ("transports/tcp",),
+    "bpf": ("transports/tcp/kernel_cc", "tests"),
     "isa-l": ("lib/base",),
     "asio": ("include/haul/asio.h", "examples", "tests"),
     "infiniband": ("transports/rdma", "bench/plain_verbs.cc"),

@@ -12,6 +12,7 @@ int probe(const CommonOptions& common, const ProbeOptions& options);
 /// `address` may be empty.
 int explain(const CommonOptions& common, const std::string& address);
 int keygen(const CommonOptions& common, const KeygenOptions& options);
+int cc(const CommonOptions& common, const CcOptions& options);
 int fingerprint(const CommonOptions& common, const std::string& certificate_file);
 
 }  // namespace haul::tool

@@ -24,6 +24,7 @@ Examples:
   haul push ./llama haul://127.0.0.1:7440/models/llama-2
   haul pull haul://127.0.0.1:7440/models/llama-2 ./here
   haul keygen --out ~/.haul
+  haul cc install --group haul
 
 Exit codes:
   0 done                    4 refused by policy or by the server
@@ -49,6 +50,7 @@ struct CommandLine {
   Command<std::string> explain;  ///< an address, or nothing
   Command<KeygenOptions> keygen;
   Command<std::string> fingerprint;  ///< of this file
+  Command<CcOptions> cc;
 };
 
 void add_security(CLI::App& command, CommonOptions& common) {
@@ -187,6 +189,27 @@ void add_keys(CLI::App& app, CommandLine& line) {
   fingerprint->add_option("FILE", line.fingerprint.own, "The certificate, as PEM")->required()->option_text("FILE.crt");
 }
 
+void add_cc(CLI::App& app, CommandLine& line) {
+  auto* cc =
+      app.add_subcommand("cc",
+                         "haul's congestion control in this machine's kernel: put it there, take it out, or tell what is "
+                         "there.\nIt stays until it is taken out, or the machine restarts.");
+  cc->require_subcommand(1);
+  const auto add = [&](const char* name, CcAction action, const char* description) {
+    auto* command = cc->add_subcommand(name, description);
+    add_json(*command, line.cc.common);
+    command->add_option("--directory", line.cc.own.directory, "The folder of its maps, in a bpf file system")
+        ->option_text(fmt::format("DIR [{}]", line.cc.own.directory));
+    command->callback([&line, action] { line.cc.own.action = action; });
+    return command;
+  };
+  add("install", CcAction::install, "Put it into the kernel (root, or CAP_BPF, CAP_PERFMON and CAP_CHOWN)")
+      ->add_option("--group", line.cc.own.group, "Whose processes may drive their sockets with it, besides root's")
+      ->option_text("NAME");
+  add("uninstall", CcAction::uninstall, "Take it out, of whatever version; open connections keep it (root)");
+  add("status", CcAction::status, "Tell whether it is there, and whether you may use it");
+}
+
 int run(const CLI::App& app, CommandLine& line) {
   if (app.got_subcommand("serve")) return serve(line.serve.common, line.serve.own);
   if (app.got_subcommand("push")) {
@@ -199,6 +222,7 @@ int run(const CLI::App& app, CommandLine& line) {
   if (app.got_subcommand("probe")) return probe(line.probe.common, line.probe.own);
   if (app.got_subcommand("keygen")) return keygen(line.keygen.common, line.keygen.own);
   if (app.got_subcommand("fingerprint")) return fingerprint(line.fingerprint.common, line.fingerprint.own);
+  if (app.got_subcommand("cc")) return cc(line.cc.common, line.cc.own);
   return explain(line.explain.common, line.explain.own);
 }
 
@@ -227,6 +251,7 @@ int main_checked(int argc, char** argv) {
   add_move(app, line);
   add_look(app, line);
   add_keys(app, line);
+  add_cc(app, line);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -63,4 +63,12 @@ struct KeygenOptions {
   int64_t days = 3650;
 };
 
+enum class CcAction : uint8_t { install, uninstall, status };
+
+struct CcOptions {
+  CcAction action = CcAction::status;
+  std::string directory = tcp::kernel_congestion::default_directory;
+  std::string group;  ///< empty: root's processes only
+};
+
 }  // namespace haul::tool

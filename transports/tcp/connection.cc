@@ -63,29 +63,42 @@ void Connection::expect(Duration timeout) {
   context_.arm_timer(*deadline_);
 }
 
-void Connection::use_socket(base::UniqueFd socket) {
+Status Connection::use_socket(base::UniqueFd socket) {
   socket_ = std::move(socket);
   set_nonblocking(socket_.get(), context_.io->wants_nonblocking_sockets());
   const Distance distance = distance_of(socket_.get());
-  tune(distance);
+  Status status = tune(distance);
   target_ = remote_endpoint(socket_.get()).to_string();
   send_.fd = socket_.get();
   receive_.fd = socket_.get();
   zero_copy_off_ = why_copied(context_.options->zero_copy, context_.io->has_zero_copy(), distance);
   apply_rate();
   mark_dirty();
+  return status;
 }
 
-void Connection::tune(Distance distance) {
-  const Congestion congestion = tune_socket(socket_.get(), distance, *context_.options);
+// Errors: unsupported (what Options::kernel_controller requires can't be had any more).
+Status Connection::tune(Distance distance) {
+  const Options& options = *context_.options;
+  const Congestion congestion = tune_socket(socket_.get(), distance, options, context_.kernel_maps != nullptr);
   congestion_ = congestion.name;
-  if (congestion.as_asked || std::exchange(context_.told_of_congestion[congestion.rack ? 1 : 0], true)) return;
-  context_.log(LogLevel::warning, congestion_warning(congestion, *context_.options));
+  if (context_.kernel_maps && congestion.name == kernel_congestion::name) {
+    steering_.emplace(context_.kernel_maps, socket_.get());
+  } else if (options.kernel_controller == KernelController::require) {
+    return Status(
+        StatusCode::unsupported,
+        fmt::format("kernel_controller requires haul's congestion control, which was taken out since this transport was "
+                    "made: {} is in force (haul cc install)",
+                    congestion.name));
+  }
+  if (congestion.as_asked || std::exchange(context_.told_of_congestion[congestion.rack ? 1 : 0], true)) return {};
+  context_.log(LogLevel::warning, congestion_warning(congestion, options));
+  return {};
 }
 
 void Connection::on_dialed(base::UniqueFd socket) {
   state_ = State::greeting;
-  use_socket(std::move(socket));
+  if (Status status = use_socket(std::move(socket)); !status.ok()) return fail(std::move(status));
   begin_greeting();
 }
 
@@ -118,7 +131,7 @@ void Connection::continue_greeting(Status status) {
 void Connection::adopt(Arrival arrival, Event::Kind event) {
   own_preface_ = {.kind = arrival.preface.kind, .token = arrival.preface.token};
   state_ = State::greeting;
-  use_socket(std::move(arrival.socket));
+  if (Status status = use_socket(std::move(arrival.socket)); !status.ok()) return fail(std::move(status));
   preface_unsent_ = false;
   std::vector<std::byte> preface;
   Status status = seal_preface(arrival.link, own_preface(), preface);
@@ -335,6 +348,7 @@ void Connection::finish_if_quiet() {
   }
   if (socket_) {
     context_.io->forget(socket_.get());
+    steering_.reset();
     socket_.reset();
   }
   outbound_.end_all(lost());
@@ -364,6 +378,12 @@ void Connection::apply_rate() {
   setsockopt(socket_.get(), SOL_SOCKET, SO_MAX_PACING_RATE, &rate, sizeof(rate));
 }
 
+std::optional<KernelReport> Connection::take_report() { return steering_ ? steering_->take_report() : std::nullopt; }
+
+Status Connection::steer(uint64_t window_bytes, std::optional<uint64_t> rate_bytes_s, Duration valid_for) {
+  return steering_ ? steering_->command(window_bytes, rate_bytes_s, valid_for) : Status();
+}
+
 PathSample Connection::sample() const {
   PathSample sample;
   if (socket_) sample_socket(socket_.get(), sample);
@@ -373,8 +393,14 @@ PathSample Connection::sample() const {
 
 std::string Connection::describe() const {
   if (!socket_) return state_ < State::greeting ? fmt::format("tcp, connecting to {}", target_) : "tcp, closed";
+  std::string congestion = congestion_;
+  if (steering_) {
+    congestion += " (driven from here)";
+  } else if (!context_.no_kernel_maps.empty()) {
+    congestion += fmt::format(" (not the kernel's haul: {})", context_.no_kernel_maps);
+  }
   return fmt::format("tcp {} to {}, {}, congestion control {}, zero copy {}, {}", local_endpoint(socket_.get()).to_string(),
-                     remote_endpoint(socket_.get()).to_string(), context_.io->name(), congestion_,
+                     remote_endpoint(socket_.get()).to_string(), context_.io->name(), congestion,
                      zero_copy_off_ != nullptr ? zero_copy_off_ : "on",
                      protected_by_.empty() ? "not authenticated, plain text" : protected_by_);
 }

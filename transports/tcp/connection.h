@@ -75,6 +75,13 @@ class Connection final : public IoHandler, public FrameHandler, public DialerOwn
   const PeerIdentity& identity() const noexcept { return identity_; }
   void set_limits(const Limits& limits);
 
+  /// The kernel's window and pacing rate of this connection are this process's to say; else the next two do nothing.
+  bool steerable() const noexcept { return steering_.has_value(); }
+  /// What the kernel saw since the last call. Absent: nothing new.
+  std::optional<KernelReport> take_report();
+  /// As SocketController::command(): holds for `valid_for`, then the kernel's program follows its own rules.
+  Status steer(uint64_t window_bytes, std::optional<uint64_t> rate_bytes_s, Duration valid_for);
+
   int socket() const noexcept { return socket_.get(); }
   /// Ends the connection because of something that went wrong.
   void fail(Status status) { tear_down(std::move(status), false); }
@@ -105,8 +112,8 @@ class Connection final : public IoHandler, public FrameHandler, public DialerOwn
   };
 
   // connection.cc: life
-  void use_socket(base::UniqueFd socket);
-  void tune(Distance distance);
+  Status use_socket(base::UniqueFd socket);
+  Status tune(Distance distance);
   void apply_rate();
   void begin_greeting();
   void continue_greeting(Status status);
@@ -151,6 +158,7 @@ class Connection final : public IoHandler, public FrameHandler, public DialerOwn
 
   std::string target_;  // for messages: what was asked for, then the peer's address
   std::string congestion_;
+  std::optional<SocketController> steering_;
   wire::Preface own_preface_;
   std::optional<uint64_t> rate_bytes_s_;
   Dialer dialer_;

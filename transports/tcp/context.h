@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -16,6 +17,7 @@
 #include "haul/transport.h"
 #include "security/context.h"
 #include "tcp/io.h"
+#include "tcp/kernel_cc/controller.h"
 
 namespace haul::tcp {
 
@@ -44,7 +46,9 @@ struct Context {
   Connection* hot = nullptr;
   TimePoint hot_heard;  ///< when it last received something
 
-  std::array<bool, 2> told_of_congestion{};  ///< that nothing on congestion_wan, congestion_rack could be set
+  std::shared_ptr<const KernelMaps> kernel_maps;  ///< null: sockets don't take haul's congestion control
+  std::string no_kernel_maps;                     ///< why, where they were asked to if they can
+  std::array<bool, 2> told_of_congestion{};       ///< that nothing on congestion_wan, congestion_rack could be set
 
   std::vector<ConnectionId> ended;  ///< whose `closed` was emitted, to be removed
   std::optional<TimePoint> next_timer;

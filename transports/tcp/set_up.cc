@@ -197,7 +197,9 @@ void TcpTransport::on_resolved(Resolution resolution) {
 
 Status uring_works() { return uring_probe(); }
 
-Result<std::unique_ptr<Transport>> make_transport(Options options) {
+namespace {
+
+Status check(const Options& options) {
   constexpr uint32_t max_threshold_bytes = 32U << 10;
   constexpr uint64_t max_renew_bytes = uint64_t{160} << 30;  // twice as much is below what one key may protect
   if (options.direct_threshold_bytes == 0 || options.direct_threshold_bytes > max_threshold_bytes) {
@@ -213,6 +215,23 @@ Result<std::unique_ptr<Transport>> make_transport(Options options) {
   if (options.zero_copy == ZeroCopy::always && options.io == Io::epoll) {
     return Status(StatusCode::unsupported, "zero-copy sends need io_uring: choose Io::uring, or ZeroCopy::automatic");
   }
+  return {};
+}
+
+Result<TcpTransport::Steering> find_steering(const Options& options) {
+  if (options.kernel_controller == KernelController::off) return TcpTransport::Steering{};
+  auto maps = KernelMaps::open(options.kernel_controller_directory);
+  if (maps.ok()) return TcpTransport::Steering{.maps = std::move(*maps), .why_not = {}};
+  if (options.kernel_controller == KernelController::require) return maps.status();
+  return TcpTransport::Steering{.maps = {}, .why_not = std::string(maps.status().message())};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Transport>> make_transport(Options options) {
+  if (Status status = check(options); !status.ok()) return status;
+  auto steering = find_steering(options);
+  if (!steering.ok()) return steering.status();
   auto io = options.io == Io::epoll ? make_epoll_io() : make_uring_io(options.zero_copy != ZeroCopy::off);
   if (!io.ok() && options.io == Io::prefer_uring) {
     if (options.log)
@@ -222,7 +241,8 @@ Result<std::unique_ptr<Transport>> make_transport(Options options) {
   if (!io.ok()) return io.status();
   auto inbox = Inbox::create();
   if (!inbox.ok()) return inbox.status();
-  return std::unique_ptr<Transport>(std::make_unique<TcpTransport>(std::move(options), std::move(*io), std::move(*inbox)));
+  return std::unique_ptr<Transport>(
+      std::make_unique<TcpTransport>(std::move(options), std::move(*io), std::move(*inbox), std::move(*steering)));
 }
 
 }  // namespace haul::tcp

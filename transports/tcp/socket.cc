@@ -49,12 +49,20 @@ void keep_alive(int fd, Duration dead_after) noexcept {
   set_option(fd, tcp_protocol, TCP_USER_TIMEOUT, static_cast<unsigned>(std::max<int64_t>(1, milliseconds)));
 }
 
+bool set_congestion(int fd, std::string_view name) noexcept {
+  return setsockopt(fd, tcp_protocol, TCP_CONGESTION, name.data(), static_cast<socklen_t>(name.size())) == 0;
+}
+
 // The first that the kernel has and permits. False: none of those that were asked for.
 bool choose_congestion(int fd, const std::vector<std::string>& preferred) noexcept {
-  for (const std::string& name : preferred) {
-    if (setsockopt(fd, tcp_protocol, TCP_CONGESTION, name.data(), static_cast<socklen_t>(name.size())) == 0) return true;
-  }
-  return preferred.empty();
+  const auto set = [fd](const std::string& name) { return set_congestion(fd, name); };
+  return preferred.empty() || std::any_of(preferred.begin(), preferred.end(), set);
+}
+
+bool choose_ours(int fd, const Options& options, bool rack) noexcept {
+  const bool wanted = options.kernel_controller == KernelController::require ||
+                      (options.kernel_controller == KernelController::automatic && !rack);
+  return wanted && set_congestion(fd, kernel_congestion::name);
 }
 
 std::string congestion_in_force(int fd) {
@@ -162,12 +170,13 @@ const char* why_copied(ZeroCopy wanted, bool available, Distance distance) noexc
   return nullptr;
 }
 
-Congestion tune_socket(int fd, Distance distance, const Options& options) {
+Congestion tune_socket(int fd, Distance distance, const Options& options, bool steerable) {
   set_option(fd, tcp_protocol, TCP_NODELAY, 1);
   keep_alive(fd, options.dead_after);
   Congestion congestion;
   congestion.rack = distance != Distance::wan;
-  congestion.as_asked = choose_congestion(fd, congestion.rack ? options.congestion_rack : options.congestion_wan);
+  congestion.as_asked = (steerable && choose_ours(fd, options, congestion.rack)) ||
+                        choose_congestion(fd, congestion.rack ? options.congestion_rack : options.congestion_wan);
   congestion.name = congestion_in_force(fd);
   return congestion;
 }

@@ -54,8 +54,8 @@ struct Congestion {
   bool as_asked = true;  ///< false: nothing on that list could be set, so that it is the kernel's default
 };
 
-/// Sets what a connected socket needs.
-Congestion tune_socket(int fd, Distance distance, const Options& options);
+/// Sets what a connected socket needs. `steerable`: haul's congestion control is installed, and this process may drive it.
+Congestion tune_socket(int fd, Distance distance, const Options& options, bool steerable);
 
 /// For the log, where a congestion control is not as asked.
 std::string congestion_warning(const Congestion& congestion, const Options& options);

@@ -31,7 +31,7 @@ Capabilities tcp_capabilities() {
 
 }  // namespace
 
-TcpTransport::TcpTransport(Options options, std::unique_ptr<IoLoop> io, std::shared_ptr<Inbox> inbox)
+TcpTransport::TcpTransport(Options options, std::unique_ptr<IoLoop> io, std::shared_ptr<Inbox> inbox, Steering steering)
     : options_(std::move(options)),
       capabilities_(tcp_capabilities()),
       acceptor_(options_.acceptor ? options_.acceptor : make_acceptor()),
@@ -41,6 +41,8 @@ TcpTransport::TcpTransport(Options options, std::unique_ptr<IoLoop> io, std::sha
       context_(options_, capabilities_, *io_),
       reception_(context_, *this),
       resolver_(inbox_) {
+  context_.kernel_maps = std::move(steering.maps);
+  context_.no_kernel_maps = std::move(steering.why_not);
   acceptor_->attach(inbox_);
   watch_inbox();
 }
@@ -144,6 +146,22 @@ bool TcpTransport::send(ConnectionId connection, std::span<const std::byte> mess
 PathSample TcpTransport::sample(ConnectionId connection) const {
   const Connection* found = find(connection);
   return found != nullptr ? found->sample() : PathSample{};
+}
+
+bool TcpTransport::steerable(ConnectionId connection) const noexcept {
+  const Connection* found = find(connection);
+  return found != nullptr && found->steerable();
+}
+
+std::optional<KernelReport> TcpTransport::take_report(ConnectionId connection) {
+  Connection* found = find(connection);
+  return found != nullptr ? found->take_report() : std::nullopt;
+}
+
+Status TcpTransport::steer(ConnectionId connection, uint64_t window_bytes, std::optional<uint64_t> rate_bytes_s,
+                           Duration valid_for) {
+  Connection* found = find(connection);
+  return found != nullptr ? found->steer(window_bytes, rate_bytes_s, valid_for) : Status();
 }
 
 std::string TcpTransport::describe(ConnectionId connection) const {

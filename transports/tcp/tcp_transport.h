@@ -21,7 +21,13 @@ namespace haul::tcp {
 
 class TcpTransport final : public Transport, private IoHandler, private ArrivalSink {
  public:
-  TcpTransport(Options options, std::unique_ptr<IoLoop> io, std::shared_ptr<Inbox> inbox);
+  /// What drives sockets from here, or null, and why where it was asked for.
+  struct Steering {
+    std::shared_ptr<const KernelMaps> maps;
+    std::string why_not;
+  };
+
+  TcpTransport(Options options, std::unique_ptr<IoLoop> io, std::shared_ptr<Inbox> inbox, Steering steering);
   ~TcpTransport() override;
   TcpTransport(const TcpTransport&) = delete;
   TcpTransport& operator=(const TcpTransport&) = delete;
@@ -47,6 +53,11 @@ class TcpTransport final : public Transport, private IoHandler, private ArrivalS
   size_t poll(TimePoint now, NextPoll next, std::span<Event> events) override;
   std::optional<TimePoint> next_deadline() const override;
   int wakeup_fd() const noexcept override { return io_->wakeup_fd(); }
+
+  // As the methods of Connection: what drives the kernel's congestion control of a connection.
+  bool steerable(ConnectionId connection) const noexcept;
+  std::optional<KernelReport> take_report(ConnectionId connection);
+  Status steer(ConnectionId connection, uint64_t window_bytes, std::optional<uint64_t> rate_bytes_s, Duration valid_for);
 
  private:
   // An end between open() and join(), and a lane's passive end until its peer came.

@@ -1,0 +1,52 @@
+"""haul cc: its answers and exit codes. tests/kernel_cc/alone.sh gives it a bpf file system, and cleans up whatever comes."""
+import os
+import unittest
+from pathlib import Path
+
+from harness import NOBODY, Haul, HaulTest, as_json
+
+AVAILABLE = Path("/proc/sys/net/ipv4/tcp_available_congestion_control")
+NAMES = Path("/sys/fs/bpf/haul")
+
+
+def registered():
+    return "haul" in AVAILABLE.read_text().split()
+
+
+@unittest.skipUnless(os.path.ismount("/sys/fs/bpf"), "needs tests/kernel_cc/alone.sh")
+class KernelCongestion(HaulTest):
+    def tearDown(self):
+        Haul.run("cc", "uninstall")
+        super().tearDown()
+
+    def status(self, *arguments, prefix=()):
+        return as_json(self.succeeds(Haul.run("cc", "status", "--json", *arguments, prefix=prefix)))
+
+    def test_life(self):
+        self.assertEqual(self.status()["presence"], "absent")
+        installed = as_json(self.succeeds(Haul.run("cc", "install", "--json", "--group", "nogroup")))
+        self.assertEqual((installed["command"], installed["ok"], installed["presence"], installed["group"]),
+                         ("cc", True, "installed", "nogroup"))
+        self.assertTrue(registered())
+        self.assertEqual(sorted(path.name for path in NAMES.iterdir()), ["commands", "operations", "samples"])
+        self.assertTrue(self.status(prefix=NOBODY)["permitted"])  # nobody's group is nogroup
+        told = self.succeeds(Haul.run("cc", "status")).out
+        self.assertIn("this process may drive its sockets", told)
+        self.assertIn("group: nogroup", told)
+        self.succeeds(Haul.run("cc", "uninstall"))
+        self.assertFalse(registered())
+        self.assertFalse(NAMES.exists())
+        self.assertEqual(self.succeeds(Haul.run("cc", "uninstall")).out, "not installed\n")
+
+    def test_without_rights(self):
+        refused = Haul.run("cc", "install", "--json", prefix=NOBODY)
+        self.assertEqual(refused.code, 4, refused)
+        self.assertIn("CAP_BPF", as_json(refused)["error"]["message"])
+        self.assertFalse(registered())
+
+    def test_wrong_command_lines(self):
+        elsewhere = ["install", "--directory", self.folder / "haul"]
+        for arguments in ([], ["mend"], ["install", "--group", "no_such_group"], elsewhere):
+            outcome = Haul.run("cc", *arguments)
+            self.assertEqual(outcome.code, 2, outcome)
+        self.assertFalse(registered())
