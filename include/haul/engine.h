@@ -12,6 +12,7 @@
 
 #include "haul/address.h"
 #include "haul/buffer.h"
+#include "haul/congestion.h"
 #include "haul/credentials.h"
 #include "haul/export.h"
 #include "haul/peer.h"
@@ -51,6 +52,8 @@ struct EngineOptions {
   /// and a peer without one handshake_timeout after its hello is sent away and told why. The engine does not listen over what
   /// is forbidden. What is preferred is the peer's to choose; if it does not, that is logged.
   TransportPolicy accept_policy;
+
+  CongestionPolicy congestion;  ///< of what this engine sends, unless PeerOptions say otherwise
 
   Duration peer_timeout = std::chrono::seconds(10);  ///< a peer that shows no progress for this long is lost
   Duration keepalive = std::chrono::seconds(3);      ///< an idle peer is asked this often; less than peer_timeout / 2

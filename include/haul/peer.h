@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "haul/buffer.h"
+#include "haul/congestion.h"
 #include "haul/credentials.h"
 #include "haul/export.h"
 #include "haul/status.h"
@@ -40,6 +41,8 @@ struct PeerOptions {
   Duration connect_timeout = std::chrono::seconds(10);
   /// The weakest protection of the links to this peer; absent: EngineOptions::protection.
   std::optional<Protection> protection = std::nullopt;
+  /// Of what we send to this peer, and ask of it; absent: EngineOptions::congestion.
+  std::optional<CongestionPolicy> congestion = std::nullopt;
   /// Called once when the peer is ready (ok) or could not be reached (why): within connect_timeout either way. Ready means that
   /// a lane is which may carry payload; what the peer says before is delivered afterwards. On the engine's thread, from poll().
   std::function<void(Peer, const Status&)> on_ready;

@@ -46,6 +46,20 @@ struct LaneStats {
   PathSample path;
 };
 
+/// A path that a congestion controller, or a budget, steers: one of a peer, transport and direction.
+struct PathStats {
+  std::string transport;
+  std::string direction;   ///< "out" (puts), "in" (gets), or "both"
+  std::string controller;  ///< CongestionController::name(); "none" while it is not decided
+  std::string phase;
+  std::string limited_by;  ///< "nothing to send", "window", "pacing", "budget", "lanes"
+  uint64_t window_bytes = 0;
+  uint64_t in_flight_bytes = 0;
+  std::optional<uint64_t> rate_bytes_s;  ///< pacing; absent: as the window allows
+  std::optional<Duration> rtt_smoothed;
+  std::optional<Duration> rtt_min;
+};
+
 struct PeerStats {
   uint64_t id = 0;
   std::string name;  ///< as the peer calls itself
@@ -56,6 +70,7 @@ struct PeerStats {
   uint64_t grants_made = 0;
   uint64_t grants_held = 0;
   std::vector<LaneStats> lanes;
+  std::vector<PathStats> paths;  ///< those that are controlled
 };
 
 /// A copy of the engine's counters at one moment; it does not follow later changes.

@@ -68,6 +68,9 @@ Result<Peer> EngineCore::connect(const Address& address, PeerOptions options) {
                   fmt::format("{} lanes were asked for, {} are allowed (EngineOptions::max_lanes_per_peer)", options.lanes,
                               options_.max_lanes_per_peer));
   }
+  if (options.congestion) {
+    if (Status status = check_congestion(*options.congestion, "PeerOptions::congestion"); !status.ok()) return status;
+  }
   std::vector<std::string> choices;
   auto found = engine::candidates(options.policy, transports_, choices);
   if (found.first_lane.empty()) {

@@ -58,6 +58,7 @@ constexpr int shutdown_polls = 2000;
 Result<std::unique_ptr<EngineCore>> EngineCore::create(EngineOptions options,
                                                        std::vector<std::unique_ptr<Transport>> transports) {
   if (Status status = check_options(options, transports.size()); !status.ok()) return status;
+  if (Status status = check_congestion(options.congestion, "EngineOptions::congestion"); !status.ok()) return status;
   std::unique_ptr<EngineCore> core(new EngineCore(std::move(options), std::move(transports)));
   if (Status status = core->open_descriptors(); !status.ok()) return status;
   if (Status status = core->take_credentials(); !status.ok()) return status;
@@ -245,6 +246,7 @@ void EngineCore::dispatch(uint32_t transport, const Event& event) {
 }
 
 size_t EngineCore::run_schedulers() {
+  if (controlled_) return run_controlled();
   size_t posted = 0;
   for (auto& [id, peer] : peers_) {
     if (peer->scheduler.empty()) continue;
@@ -352,6 +354,9 @@ std::optional<TimePoint> EngineCore::next_deadline() const {
   if (!timers_.empty()) next = timers_.begin()->first;
   if (!transfer_timers_.empty() && (!next || transfer_timers_.begin()->first < *next)) next = transfer_timers_.begin()->first;
   if (!deferred_.empty()) next = now_;
+  if (controlled_) {
+    if (const auto deadline = paths_deadline(); deadline && (!next || *deadline < *next)) next = deadline;
+  }
   for (const auto& transport : transports_) {
     if (const auto deadline = transport->next_deadline(); deadline && (!next || *deadline < *next)) next = deadline;
   }

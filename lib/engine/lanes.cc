@@ -264,6 +264,7 @@ void EngineCore::on_connected(PeerEntry& peer, LaneState& lane) {
   }
   lane.phase = LanePhase::ready;
   lane.ready = true;
+  enter_path(peer, lane);
   if (lane.number == 0) {
     if (peer.initiator) greet(peer);
     return;
@@ -421,6 +422,7 @@ void EngineCore::refresh_data_lanes(PeerEntry& peer) {
   } else if (!peer.stranded_since) {
     peer.stranded_since = now_;
   }
+  refresh_gate(peer);
 }
 
 // Timed work on lanes: those that never opened, those whose end the peer never confirmed, those to be replaced.

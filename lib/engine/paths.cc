@@ -1,0 +1,254 @@
+// Congestion control of a peer's paths: who controls, what controllers are told, and what they say to the scheduler.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "engine/core.h"
+
+namespace haul::detail {
+
+using congestion::OperationPath;
+using congestion::PathLimit;
+using engine::PathState;
+
+namespace {
+
+// From here on a path is a wide-area one, as transports/tcp has it for the kernel's algorithms.
+constexpr Duration rack_rtt = std::chrono::milliseconds(2);
+constexpr std::string_view for_wan = "hub";
+// Completions are the clock of what is posted next: smaller operations tick more often, larger ones cost less. With 256 KiB a
+// window of a few operations still fits switches that hold little.
+constexpr uint32_t controlled_operation_bytes = 256U << 10;
+// So many operations tell the round trip well enough.
+constexpr uint64_t measured_operations = 8;
+// Of a lane whose window the engine keeps for all of them: no bound of its own, and far from overflow.
+constexpr uint64_t no_window = uint64_t{1} << 62;
+
+bool is_off(const CongestionPolicy& policy) { return !policy.make && policy.controller == "off"; }
+bool is_automatic(const CongestionPolicy& policy) { return !policy.make && policy.controller == "automatic"; }
+
+std::string_view name_of(PathLimit limit) {
+  switch (limit) {
+    case PathLimit::nothing_to_send: return "nothing to send";
+    case PathLimit::window: return "window";
+    case PathLimit::pacing: return "pacing";
+    case PathLimit::backend: return "lanes";
+  }
+  return "unknown";
+}
+
+}  // namespace
+
+Status EngineCore::check_congestion(const CongestionPolicy& policy, std::string_view whose) {
+  if (policy.make || is_off(policy) || is_automatic(policy)) return {};
+  auto made = congestion::make(policy.controller, ControllerOptions());
+  if (made) return {};
+  return Status(StatusCode::invalid, fmt::format("{}: {}; also \"off\" and \"automatic\"", whose, made.status().message()));
+}
+
+const CongestionPolicy& EngineCore::congestion_policy(const PeerEntry& peer) const {
+  return peer.options.congestion ? *peer.options.congestion : options_.congestion;
+}
+
+PathState* EngineCore::find_path(const PeerEntry& peer, uint32_t transport) {
+  const auto found = std::find_if(peer.paths.begin(), peer.paths.end(),
+                                  [transport](const auto& path) { return path->transport_index == transport; });
+  return found != peer.paths.end() ? found->get() : nullptr;
+}
+
+// A lane is there, and with the first one over its transport a path.
+void EngineCore::enter_path(PeerEntry& peer, LaneState& lane) {
+  const CongestionPolicy& policy = congestion_policy(peer);
+  const Capabilities& capabilities = lane.transport->capabilities();
+  if (is_off(policy) || capabilities.acknowledged_by == Acknowledgements::own) return;
+  if (capabilities.acknowledged_by != Acknowledgements::completions) return;
+  PathState* path = find_path(peer, lane.transport_index);
+  if (path == nullptr) {
+    path = peer.paths.emplace_back(std::make_unique<PathState>()).get();
+    path->transport_index = lane.transport_index;
+    for (auto& each : path->operations) each = std::make_unique<OperationPath>(controlled_operation_bytes);
+    if (!is_automatic(policy)) steer(peer, *path, policy.controller, "by policy");
+    controlled_ = true;
+  }
+  if (!path->decided || path->operations[0]) lane.operation_bytes = std::min(lane.operation_bytes, controlled_operation_bytes);
+  if (path->decided && path->operations[0])
+    lane.transport->set_limits(lane.connection, Limits{.window_bytes = no_window, .rate_bytes_s = {}});
+}
+
+std::unique_ptr<CongestionController> EngineCore::make_controller(const CongestionPolicy& policy, std::string_view name) {
+  ControllerOptions options;
+  options.packet_bytes = controlled_operation_bytes;
+  if (policy.make) return policy.make(options);
+  auto made = congestion::make(name, options);  // the name was checked when it was set
+  return made ? std::move(made).value() : nullptr;
+}
+
+void EngineCore::steer(PeerEntry& peer, PathState& path, std::string_view name, std::string_view why) {
+  path.decided = true;
+  for (auto& each : path.operations) {
+    auto controller = make_controller(congestion_policy(peer), name);
+    if (!controller) return leave_uncontrolled(peer, path, "CongestionPolicy::make made no controller");
+    each->steer_by(std::move(controller));
+  }
+  path.verdict = fmt::format("{} ({})", path.operations[0]->controller()->name(), why);
+  for (const auto& lane : peer.lanes) {
+    if (lane->ready && lane->transport_index == path.transport_index)
+      lane->transport->set_limits(lane->connection, Limits{.window_bytes = no_window, .rate_bytes_s = {}});
+  }
+}
+
+// As without a policy. Operations that are under way hold tickets of nothing then, which are ignored.
+void EngineCore::leave_uncontrolled(PeerEntry& peer, PathState& path, std::string_view why) {
+  path.decided = true;
+  path.operations = {};
+  path.verdict = fmt::format("nobody but the backend ({})", why);
+  for (const auto& lane : peer.lanes) {
+    if (lane->transport_index != path.transport_index) continue;
+    lane->operation_bytes = std::min(lane->transport->capabilities().preferred_operation_bytes, most_operation_bytes_);
+  }
+  refresh_gate(peer);
+}
+
+// `automatic`: once the round trip is known. What operations took includes their own length, so that the control lane's
+// kernel, where it has measured, is asked too.
+void EngineCore::decide_path(PeerEntry& peer, PathState& path) {
+  uint64_t arrived = 0;
+  Duration lowest = Duration::max();
+  for (const auto& each : path.operations) {
+    arrived += each->arrived_operations();
+    if (each->rtt().known()) lowest = std::min(lowest, each->rtt().lowest());
+  }
+  if (arrived < measured_operations) return;
+  const LaneState& control = peer.control();
+  if (const auto least = control.transport->sample(control.connection).rtt_min) lowest = std::min(lowest, *least);
+  const auto us = lowest / std::chrono::microseconds(1);
+  if (lowest < rack_rtt) return leave_uncontrolled(peer, path, fmt::format("automatic: a round trip of {} us is a rack's", us));
+  steer(peer, path, for_wan, fmt::format("automatic: the lowest round trip is {} us", us));
+  log(LogLevel::info, fmt::format("peer {}: congestion control over {}: {}", peer.id,
+                                  transports_[path.transport_index]->capabilities().name, path.verdict));
+}
+
+// What the scheduler is bounded by: the path of the lanes that it uses.
+void EngineCore::refresh_gate(PeerEntry& peer) {
+  peer.gate.reset();
+  const PathState* path = peer.data_lanes.empty() ? nullptr : find_path(peer, peer.data_lanes.front()->transport_index);
+  if (path == nullptr || !path->operations[0]) return;
+  peer.gate.emplace();
+  for (size_t i = 0; i < path->operations.size(); ++i) peer.gate->paths[i] = path->operations[i].get();
+}
+
+void EngineCore::tend_paths(PeerEntry& peer) {
+  for (const auto& path : peer.paths) {
+    if (!path->decided) decide_path(peer, *path);
+    for (const auto& each : path->operations) {
+      if (each) each->settle(now_);
+    }
+  }
+}
+
+// What a path could have carried and did not get says nothing of the path.
+void EngineCore::tell_unused(PeerEntry& peer) {
+  if (!peer.gate) return;
+  const bool idle = peer.scheduler.empty();
+  for (size_t i = 0; i < peer.gate->paths.size(); ++i) {
+    OperationPath* path = peer.gate->paths[i];
+    if (path != nullptr && !peer.gate->closed[i]) path->on_unused(idle ? PathLimit::nothing_to_send : PathLimit::backend);
+  }
+}
+
+size_t EngineCore::run_controlled() {
+  size_t posted = 0;
+  for (auto& [id, peer] : peers_) {
+    tend_paths(*peer);
+    if (!peer->scheduler.empty())
+      posted += peer->scheduler.run(peer->data_lanes, operations_, now_, all_posted_, peer->gate ? &*peer->gate : nullptr);
+    else if (peer->gate)
+      peer->gate->closed = {};
+    tell_unused(*peer);
+    for (TransferState* transfer : all_posted_) on_all_posted(*peer, *transfer);
+    all_posted_.clear();
+  }
+  return posted;
+}
+
+void EngineCore::end_ticket(const PeerEntry& peer, const LaneState& lane, transfer::OperationRecord& record,
+                            OperationPath::End end) {
+  const OperationPath::Ticket ticket = std::exchange(record.ticket, 0);
+  const PathState* path = find_path(peer, lane.transport_index);
+  if (path == nullptr) return;
+  const auto& operations = path->operations.at(static_cast<size_t>(record.transfer->op));
+  if (operations) operations->ended(now_, ticket, end);
+}
+
+OperationPath::End EngineCore::end_of(const Status& status) {
+  switch (status.code()) {
+    case StatusCode::ok:
+    case StatusCode::corrupt: return OperationPath::End::arrived;
+    case StatusCode::peer_lost:
+    case StatusCode::unavailable: return OperationPath::End::lost;
+    default: return OperationPath::End::withdrawn;
+  }
+}
+
+std::optional<TimePoint> EngineCore::paths_deadline() const {
+  std::optional<TimePoint> next;
+  const auto take = [&next](std::optional<TimePoint> deadline) {
+    if (deadline && (!next || *deadline < *next)) next = deadline;
+  };
+  for (const auto& [id, peer] : peers_) {
+    const bool waiting = !peer->scheduler.empty();
+    for (const auto& path : peer->paths) {
+      for (const auto& each : path->operations) {
+        if (each) take(each->deadline(waiting));
+      }
+    }
+  }
+  return next;
+}
+
+std::vector<PathStats> EngineCore::path_stats(const PeerEntry& peer) const {
+  constexpr std::array<std::string_view, 2> directions{"out", "in"};
+  std::vector<PathStats> all;
+  for (const auto& path : peer.paths) {
+    for (size_t i = 0; i < path->operations.size(); ++i) {
+      const OperationPath* each = path->operations[i].get();
+      if (each == nullptr) continue;
+      PathStats& stats = all.emplace_back();
+      stats.transport = transports_[path->transport_index]->capabilities().name;
+      stats.direction = directions[i];
+      stats.in_flight_bytes = each->in_flight_bytes();
+      stats.limited_by = name_of(each->limit());
+      if (each->rtt().known()) {
+        stats.rtt_smoothed = each->rtt().smoothed();
+        stats.rtt_min = each->rtt().lowest();
+      }
+      const CongestionController* controller = each->controller();
+      stats.controller = controller != nullptr ? controller->name() : "none";
+      if (controller == nullptr) continue;
+      stats.phase = controller->phase();
+      stats.window_bytes = controller->window_bytes();
+      stats.rate_bytes_s = controller->pacing_rate();
+    }
+  }
+  return all;
+}
+
+std::string EngineCore::explain_paths(const PeerEntry& peer) const {
+  std::string text;
+  for (const auto& path : peer.paths) {
+    text += fmt::format("  congestion control over {}: {}\n", transports_[path->transport_index]->capabilities().name,
+                        path->decided ? path->verdict : "automatic, not decided before the round trip is known");
+  }
+  for (const PathStats& path : path_stats(peer)) {
+    const auto us = [](const std::optional<Duration>& time) {
+      return time.value_or(Duration::zero()) / std::chrono::microseconds(1);
+    };
+    text += fmt::format("    {} {}: {} {}, window {} bytes, {} in flight, {}, round trip {} us (lowest {}), limited by {}\n",
+                        path.transport, path.direction, path.controller, path.phase, path.window_bytes, path.in_flight_bytes,
+                        path.rate_bytes_s ? fmt::format("paced at {} bytes/s", *path.rate_bytes_s) : "not paced",
+                        us(path.rtt_smoothed), us(path.rtt_min), path.limited_by);
+  }
+  return text;
+}
+
+}  // namespace haul::detail
