@@ -30,11 +30,18 @@ struct PathSample {
   std::optional<Duration> rtt_min;
   std::optional<uint64_t> delivery_rate_bytes_s;
   std::optional<uint64_t> congestion_window_bytes;
-  uint64_t bytes_sent = 0;  ///< on the wire, headers of the backend's own framing included
+  std::optional<Duration> rtt_latest;  ///< of the newest packet acknowledged
+  uint64_t bytes_sent = 0;             ///< on the wire, headers of the backend's own framing included
   uint64_t bytes_received = 0;
-  uint64_t bytes_unsent = 0;    ///< accepted by post()/send(), not yet acknowledged as received by the peer's side of the path
-  uint64_t retransmits = 0;     ///< segments or packets sent again, as the backend counts them
-  uint64_t progress_bytes = 0;  ///< grows whenever the peer acknowledged or delivered anything: a liveness signal
+  uint64_t bytes_unsent = 0;  ///< accepted by post()/send(), not yet acknowledged as received by the peer's side of the path
+  uint64_t retransmits = 0;   ///< segments or packets sent again, as the backend counts them
+  // For congestion control by the engine (Acknowledgements::samples).
+  uint64_t bytes_delivered = 0;  ///< that the peer acknowledged, in order or not
+  uint64_t bytes_lost = 0;       ///< taken for lost, and sent again
+  uint64_t bytes_marked = 0;     ///< delivered with a congestion mark (ECN CE)
+  uint64_t bytes_in_flight = 0;  ///< sent, neither acknowledged nor taken for lost
+  bool app_limited = false;      ///< there was too little to send
+  uint64_t progress_bytes = 0;   ///< grows whenever the peer acknowledged or delivered anything: a liveness signal
 };
 
 struct LaneStats {

@@ -170,6 +170,9 @@ enum class CloseMode : uint8_t {
 struct Limits {
   std::optional<uint64_t> window_bytes;  ///< outstanding, posted but not completed
   std::optional<uint64_t> rate_bytes_s;  ///< pacing
+  /// What may be on the way to the peer, as a congestion controller has it. A backend whose packets are a kernel's sizes its
+  /// buffers for it; others ignore it.
+  std::optional<uint64_t> path_bytes = std::nullopt;
 };
 
 /// What the caller of poll() does next.

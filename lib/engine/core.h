@@ -228,7 +228,11 @@ class EngineCore {
   const CongestionPolicy& congestion_policy(const PeerEntry& peer) const;
   static engine::PathState* find_path(const PeerEntry& peer, uint32_t transport);
   void enter_path(PeerEntry& peer, LaneState& lane);
-  static std::unique_ptr<CongestionController> make_controller(const CongestionPolicy& policy, std::string_view name);
+  static void leave_path(const PeerEntry& peer, const LaneState& lane);
+  std::unique_ptr<CongestionController> make_controller(const PeerEntry& peer, const engine::PathState& path,
+                                                        std::string_view name) const;
+  static std::optional<Duration> measured_rtt(const PeerEntry& peer, const engine::PathState& path);
+  void take_samples(const PeerEntry& peer, const engine::PathState& path);
   void steer(PeerEntry& peer, engine::PathState& path, std::string_view name, std::string_view why);
   void leave_uncontrolled(PeerEntry& peer, engine::PathState& path, std::string_view why);
   void decide_path(PeerEntry& peer, engine::PathState& path);

@@ -355,6 +355,7 @@ void EngineCore::on_closed(PeerEntry& peer, LaneState& lane, const Status& statu
   const bool was_opening = lane.phase == LanePhase::opening;
   lane.phase = LanePhase::closed;
   lane.ready = false;
+  leave_path(peer, lane);
   refresh_data_lanes(peer);
   lane_ends_grants(peer, lane);
   if (peer.phase == PeerPhase::losing) return finish_loss_if_quiet(peer);

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "congestion/operation_path.h"
+#include "congestion/sampled_path.h"
 #include "haul/congestion.h"
 
 namespace haul::engine {
@@ -15,8 +16,11 @@ namespace haul::engine {
 struct PathState {
   uint32_t transport_index = 0;
   std::array<std::unique_ptr<congestion::OperationPath>, 2> operations;  // by Op; Acknowledgements::completions
+  std::unique_ptr<congestion::SampledPath> sampled;                      // Acknowledgements::samples
   bool decided = false;
   std::string verdict;  // for explain(): who controls, and why
+
+  bool controlled() const noexcept { return operations[0] || sampled; }
 };
 
 }  // namespace haul::engine

@@ -9,6 +9,7 @@ namespace haul::detail {
 
 using congestion::OperationPath;
 using congestion::PathLimit;
+using congestion::SampledPath;
 using engine::PathState;
 
 namespace {
@@ -26,6 +27,25 @@ constexpr uint64_t no_window = uint64_t{1} << 62;
 
 bool is_off(const CongestionPolicy& policy) { return !policy.make && policy.controller == "off"; }
 bool is_automatic(const CongestionPolicy& policy) { return !policy.make && policy.controller == "automatic"; }
+
+template <typename Path>
+PathStats stats_of(const Path& path, std::string_view transport) {
+  PathStats stats;
+  stats.transport = transport;
+  stats.controller = "none";
+  stats.in_flight_bytes = path.in_flight_bytes();
+  if (path.rtt().known()) {
+    stats.rtt_smoothed = path.rtt().smoothed();
+    stats.rtt_min = path.rtt().lowest();
+  }
+  if (const CongestionController* controller = path.controller()) {
+    stats.controller = controller->name();
+    stats.phase = controller->phase();
+    stats.window_bytes = controller->window_bytes();
+    stats.rate_bytes_s = controller->pacing_rate();
+  }
+  return stats;
+}
 
 std::string_view name_of(PathLimit limit) {
   switch (limit) {
@@ -59,38 +79,56 @@ PathState* EngineCore::find_path(const PeerEntry& peer, uint32_t transport) {
 // A lane is there, and with the first one over its transport a path.
 void EngineCore::enter_path(PeerEntry& peer, LaneState& lane) {
   const CongestionPolicy& policy = congestion_policy(peer);
-  const Capabilities& capabilities = lane.transport->capabilities();
-  if (is_off(policy) || capabilities.acknowledged_by == Acknowledgements::own) return;
-  if (capabilities.acknowledged_by != Acknowledgements::completions) return;
+  const Acknowledgements source = lane.transport->capabilities().acknowledged_by;
+  if (is_off(policy) || source == Acknowledgements::own) return;
   PathState* path = find_path(peer, lane.transport_index);
   if (path == nullptr) {
     path = peer.paths.emplace_back(std::make_unique<PathState>()).get();
     path->transport_index = lane.transport_index;
-    for (auto& each : path->operations) each = std::make_unique<OperationPath>(controlled_operation_bytes);
-    if (!is_automatic(policy)) steer(peer, *path, policy.controller, "by policy");
+    if (source == Acknowledgements::samples) {
+      path->sampled = std::make_unique<SampledPath>();
+    } else {
+      for (auto& each : path->operations) each = std::make_unique<OperationPath>(controlled_operation_bytes);
+    }
     controlled_ = true;
+    if (!is_automatic(policy)) steer(peer, *path, policy.controller, "by policy");
   }
-  if (!path->decided || path->operations[0]) lane.operation_bytes = std::min(lane.operation_bytes, controlled_operation_bytes);
-  if (path->decided && path->operations[0])
-    lane.transport->set_limits(lane.connection, Limits{.window_bytes = no_window, .rate_bytes_s = {}});
+  if (path->sampled) path->sampled->add_lane(lane.number);
+  if (!path->operations[0]) return;
+  lane.operation_bytes = std::min(lane.operation_bytes, controlled_operation_bytes);
+  if (path->decided) lane.transport->set_limits(lane.connection, Limits{.window_bytes = no_window, .rate_bytes_s = {}});
 }
 
-std::unique_ptr<CongestionController> EngineCore::make_controller(const CongestionPolicy& policy, std::string_view name) {
+void EngineCore::leave_path(const PeerEntry& peer, const LaneState& lane) {
+  const PathState* path = find_path(peer, lane.transport_index);
+  if (path != nullptr && path->sampled) path->sampled->remove_lane(lane.number);
+}
+
+std::unique_ptr<CongestionController> EngineCore::make_controller(const PeerEntry& peer, const PathState& path,
+                                                                  std::string_view name) const {
+  const CongestionPolicy& policy = congestion_policy(peer);
   ControllerOptions options;
-  options.packet_bytes = controlled_operation_bytes;
+  if (path.operations[0]) options.packet_bytes = controlled_operation_bytes;
   if (policy.make) return policy.make(options);
   auto made = congestion::make(name, options);  // the name was checked when it was set
   return made ? std::move(made).value() : nullptr;
 }
 
 void EngineCore::steer(PeerEntry& peer, PathState& path, std::string_view name, std::string_view why) {
+  constexpr std::string_view none = "CongestionPolicy::make made no controller";
   path.decided = true;
+  if (path.sampled) {
+    auto controller = make_controller(peer, path, name);
+    if (!controller) return leave_uncontrolled(peer, path, none);
+    path.verdict = fmt::format("{} over the kernel's own ({})", controller->name(), why);
+    return path.sampled->steer_by(std::move(controller));
+  }
   for (auto& each : path.operations) {
-    auto controller = make_controller(congestion_policy(peer), name);
-    if (!controller) return leave_uncontrolled(peer, path, "CongestionPolicy::make made no controller");
+    auto controller = make_controller(peer, path, name);
+    if (!controller) return leave_uncontrolled(peer, path, none);
+    path.verdict = fmt::format("{} ({})", controller->name(), why);
     each->steer_by(std::move(controller));
   }
-  path.verdict = fmt::format("{} ({})", path.operations[0]->controller()->name(), why);
   for (const auto& lane : peer.lanes) {
     if (lane->ready && lane->transport_index == path.transport_index)
       lane->transport->set_limits(lane->connection, Limits{.window_bytes = no_window, .rate_bytes_s = {}});
@@ -101,6 +139,7 @@ void EngineCore::steer(PeerEntry& peer, PathState& path, std::string_view name, 
 void EngineCore::leave_uncontrolled(PeerEntry& peer, PathState& path, std::string_view why) {
   path.decided = true;
   path.operations = {};
+  path.sampled.reset();
   path.verdict = fmt::format("nobody but the backend ({})", why);
   for (const auto& lane : peer.lanes) {
     if (lane->transport_index != path.transport_index) continue;
@@ -109,23 +148,53 @@ void EngineCore::leave_uncontrolled(PeerEntry& peer, PathState& path, std::strin
   refresh_gate(peer);
 }
 
-// `automatic`: once the round trip is known. What operations took includes their own length, so that the control lane's
-// kernel, where it has measured, is asked too.
-void EngineCore::decide_path(PeerEntry& peer, PathState& path) {
+// The lowest round trip, once there is enough to tell.
+std::optional<Duration> EngineCore::measured_rtt(const PeerEntry& peer, const PathState& path) {
+  std::optional<Duration> lowest;
+  const auto take = [&lowest](const std::optional<Duration>& rtt) {
+    if (rtt && (!lowest || *rtt < *lowest)) lowest = rtt;
+  };
   uint64_t arrived = 0;
-  Duration lowest = Duration::max();
   for (const auto& each : path.operations) {
+    if (!each || !each->rtt().known()) continue;
     arrived += each->arrived_operations();
-    if (each->rtt().known()) lowest = std::min(lowest, each->rtt().lowest());
+    take(each->rtt().lowest());
   }
-  if (arrived < measured_operations) return;
-  const LaneState& control = peer.control();
-  if (const auto least = control.transport->sample(control.connection).rtt_min) lowest = std::min(lowest, *least);
-  const auto us = lowest / std::chrono::microseconds(1);
-  if (lowest < rack_rtt) return leave_uncontrolled(peer, path, fmt::format("automatic: a round trip of {} us is a rack's", us));
+  if (!path.sampled && arrived < measured_operations) return std::nullopt;
+  for (const auto& lane : peer.lanes) {
+    // What an operation took includes its own length: the control lane's kernel, where it has measured, is asked too.
+    const bool counts = lane->transport_index == path.transport_index || lane->number == peer.control_lane;
+    if (lane->ready && counts) take(lane->transport->sample(lane->connection).rtt_min);
+  }
+  return lowest;
+}
+
+// `automatic`, once the round trip is known.
+void EngineCore::decide_path(PeerEntry& peer, PathState& path) {
+  const auto lowest = measured_rtt(peer, path);
+  if (!lowest) return;
+  const auto us = *lowest / std::chrono::microseconds(1);
+  if (*lowest < rack_rtt) {
+    return leave_uncontrolled(peer, path, fmt::format("automatic: a round trip of {} us is a rack's", us));
+  }
   steer(peer, path, for_wan, fmt::format("automatic: the lowest round trip is {} us", us));
   log(LogLevel::info, fmt::format("peer {}: congestion control over {}: {}", peer.id,
                                   transports_[path.transport_index]->capabilities().name, path.verdict));
+}
+
+// A few times a round trip.
+void EngineCore::take_samples(const PeerEntry& peer, const PathState& path) {
+  if (!path.sampled->due(now_)) return;
+  const auto each_lane = [&](auto&& call) {
+    for (const auto& lane : peer.lanes) {
+      if (lane->ready && lane->transport_index == path.transport_index) call(*lane);
+    }
+  };
+  each_lane([&](const LaneState& lane) { path.sampled->take(lane.number, lane.transport->sample(lane.connection)); });
+  path.sampled->settle(now_);
+  each_lane([&](const LaneState& lane) {
+    if (const auto limits = path.sampled->command(lane.number)) lane.transport->set_limits(lane.connection, *limits);
+  });
 }
 
 // What the scheduler is bounded by: the path of the lanes that it uses.
@@ -143,6 +212,7 @@ void EngineCore::tend_paths(PeerEntry& peer) {
     for (const auto& each : path->operations) {
       if (each) each->settle(now_);
     }
+    if (path->sampled) take_samples(peer, *path);
   }
 }
 
@@ -201,6 +271,7 @@ std::optional<TimePoint> EngineCore::paths_deadline() const {
       for (const auto& each : path->operations) {
         if (each) take(each->deadline(waiting));
       }
+      if (path->sampled) take(path->sampled->deadline());
     }
   }
   return next;
@@ -210,25 +281,18 @@ std::vector<PathStats> EngineCore::path_stats(const PeerEntry& peer) const {
   constexpr std::array<std::string_view, 2> directions{"out", "in"};
   std::vector<PathStats> all;
   for (const auto& path : peer.paths) {
+    const std::string_view transport = transports_[path->transport_index]->capabilities().name;
     for (size_t i = 0; i < path->operations.size(); ++i) {
-      const OperationPath* each = path->operations[i].get();
-      if (each == nullptr) continue;
-      PathStats& stats = all.emplace_back();
-      stats.transport = transports_[path->transport_index]->capabilities().name;
+      if (!path->operations[i]) continue;
+      PathStats& stats = all.emplace_back(stats_of(*path->operations[i], transport));
       stats.direction = directions[i];
-      stats.in_flight_bytes = each->in_flight_bytes();
-      stats.limited_by = name_of(each->limit());
-      if (each->rtt().known()) {
-        stats.rtt_smoothed = each->rtt().smoothed();
-        stats.rtt_min = each->rtt().lowest();
-      }
-      const CongestionController* controller = each->controller();
-      stats.controller = controller != nullptr ? controller->name() : "none";
-      if (controller == nullptr) continue;
-      stats.phase = controller->phase();
-      stats.window_bytes = controller->window_bytes();
-      stats.rate_bytes_s = controller->pacing_rate();
+      stats.limited_by = name_of(path->operations[i]->limit());
     }
+    if (!path->sampled) continue;
+    PathStats& stats = all.emplace_back(stats_of(*path->sampled, transport));
+    stats.direction = directions[0];
+    const bool fills_window = stats.in_flight_bytes + stats.in_flight_bytes / 8 >= stats.window_bytes;
+    stats.limited_by = path->sampled->app_limited() ? "nothing to send" : fills_window ? "window" : "pacing";
   }
   return all;
 }

@@ -77,7 +77,7 @@ void Connection::use_socket(base::UniqueFd socket) {
   } else if (wanted == ZeroCopy::automatic && loopback) {
     zero_copy_off_ = "off on loopback";
   }
-  apply_rate();
+  if (rate_bytes_s_) pace(socket_.get(), rate_bytes_s_);
   mark_dirty();
 }
 
@@ -360,13 +360,12 @@ void Connection::set_limits(const Limits& limits) {
   outbound_.set_window(limits.window_bytes);
   const bool changed = rate_bytes_s_ != limits.rate_bytes_s;
   rate_bytes_s_ = limits.rate_bytes_s;
-  if (changed && socket_) apply_rate();
+  if (changed && socket_) pace(socket_.get(), rate_bytes_s_);
+  if (socket_ && limits.path_bytes.value_or(0) > path_bytes_) {
+    path_bytes_ = *limits.path_bytes;
+    buffer_limited_ = !hold_path(socket_.get(), path_bytes_);
+  }
   mark_dirty();
-}
-
-void Connection::apply_rate() {
-  const uint64_t rate = rate_bytes_s_.value_or(~uint64_t{0});
-  setsockopt(socket_.get(), SOL_SOCKET, SO_MAX_PACING_RATE, &rate, sizeof(rate));
 }
 
 PathSample Connection::sample() const {
@@ -378,10 +377,11 @@ PathSample Connection::sample() const {
 
 std::string Connection::describe() const {
   if (!socket_) return state_ < State::greeting ? fmt::format("tcp, connecting to {}", target_) : "tcp, closed";
-  return fmt::format("tcp {} to {}, {}, congestion control {}, zero copy {}, {}", local_endpoint(socket_.get()).to_string(),
+  return fmt::format("tcp {} to {}, {}, congestion control {}, zero copy {}, {}{}", local_endpoint(socket_.get()).to_string(),
                      remote_endpoint(socket_.get()).to_string(), context_.io->name(), congestion_,
                      zero_copy_off_ != nullptr ? zero_copy_off_ : "on",
-                     protected_by_.empty() ? "not authenticated, plain text" : protected_by_);
+                     protected_by_.empty() ? "not authenticated, plain text" : protected_by_,
+                     buffer_limited_ ? fmt::format(", {}", send_buffer_limit(path_bytes_)) : "");
 }
 
 }  // namespace haul::tcp
