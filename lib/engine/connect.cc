@@ -44,6 +44,7 @@ PeerEntry& EngineCore::add_peer() {
   auto peer = std::make_unique<PeerEntry>();
   peer->id = next_peer_++;
   peer->progress_at = now_;
+  peer->budget.emplace(congestion::Budget::Options{.rate_bytes_s = {}, .outer = &link_budget_}, now_);
   PeerEntry& entry = *peer;
   peers_.emplace(entry.id, std::move(peer));
   if (!check_pending_) {
@@ -82,6 +83,7 @@ Result<Peer> EngineCore::connect(const Address& address, PeerOptions options) {
   peer.initiator = true;
   peer.address = address;
   peer.options = std::move(options);
+  if (peer.options.rate_limit_bytes_s) limit_peer_rate(peer.id, peer.options.rate_limit_bytes_s);
   peer.candidates = std::move(found.first_lane);
   peer.for_data = std::move(found.for_data);
   peer.choices = std::move(choices);

@@ -43,6 +43,8 @@ class EngineCore {
   size_t wait(Duration limit);
   int wakeup_fd() const noexcept { return epoll_fd_.get(); }
   void wake() noexcept;
+  void limit_rate(std::optional<uint64_t> bytes_s);
+  void limit_peer_rate(uint64_t peer, std::optional<uint64_t> bytes_s);
   std::optional<TimePoint> next_deadline() const;
   uint64_t incarnation() const noexcept { return incarnation_; }
   std::vector<Peer> peers();
@@ -236,7 +238,8 @@ class EngineCore {
   void steer(PeerEntry& peer, engine::PathState& path, std::string_view name, std::string_view why);
   void leave_uncontrolled(PeerEntry& peer, engine::PathState& path, std::string_view why);
   void decide_path(PeerEntry& peer, engine::PathState& path);
-  static void refresh_gate(PeerEntry& peer);
+  void refresh_gate(PeerEntry& peer);
+  const std::vector<PeerEntry*>& peers_in_turn();
   void tend_paths(PeerEntry& peer);
   static void tell_unused(PeerEntry& peer);
   size_t run_controlled();
@@ -305,8 +308,11 @@ class EngineCore {
   std::set<std::pair<TimePoint, uint64_t>> transfer_timers_;
   std::deque<Deferred> deferred_;
   std::vector<TransferState*> all_posted_;
-  bool controlled_ = false;      // some path is, or was
-  bool told_unchecked_ = false;  // that device memory goes without checksums
+  congestion::Budget link_budget_;  // what all peers share
+  uint64_t next_turn_ = 1;
+  std::vector<PeerEntry*> in_turn_;  // of one run; kept, as events_ is
+  bool controlled_ = false;          // some path is, or was
+  bool told_unchecked_ = false;      // that device memory goes without checksums
   bool check_pending_ = false;
   bool in_callback_ = false;
   bool shutting_down_ = false;

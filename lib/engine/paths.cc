@@ -197,13 +197,34 @@ void EngineCore::take_samples(const PeerEntry& peer, const PathState& path) {
   });
 }
 
-// What the scheduler is bounded by: the path of the lanes that it uses.
+// What the scheduler is bounded by: the path of the lanes that it uses, and budgets.
 void EngineCore::refresh_gate(PeerEntry& peer) {
   peer.gate.reset();
   const PathState* path = peer.data_lanes.empty() ? nullptr : find_path(peer, peer.data_lanes.front()->transport_index);
-  if (path == nullptr || !path->operations[0]) return;
+  const bool bounded = path != nullptr && path->operations[0];
+  const bool budgeted = link_budget_.rate() || peer.budget->rate();
+  if (!bounded && !budgeted) return;
   peer.gate.emplace();
-  for (size_t i = 0; i < path->operations.size(); ++i) peer.gate->paths[i] = path->operations[i].get();
+  if (budgeted) peer.gate->budget = &*peer.budget;
+  for (size_t i = 0; bounded && i < path->operations.size(); ++i) peer.gate->paths[i] = path->operations[i].get();
+}
+
+void EngineCore::limit_rate(std::optional<uint64_t> bytes_s) {
+  now_ = clock_->now();
+  link_budget_.set_rate(now_, bytes_s);
+  controlled_ |= bytes_s.has_value();
+  for (const auto& [id, peer] : peers_) refresh_gate(*peer);
+  wake();
+}
+
+void EngineCore::limit_peer_rate(uint64_t peer_id, std::optional<uint64_t> bytes_s) {
+  now_ = clock_->now();
+  PeerEntry* peer = find_peer(peer_id);
+  if (peer == nullptr) return;
+  peer->budget->set_rate(now_, bytes_s);
+  controlled_ |= bytes_s.has_value();
+  refresh_gate(*peer);
+  wake();
 }
 
 void EngineCore::tend_paths(PeerEntry& peer) {
@@ -226,14 +247,26 @@ void EngineCore::tell_unused(PeerEntry& peer) {
   }
 }
 
+// Where peers share a budget, the one that took from it longest ago comes first.
+const std::vector<PeerEntry*>& EngineCore::peers_in_turn() {
+  in_turn_.clear();
+  for (const auto& [id, peer] : peers_) in_turn_.push_back(peer.get());
+  const auto waits_longer = [](const PeerEntry* a, const PeerEntry* b) { return a->turn < b->turn; };
+  if (link_budget_.rate()) std::sort(in_turn_.begin(), in_turn_.end(), waits_longer);
+  return in_turn_;
+}
+
 size_t EngineCore::run_controlled() {
   size_t posted = 0;
-  for (auto& [id, peer] : peers_) {
+  for (PeerEntry* peer : peers_in_turn()) {
     tend_paths(*peer);
-    if (!peer->scheduler.empty())
-      posted += peer->scheduler.run(peer->data_lanes, operations_, now_, all_posted_, peer->gate ? &*peer->gate : nullptr);
-    else if (peer->gate)
-      peer->gate->closed = {};
+    if (peer->gate) peer->gate->closed = {};
+    if (!peer->scheduler.empty()) {
+      const size_t now_posted =
+          peer->scheduler.run(peer->data_lanes, operations_, now_, all_posted_, peer->gate ? &*peer->gate : nullptr);
+      if (now_posted > 0) peer->turn = next_turn_++;
+      posted += now_posted;
+    }
     tell_unused(*peer);
     for (TransferState* transfer : all_posted_) on_all_posted(*peer, *transfer);
     all_posted_.clear();
@@ -267,6 +300,7 @@ std::optional<TimePoint> EngineCore::paths_deadline() const {
   };
   for (const auto& [id, peer] : peers_) {
     const bool waiting = !peer->scheduler.empty();
+    if (waiting && peer->gate && peer->gate->dry) take(peer->budget->ready_at(now_, peer->scheduler.top_priority()));
     for (const auto& path : peer->paths) {
       for (const auto& each : path->operations) {
         if (each) take(each->deadline(waiting));
@@ -286,7 +320,7 @@ std::vector<PathStats> EngineCore::path_stats(const PeerEntry& peer) const {
       if (!path->operations[i]) continue;
       PathStats& stats = all.emplace_back(stats_of(*path->operations[i], transport));
       stats.direction = directions[i];
-      stats.limited_by = name_of(path->operations[i]->limit());
+      stats.limited_by = peer.gate && peer.gate->dry ? "budget" : name_of(path->operations[i]->limit());
     }
     if (!path->sampled) continue;
     PathStats& stats = all.emplace_back(stats_of(*path->sampled, transport));
@@ -299,6 +333,13 @@ std::vector<PathStats> EngineCore::path_stats(const PeerEntry& peer) const {
 
 std::string EngineCore::explain_paths(const PeerEntry& peer) const {
   std::string text;
+  const auto rate = [](const congestion::Budget& budget) {
+    return budget.rate() ? fmt::format("{} bytes/s", *budget.rate()) : std::string("no bound");
+  };
+  if (link_budget_.rate() || peer.budget->rate()) {
+    text += fmt::format("  rate limit: {} for this peer, {} for all of this engine's; {}\n", rate(*peer.budget),
+                        rate(link_budget_), peer.gate && peer.gate->dry ? "it limits now" : "it does not limit now");
+  }
   for (const auto& path : peer.paths) {
     text += fmt::format("  congestion control over {}: {}\n", transports_[path->transport_index]->capabilities().name,
                         path->decided ? path->verdict : "automatic, not decided before the round trip is known");

@@ -96,6 +96,8 @@ struct PeerEntry {
   memory::GrantBook grants;
   schedule::Scheduler scheduler;
   std::vector<std::unique_ptr<PathState>> paths;  // those that may be controlled
+  std::optional<congestion::Budget> budget;       // inside the engine's
+  uint64_t turn = 0;                              // who took from the engine's budget longest ago goes first
   std::optional<schedule::Gate> gate;             // of the data lanes; absent: nothing bounds them but their backend
   transfer::LandingTracker landings;
   base::IntrusiveList<detail::TransferState, transfer::InPeer> transfers;
