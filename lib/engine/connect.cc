@@ -221,6 +221,7 @@ void EngineCore::become_ready(PeerEntry& peer) {
     peer.choices.push_back(fmt::format("{}: not tried, an earlier choice worked", transports_[left]->capabilities().name));
   }
   peer.candidates.clear();
+  if (may_carry_payload(peer, peer.control())) enter_path(peer, peer.control());
   refresh_data_lanes(peer);
   peer.phase = PeerPhase::widening;
   if (!peer.initiator) return admit_payload(peer);

@@ -264,12 +264,12 @@ void EngineCore::on_connected(PeerEntry& peer, LaneState& lane) {
   }
   lane.phase = LanePhase::ready;
   lane.ready = true;
-  enter_path(peer, lane);
   if (lane.number == 0) {
     if (peer.initiator) greet(peer);
     return;
   }
   lane.ready_since = now_;
+  if (may_carry_payload(peer, lane)) enter_path(peer, lane);
   refresh_data_lanes(peer);
   if (may_carry_payload(peer, lane)) extend_grants(peer, lane);
   if (!peer.initiator && !peer.data_lanes.empty()) announce_ready(peer);

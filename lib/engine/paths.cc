@@ -243,7 +243,8 @@ void EngineCore::tell_unused(PeerEntry& peer) {
   const bool idle = peer.scheduler.empty();
   for (size_t i = 0; i < peer.gate->paths.size(); ++i) {
     OperationPath* path = peer.gate->paths[i];
-    if (path != nullptr && !peer.gate->closed[i]) path->on_unused(idle ? PathLimit::nothing_to_send : PathLimit::backend);
+    if (path != nullptr && !peer.gate->closed[i])
+      path->on_unused(idle || path->in_flight_bytes() == 0 ? PathLimit::nothing_to_send : PathLimit::backend);
   }
 }
 
