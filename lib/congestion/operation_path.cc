@@ -45,6 +45,7 @@ bool OperationPath::admits(TimePoint now, uint64_t pending, uint64_t bytes) noex
     limit_ = PathLimit::pacing;
     return false;
   }
+  limit_ = PathLimit::nothing_to_send;
   return true;
 }
 

@@ -144,6 +144,8 @@ TEST_CASE("no pace holds the only operation back for long") {
   REQUIRE(deadline);
   CHECK(*deadline <= start + 1s);
   CHECK(path.admits(start + 1s, 0, operation));
+  // Whoever does not post then has another reason, which the path does not know of: no moment that has passed is a deadline.
+  CHECK_FALSE(path.deadline(true));
 }
 
 TEST_CASE("the window grows to what the path holds, and the path is used") {
