@@ -10,9 +10,11 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "haul/export.h"
@@ -101,6 +103,19 @@ struct ControllerOptions {
   /// `fixed` only: bytes per second, and window. A window of 0 is two bandwidth-delay products of the rate.
   uint64_t fixed_rate = 125'000'000;
   uint64_t fixed_window_bytes = 0;
+};
+
+/// Makes controllers of one's own; null means that this path is not to be controlled. Called on the engine's thread, once for
+/// each path and direction that the engine controls; must not call into the engine.
+using MakeController = std::function<std::unique_ptr<CongestionController>(const ControllerOptions&)>;
+
+/// Who controls what an engine sends to a peer, over transports whose backend leaves it to the engine
+/// (Capabilities::acknowledged_by). One controller a peer, transport and direction, shared by all lanes.
+struct CongestionPolicy {
+  /// "off": nobody but the backend itself. "automatic": by the path's lowest round trip, "hub" from 2 ms on, nobody within a
+  /// rack. Else one of congestion::names().
+  std::string controller = "off";
+  MakeController make;  ///< If set, instead of `controller`.
 };
 
 namespace congestion {

@@ -12,6 +12,7 @@
 
 #include "haul/address.h"
 #include "haul/buffer.h"
+#include "haul/congestion.h"
 #include "haul/credentials.h"
 #include "haul/export.h"
 #include "haul/peer.h"
@@ -51,6 +52,11 @@ struct EngineOptions {
   /// and a peer without one handshake_timeout after its hello is sent away and told why. The engine does not listen over what
   /// is forbidden. What is preferred is the peer's to choose; if it does not, that is logged.
   TransportPolicy accept_policy;
+
+  CongestionPolicy congestion;  ///< of what this engine sends, unless PeerOptions say otherwise
+  /// Payload of the puts and gets that this engine starts, all peers together, over any transport: bytes per second; absent: no
+  /// bound. Peers that have something to move take turns. See Engine::limit_rate().
+  std::optional<uint64_t> rate_limit_bytes_s;
 
   Duration peer_timeout = std::chrono::seconds(10);  ///< a peer that shows no progress for this long is lost
   Duration keepalive = std::chrono::seconds(3);      ///< an idle peer is asked this often; less than peer_timeout / 2
@@ -115,6 +121,10 @@ class HAUL_API Engine {
   /// Starts connecting and returns at once; PeerOptions::on_ready tells the outcome.
   /// Errors: refused (policy), invalid, exhausted (max_peers).
   Result<Peer> connect(const Address& address, PeerOptions options = {});
+
+  /// Sets EngineOptions::rate_limit_bytes_s, at once. Operations that are posted already go on; one may go beyond what is left,
+  /// and the next waits for longer. A rate of 0 holds everything back, until it is changed.
+  void limit_rate(std::optional<uint64_t> bytes_s);
 
   /// Does what can be done now without blocking; returns the number of events handled. Callbacks run inside.
   /// Must not be called from a callback.

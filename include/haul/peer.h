@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "haul/buffer.h"
+#include "haul/congestion.h"
 #include "haul/credentials.h"
 #include "haul/export.h"
 #include "haul/status.h"
@@ -40,6 +41,10 @@ struct PeerOptions {
   Duration connect_timeout = std::chrono::seconds(10);
   /// The weakest protection of the links to this peer; absent: EngineOptions::protection.
   std::optional<Protection> protection = std::nullopt;
+  /// Of what we send to this peer, and ask of it; absent: EngineOptions::congestion.
+  std::optional<CongestionPolicy> congestion = std::nullopt;
+  /// As EngineOptions::rate_limit_bytes_s, within that one. See Peer::limit_rate().
+  std::optional<uint64_t> rate_limit_bytes_s = std::nullopt;
   /// Called once when the peer is ready (ok) or could not be reached (why): within connect_timeout either way. Ready means that
   /// a lane is which may carry payload; what the peer says before is delivered afterwards. On the engine's thread, from poll().
   std::function<void(Peer, const Status&)> on_ready;
@@ -97,6 +102,9 @@ class HAUL_API Peer {
   /// Takes a grant back at once. `on_revoked` comes from poll() when no byte can land or leave through it any more: the memory
   /// is ours alone again. Errors: invalid (no such grant of this peer).
   Status revoke(const RemoteBuffer& granted, std::function<void()> on_revoked = {});
+
+  /// Sets PeerOptions::rate_limit_bytes_s, also of peers that came, as Engine::limit_rate() does.
+  void limit_rate(std::optional<uint64_t> bytes_s);
 
   /// Ends the connection. `graceful` lets running transfers end first (bounded by EngineOptions::peer_timeout); otherwise they
   /// end as peer_lost. on_peer_closed follows.

@@ -30,11 +30,18 @@ struct PathSample {
   std::optional<Duration> rtt_min;
   std::optional<uint64_t> delivery_rate_bytes_s;
   std::optional<uint64_t> congestion_window_bytes;
-  uint64_t bytes_sent = 0;  ///< on the wire, headers of the backend's own framing included
+  std::optional<Duration> rtt_latest;  ///< of the newest packet acknowledged
+  uint64_t bytes_sent = 0;             ///< on the wire, headers of the backend's own framing included
   uint64_t bytes_received = 0;
-  uint64_t bytes_unsent = 0;    ///< accepted by post()/send(), not yet acknowledged as received by the peer's side of the path
-  uint64_t retransmits = 0;     ///< segments or packets sent again, as the backend counts them
-  uint64_t progress_bytes = 0;  ///< grows whenever the peer acknowledged or delivered anything: a liveness signal
+  uint64_t bytes_unsent = 0;  ///< accepted by post()/send(), not yet acknowledged as received by the peer's side of the path
+  uint64_t retransmits = 0;   ///< segments or packets sent again, as the backend counts them
+  // For congestion control by the engine (Acknowledgements::samples).
+  uint64_t bytes_delivered = 0;  ///< that the peer acknowledged, in order or not
+  uint64_t bytes_lost = 0;       ///< taken for lost, and sent again
+  uint64_t bytes_marked = 0;     ///< delivered with a congestion mark (ECN CE)
+  uint64_t bytes_in_flight = 0;  ///< sent, neither acknowledged nor taken for lost
+  bool app_limited = false;      ///< there was too little to send
+  uint64_t progress_bytes = 0;   ///< grows whenever the peer acknowledged or delivered anything: a liveness signal
 };
 
 struct LaneStats {
@@ -44,6 +51,20 @@ struct LaneStats {
   uint64_t operations_outstanding = 0;
   uint64_t bytes_outstanding = 0;
   PathSample path;
+};
+
+/// A path that a congestion controller, or a budget, steers: one of a peer, transport and direction.
+struct PathStats {
+  std::string transport;
+  std::string direction;   ///< "out" (puts), "in" (gets), or "both"
+  std::string controller;  ///< CongestionController::name(); "none" while it is not decided
+  std::string phase;
+  std::string limited_by;  ///< "nothing to send", "window", "pacing", "budget", "lanes"
+  uint64_t window_bytes = 0;
+  uint64_t in_flight_bytes = 0;
+  std::optional<uint64_t> rate_bytes_s;  ///< pacing; absent: as the window allows
+  std::optional<Duration> rtt_smoothed;
+  std::optional<Duration> rtt_min;
 };
 
 struct PeerStats {
@@ -56,6 +77,7 @@ struct PeerStats {
   uint64_t grants_made = 0;
   uint64_t grants_held = 0;
   std::vector<LaneStats> lanes;
+  std::vector<PathStats> paths;  ///< those that are controlled
 };
 
 /// A copy of the engine's counters at one moment; it does not follow later changes.

@@ -121,6 +121,13 @@ struct Event {
   Status status;
 };
 
+/// Where the engine learns what its congestion control needs to know of a connection's path.
+enum class Acknowledgements : uint8_t {
+  own,          ///< Nowhere: the backend controls each of its packets itself, and the engine adds nothing.
+  completions,  ///< Every completed operation acknowledges its bytes. The engine bounds what it posts.
+  samples,      ///< Transport::sample() counts what arrived. The engine bounds the connection by Transport::set_limits().
+};
+
 /// What differs between backends. Constant for the transport's life.
 struct Capabilities {
   std::string_view name;            ///< "tcp", "sim": what policies name
@@ -131,6 +138,7 @@ struct Capabilities {
   bool authenticates = true;        ///< secure() makes connections prove who the peer is. Else a lane is the peer's because its
                                     ///< endpoint came over the peer's authenticated first lane: such backends bootstrap none.
   bool handles_device_memory = false;
+  Acknowledgements acknowledged_by = Acknowledgements::own;
   uint32_t preferred_operation_bytes = 1U << 20;
   uint32_t max_operation_bytes = 1U << 20;
   uint32_t max_message_bytes = 16U << 10;
@@ -162,6 +170,9 @@ enum class CloseMode : uint8_t {
 struct Limits {
   std::optional<uint64_t> window_bytes;  ///< outstanding, posted but not completed
   std::optional<uint64_t> rate_bytes_s;  ///< pacing
+  /// What may be on the way to the peer, as a congestion controller has it. A backend whose packets are a kernel's sizes its
+  /// buffers for it; others ignore it.
+  std::optional<uint64_t> path_bytes = std::nullopt;
 };
 
 /// What the caller of poll() does next.

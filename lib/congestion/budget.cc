@@ -38,6 +38,12 @@ bool Budget::spend(TimePoint now, uint64_t bytes, uint8_t priority) noexcept {
   return true;
 }
 
+void Budget::give_back(uint64_t bytes) noexcept {
+  for (Budget* budget = this; budget != nullptr; budget = budget->outer_) {
+    if (budget->rate_) budget->bytes_ = std::min(budget->bytes_ + static_cast<double>(bytes), budget->full_bytes());
+  }
+}
+
 TimePoint Budget::ready_at(TimePoint now, uint8_t priority) noexcept {
   TimePoint ready = now;
   for (Budget* budget = this; budget != nullptr; budget = budget->outer_) {

@@ -29,6 +29,8 @@ class Budget {
 
   /// Takes `bytes` from this budget and all outer ones, or from none.
   bool spend(TimePoint now, uint64_t bytes, uint8_t priority) noexcept;
+  /// What was taken and not used goes back to where it came from.
+  void give_back(uint64_t bytes) noexcept;
   /// When spend() will succeed, if nobody else spends before: at once or later.
   TimePoint ready_at(TimePoint now, uint8_t priority) noexcept;
 

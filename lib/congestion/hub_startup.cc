@@ -7,9 +7,9 @@ namespace haul::congestion {
 
 namespace {
 
-// Startup ends by delay once a quarter of a round trip had no round trip shorter than this above the lowest one.
+// Startup ends by delay once a quarter of a round trip had no round trip shorter than twice the lowest one, and by this much. A
+// smaller queue may be others', who would keep a newcomer small.
 constexpr Duration least_delay_sign = std::chrono::milliseconds(1);
-constexpr Duration most_delay_sign = std::chrono::milliseconds(8);
 // Random loss must not end startup; a queue that overflows loses up to half.
 constexpr double overflow_loss = 0.1;
 constexpr double overflow_packets = 8;
@@ -57,7 +57,7 @@ bool Hub::round_overflowed() const {
 bool Hub::startup_is_full(const AckSample& sample, bool round_ended) {
   const QuarterRounds::Quarter& last = quarters_.last();
   if (!quarters_.full() || !lowest_.known()) return false;
-  const Duration sign = std::max(target_queue(), std::clamp<Duration>(lowest_rtt() / 16, least_delay_sign, most_delay_sign));
+  const Duration sign = std::max(target_queue(rate_of(last)), std::max(lowest_rtt(), least_delay_sign));
   if (last.lowest_rtt > lowest_rtt() + sign) return true;
   if (round_overflowed() && round_delivered_ > window_ / 4) return true;
   // Where the remembered rate is reached, there is nothing to search for; steady finds out whether there is more by now.

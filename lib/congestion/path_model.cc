@@ -12,8 +12,6 @@ namespace {
 
 // RFC 9002, section 6.2.2: before the first sample, a third of a second stands for the round trip.
 constexpr Duration initial_rtt = std::chrono::milliseconds(333);
-// RFC 9002, section 6.1.2: timers have this granularity.
-constexpr Duration granularity = std::chrono::milliseconds(1);
 // A probe every half round trip finds the end of an outage early and costs nothing beside the path's rate. A path that is gone
 // for long is left in peace: the interval grows with the silence, so that what it adds stays below a hundredth. RFC 9002,
 // section 6.2.1, doubles the interval with every probe; ours does not.
@@ -133,6 +131,11 @@ LossSample PathModel::lost(TimePoint, SentPacket& packet, uint64_t bytes) noexce
           .in_silence = silent_ || (has_been_silent_ && packet.sent_at <= silence_ended_at_)};
 }
 
+void PathModel::withdrawn(SentPacket& packet) noexcept {
+  in_flight_ -= std::min(packet.bytes, in_flight_);
+  packet.bytes = 0;
+}
+
 void PathModel::on_app_limited() noexcept {
   // 0 means none, so a sum of 0 is told apart by one byte.
   app_limited_until_ = std::max<uint64_t>(delivered_ + in_flight_, 1);
@@ -142,11 +145,11 @@ Duration PathModel::silence_after() const noexcept {
   if (!rtt_.known()) return 3 * initial_rtt;
   // After RFC 9002, section 6.2.1, without max_ack_delay. At least half a round trip of slack, for paths whose round trip
   // hardly varies.
-  return rtt_.smoothed() + std::max({4 * rtt_.variation(), rtt_.smoothed() / 2, granularity});
+  return rtt_.smoothed() + std::max({4 * rtt_.variation(), rtt_.smoothed() / 2, granularity_});
 }
 
 Duration PathModel::probe_interval(TimePoint now) const noexcept {
-  const Duration eager = std::max(rtt_.known() ? rtt_.smoothed() / 2 : initial_rtt, granularity);
+  const Duration eager = std::max(rtt_.known() ? rtt_.smoothed() / 2 : initial_rtt, granularity_);
   return std::clamp((now - silent_since_) / silence_by_interval, eager, std::max(longest_probe_interval, eager));
 }
 

@@ -43,6 +43,9 @@ class RttEstimator {
 /// Order within one acknowledgement: lost() for what it reveals as lost, acked() for each packet, then finish_ack().
 class PathModel {
  public:
+  /// `granularity`: acknowledgements later than expected by less than this are no silence. RFC 9002, section 6.1.2, has 1 ms.
+  explicit PathModel(Duration granularity = std::chrono::milliseconds(1)) noexcept : granularity_(granularity) {}
+
   /// A packet leaves. The result belongs with the packet.
   SentPacket on_sent(TimePoint now, uint64_t bytes) noexcept;
   /// `bytes` of a packet arrived, of which `marked_bytes` carried a congestion mark. More than what is in flight of the
@@ -52,6 +55,8 @@ class PathModel {
   AckSample finish_ack(TimePoint now, Duration ack_delay = Duration::zero()) noexcept;
   /// `bytes` of a packet are taken for lost.
   LossSample lost(TimePoint now, SentPacket& packet, uint64_t bytes) noexcept;
+  /// A packet is in flight no more, and that says nothing of the path.
+  void withdrawn(SentPacket& packet) noexcept;
 
   /// The sender has nothing to send although window and pacing would let it (draft-ietf-ccwg-bbr, section 4.1.2.4).
   void on_app_limited() noexcept;
@@ -75,6 +80,7 @@ class PathModel {
   Duration silence_after() const noexcept;
   Duration probe_interval(TimePoint now) const noexcept;
 
+  Duration granularity_;
   RttEstimator rtt_;
   uint64_t in_flight_ = 0;
   uint64_t delivered_ = 0;          // C.delivered

@@ -44,6 +44,7 @@ PeerEntry& EngineCore::add_peer() {
   auto peer = std::make_unique<PeerEntry>();
   peer->id = next_peer_++;
   peer->progress_at = now_;
+  peer->budget.emplace(congestion::Budget::Options{.rate_bytes_s = {}, .outer = &link_budget_}, now_);
   PeerEntry& entry = *peer;
   peers_.emplace(entry.id, std::move(peer));
   if (!check_pending_) {
@@ -68,6 +69,9 @@ Result<Peer> EngineCore::connect(const Address& address, PeerOptions options) {
                   fmt::format("{} lanes were asked for, {} are allowed (EngineOptions::max_lanes_per_peer)", options.lanes,
                               options_.max_lanes_per_peer));
   }
+  if (options.congestion) {
+    if (Status status = check_congestion(*options.congestion, "PeerOptions::congestion"); !status.ok()) return status;
+  }
   std::vector<std::string> choices;
   auto found = engine::candidates(options.policy, transports_, choices);
   if (found.first_lane.empty()) {
@@ -79,6 +83,7 @@ Result<Peer> EngineCore::connect(const Address& address, PeerOptions options) {
   peer.initiator = true;
   peer.address = address;
   peer.options = std::move(options);
+  if (peer.options.rate_limit_bytes_s) limit_peer_rate(peer.id, peer.options.rate_limit_bytes_s);
   peer.candidates = std::move(found.first_lane);
   peer.for_data = std::move(found.for_data);
   peer.choices = std::move(choices);
@@ -216,6 +221,7 @@ void EngineCore::become_ready(PeerEntry& peer) {
     peer.choices.push_back(fmt::format("{}: not tried, an earlier choice worked", transports_[left]->capabilities().name));
   }
   peer.candidates.clear();
+  if (may_carry_payload(peer, peer.control())) enter_path(peer, peer.control());
   refresh_data_lanes(peer);
   peer.phase = PeerPhase::widening;
   if (!peer.initiator) return admit_payload(peer);

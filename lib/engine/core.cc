@@ -58,6 +58,7 @@ constexpr int shutdown_polls = 2000;
 Result<std::unique_ptr<EngineCore>> EngineCore::create(EngineOptions options,
                                                        std::vector<std::unique_ptr<Transport>> transports) {
   if (Status status = check_options(options, transports.size()); !status.ok()) return status;
+  if (Status status = check_congestion(options.congestion, "EngineOptions::congestion"); !status.ok()) return status;
   std::unique_ptr<EngineCore> core(new EngineCore(std::move(options), std::move(transports)));
   if (Status status = core->open_descriptors(); !status.ok()) return status;
   if (Status status = core->take_credentials(); !status.ok()) return status;
@@ -76,7 +77,9 @@ EngineCore::EngineCore(EngineOptions options, std::vector<std::unique_ptr<Transp
       spin_(options_.spin),
       transports_(std::move(transports)),
       links_(transports_.size()),
-      events_(event_batch) {
+      events_(event_batch),
+      link_budget_({.rate_bytes_s = options_.rate_limit_bytes_s}, now_),
+      controlled_(options_.rate_limit_bytes_s.has_value()) {
   for (const auto& transport : transports_)
     most_operation_bytes_ = std::min(most_operation_bytes_, transport->capabilities().max_operation_bytes);
 }
@@ -245,6 +248,7 @@ void EngineCore::dispatch(uint32_t transport, const Event& event) {
 }
 
 size_t EngineCore::run_schedulers() {
+  if (controlled_) return run_controlled();
   size_t posted = 0;
   for (auto& [id, peer] : peers_) {
     if (peer->scheduler.empty()) continue;
@@ -352,6 +356,9 @@ std::optional<TimePoint> EngineCore::next_deadline() const {
   if (!timers_.empty()) next = timers_.begin()->first;
   if (!transfer_timers_.empty() && (!next || transfer_timers_.begin()->first < *next)) next = transfer_timers_.begin()->first;
   if (!deferred_.empty()) next = now_;
+  if (controlled_) {
+    if (const auto deadline = paths_deadline(); deadline && (!next || *deadline < *next)) next = deadline;
+  }
   for (const auto& transport : transports_) {
     if (const auto deadline = transport->next_deadline(); deadline && (!next || *deadline < *next)) next = deadline;
   }

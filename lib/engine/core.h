@@ -1,5 +1,6 @@
 // The engine's inside. One class, a file a topic: core.cc (loop), connect.cc (peers come), lanes.cc, control_lane.cc,
-// grants.cc, transfers.cc, device_memory.cc, operations.cc (completions), messages.cc, loss.cc (peers go), explain.cc.
+// grants.cc, transfers.cc, device_memory.cc, operations.cc (completions), paths.cc (congestion control), messages.cc, loss.cc
+// (peers go), explain.cc.
 #pragma once
 
 #include <atomic>
@@ -42,6 +43,8 @@ class EngineCore {
   size_t wait(Duration limit);
   int wakeup_fd() const noexcept { return epoll_fd_.get(); }
   void wake() noexcept;
+  void limit_rate(std::optional<uint64_t> bytes_s);
+  void limit_peer_rate(uint64_t peer, std::optional<uint64_t> bytes_s);
   std::optional<TimePoint> next_deadline() const;
   uint64_t incarnation() const noexcept { return incarnation_; }
   std::vector<Peer> peers();
@@ -222,6 +225,31 @@ class EngineCore {
   void on_verify(PeerEntry& peer, const engine::Verify& message);
   void on_verified(PeerEntry& peer, const engine::Verified& message);
 
+  // paths.cc
+  static Status check_congestion(const CongestionPolicy& policy, std::string_view whose);
+  const CongestionPolicy& congestion_policy(const PeerEntry& peer) const;
+  static engine::PathState* find_path(const PeerEntry& peer, uint32_t transport);
+  void enter_path(PeerEntry& peer, LaneState& lane);
+  static void leave_path(const PeerEntry& peer, const LaneState& lane);
+  std::unique_ptr<CongestionController> make_controller(const PeerEntry& peer, const engine::PathState& path,
+                                                        std::string_view name) const;
+  static std::optional<Duration> measured_rtt(const PeerEntry& peer, const engine::PathState& path);
+  void take_samples(const PeerEntry& peer, const engine::PathState& path);
+  void steer(PeerEntry& peer, engine::PathState& path, std::string_view name, std::string_view why);
+  void leave_uncontrolled(PeerEntry& peer, engine::PathState& path, std::string_view why);
+  void decide_path(PeerEntry& peer, engine::PathState& path);
+  void refresh_gate(PeerEntry& peer);
+  const std::vector<PeerEntry*>& peers_in_turn();
+  void tend_paths(PeerEntry& peer);
+  static void tell_unused(PeerEntry& peer);
+  size_t run_controlled();
+  void end_ticket(const PeerEntry& peer, const LaneState& lane, transfer::OperationRecord& record,
+                  congestion::OperationPath::End end);
+  static congestion::OperationPath::End end_of(const Status& status);
+  std::optional<TimePoint> paths_deadline() const;
+  std::vector<PathStats> path_stats(const PeerEntry& peer) const;
+  std::string explain_paths(const PeerEntry& peer) const;
+
   // messages.cc
   void send_control(PeerEntry& peer, const engine::Control& message);
   void flush_control(PeerEntry& peer);
@@ -280,7 +308,11 @@ class EngineCore {
   std::set<std::pair<TimePoint, uint64_t>> transfer_timers_;
   std::deque<Deferred> deferred_;
   std::vector<TransferState*> all_posted_;
-  bool told_unchecked_ = false;  // that device memory goes without checksums
+  congestion::Budget link_budget_;  // what all peers share
+  uint64_t next_turn_ = 1;
+  std::vector<PeerEntry*> in_turn_;  // of one run; kept, as events_ is
+  bool controlled_ = false;          // some path is, or was
+  bool told_unchecked_ = false;      // that device memory goes without checksums
   bool check_pending_ = false;
   bool in_callback_ = false;
   bool shutting_down_ = false;

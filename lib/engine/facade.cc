@@ -31,6 +31,8 @@ std::optional<TimePoint> Engine::next_deadline() const { return core_->next_dead
 uint64_t Engine::incarnation() const noexcept { return core_->incarnation(); }
 std::vector<Peer> Engine::peers() const { return core_->peers(); }
 EngineStats Engine::stats() const { return core_->stats(); }
+void Engine::limit_rate(std::optional<uint64_t> bytes_s) { core_->limit_rate(bytes_s); }
+
 std::string Engine::explain() const { return core_->explain(); }
 
 namespace {
@@ -79,6 +81,10 @@ Status Peer::revoke(const RemoteBuffer& granted, std::function<void()> on_revoke
 
 void Peer::close(bool graceful) {
   if (core_ != nullptr) core_->close_peer(id_, graceful);
+}
+
+void Peer::limit_rate(std::optional<uint64_t> bytes_s) {
+  if (core_ != nullptr) core_->limit_peer_rate(id_, bytes_s);
 }
 
 std::string Peer::explain() const { return core_ != nullptr ? core_->explain_peer(id_) : std::string(); }

@@ -269,6 +269,7 @@ void EngineCore::on_connected(PeerEntry& peer, LaneState& lane) {
     return;
   }
   lane.ready_since = now_;
+  if (may_carry_payload(peer, lane)) enter_path(peer, lane);
   refresh_data_lanes(peer);
   if (may_carry_payload(peer, lane)) extend_grants(peer, lane);
   if (!peer.initiator && !peer.data_lanes.empty()) announce_ready(peer);
@@ -354,6 +355,7 @@ void EngineCore::on_closed(PeerEntry& peer, LaneState& lane, const Status& statu
   const bool was_opening = lane.phase == LanePhase::opening;
   lane.phase = LanePhase::closed;
   lane.ready = false;
+  leave_path(peer, lane);
   refresh_data_lanes(peer);
   lane_ends_grants(peer, lane);
   if (peer.phase == PeerPhase::losing) return finish_loss_if_quiet(peer);
@@ -421,6 +423,7 @@ void EngineCore::refresh_data_lanes(PeerEntry& peer) {
   } else if (!peer.stranded_since) {
     peer.stranded_since = now_;
   }
+  refresh_gate(peer);
 }
 
 // Timed work on lanes: those that never opened, those whose end the peer never confirmed, those to be replaced.

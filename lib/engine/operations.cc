@@ -50,6 +50,7 @@ void EngineCore::on_completed(PeerEntry& peer, LaneState& lane, const Event& eve
   if (record == nullptr || record->state != OperationState::posted) return;
   --lane.operations_outstanding;
   lane.bytes_outstanding -= record->length;
+  if (record->ticket != 0) end_ticket(peer, lane, *record, end_of(event.status));
   if (lane.aging && lane.operations_outstanding == 0) retire_lanes(peer);
   Status status = event.status;
   TransferState& transfer = *record->transfer;
@@ -146,7 +147,9 @@ void EngineCore::drop_unposted(TransferState& transfer) {
 void EngineCore::park_posted(PeerEntry& peer, LaneState& lane) {
   for (auto* transfer = peer.transfers.front(); transfer != nullptr; transfer = peer.transfers.next(*transfer)) {
     for (auto* record = transfer->outstanding.front(); record != nullptr; record = transfer->outstanding.next(*record)) {
-      if (record->lane == lane.number && record->state == OperationState::posted) record->state = OperationState::parked;
+      if (record->lane != lane.number || record->state != OperationState::posted) continue;
+      record->state = OperationState::parked;
+      if (record->ticket != 0) end_ticket(peer, lane, *record, congestion::OperationPath::End::lost);
     }
   }
 }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/codec.h"
+#include "engine/path_state.h"
 #include "haul/peer.h"
 #include "memory/grants.h"
 #include "schedule/scheduler.h"
@@ -94,6 +95,10 @@ struct PeerEntry {
 
   memory::GrantBook grants;
   schedule::Scheduler scheduler;
+  std::vector<std::unique_ptr<PathState>> paths;  // those that may be controlled
+  std::optional<congestion::Budget> budget;       // inside the engine's
+  uint64_t turn = 0;                              // who took from the engine's budget longest ago goes first
+  std::optional<schedule::Gate> gate;             // of the data lanes; absent: nothing bounds them but their backend
   transfer::LandingTracker landings;
   base::IntrusiveList<detail::TransferState, transfer::InPeer> transfers;
   uint64_t next_notify_serial = 1;

@@ -57,8 +57,14 @@ void Scheduler::leave(detail::TransferState& transfer) {
   --waiting_;
 }
 
+uint8_t Scheduler::top_priority() const noexcept {
+  const auto first = std::find_if(ready_.begin(), ready_.end(), [](const auto& each) { return !each.second.empty(); });
+  return first->first;
+}
+
 size_t Scheduler::run(std::span<Lane* const> lanes, transfer::OperationPool& pool, TimePoint now,
-                      std::vector<detail::TransferState*>& posted) {
+                      std::vector<detail::TransferState*>& posted, Gate* gate) {
+  Admission admission(gate, now);
   size_t total = 0;
   uint64_t excluded = 0;  // lanes for which nothing is ready; there are at most 64
   while (!empty()) {
@@ -67,11 +73,11 @@ size_t Scheduler::run(std::span<Lane* const> lanes, transfer::OperationPool& poo
     Batch& batch = *batch_;
     batch.size = 0;
     batch.bytes = 0;
-    if (fill(*lane, pool, batch) == 0) {
+    if (fill(*lane, pool, admission, batch) == 0) {
       excluded |= uint64_t{1} << lane_index;
       continue;
     }
-    total += post(*lane, batch, now);
+    total += post(*lane, batch, now, admission);
     for (size_t i = 0; i < batch.size; ++i) {
       detail::TransferState& transfer = *batch.records[i]->transfer;
       if (transfer.has_work()) continue;
@@ -83,12 +89,17 @@ size_t Scheduler::run(std::span<Lane* const> lanes, transfer::OperationPool& poo
   return total;
 }
 
-size_t Scheduler::fill(Lane& lane, transfer::OperationPool& pool, Batch& batch) {
+size_t Scheduler::fill(Lane& lane, transfer::OperationPool& pool, Admission& admission, Batch& batch) {
   for (auto& [priority, queue] : ready_) {
-    // One turn for each transfer of this priority; those that still have work go to the back.
+    // One turn for each transfer of this priority; those that still have work go to the back. Who got nothing because the gate
+    // is closed keeps its turn.
+    detail::TransferState* next = queue.front();
     for (size_t turns = queue.size(); turns > 0 && !batch.full(); --turns) {
-      detail::TransferState& transfer = *queue.front();
-      take_from(transfer, lane, pool, batch);
+      detail::TransferState& transfer = *next;
+      next = queue.next(transfer);
+      const size_t before = batch.size;
+      if (!admission.closed(transfer.op)) take_from(transfer, lane, pool, admission, batch);
+      if (batch.size == before && admission.closed(transfer.op)) continue;
       queue.remove(transfer);
       queue.push_back(transfer);
     }
@@ -97,12 +108,17 @@ size_t Scheduler::fill(Lane& lane, transfer::OperationPool& pool, Batch& batch) 
   return batch.size;
 }
 
-bool Scheduler::take_from(detail::TransferState& transfer, Lane& lane, transfer::OperationPool& pool, Batch& batch) {
+void Scheduler::take_from(detail::TransferState& transfer, Lane& lane, transfer::OperationPool& pool, Admission& admission,
+                          Batch& batch) {
   const Capabilities& capabilities = lane.transport->capabilities();
   while (!batch.full() && lane.operations_outstanding + batch.size < capabilities.max_operations) {
     transfer::OperationRecord* record =
         transfer::next_operation(transfer, pool, {lane.number, lane.transport_index}, lane.operation_bytes);
-    if (record == nullptr) return false;
+    if (record == nullptr) return;
+    if (admission.controlled() && !admission.admits(transfer.op, record->length, transfer.priority)) {
+      record->state = transfer::OperationState::again;
+      return transfer.again.push_front(*record);
+    }
     const transfer::PlannedPiece& piece = transfer.pieces[record->piece];
     record->lane = lane.number;
     transfer.outstanding.push_back(*record);
@@ -131,10 +147,9 @@ bool Scheduler::take_from(detail::TransferState& transfer, Lane& lane, transfer:
     batch.records[batch.size++] = record;
     batch.bytes += record->length;
   }
-  return true;
 }
 
-size_t Scheduler::post(Lane& lane, Batch& batch, TimePoint now) {
+size_t Scheduler::post(Lane& lane, Batch& batch, TimePoint now, Admission& admission) {
   const size_t taken = lane.transport->post(lane.connection, std::span(batch.operations).first(batch.size), now);
   for (size_t i = 0; i < taken; ++i) {
     batch.records[i]->state = transfer::OperationState::posted;
@@ -143,10 +158,12 @@ size_t Scheduler::post(Lane& lane, Batch& batch, TimePoint now) {
     batch.records[i]->immediate_number = immediate ? lane.immediates.add(*immediate) : 0;
     ++lane.operations_outstanding;
     lane.bytes_outstanding += batch.records[i]->length;
+    if (admission.controlled()) batch.records[i]->ticket = admission.posted(batch.operations[i].op, batch.records[i]->length);
   }
   // What was not taken keeps its place at the front.
   for (size_t i = batch.size; i > taken; --i) {
     transfer::OperationRecord& record = *batch.records[i - 1];
+    if (admission.controlled()) admission.refused(record.transfer->op, record.length);
     record.transfer->outstanding.remove(record);
     record.state = transfer::OperationState::again;
     record.transfer->again.push_front(record);

@@ -10,6 +10,7 @@
 
 #include "haul/time.h"
 #include "haul/transport.h"
+#include "schedule/gate.h"
 #include "schedule/immediates.h"
 #include "transfer/state.h"
 
@@ -39,19 +40,23 @@ class Scheduler {
   void enter(detail::TransferState& transfer);
   void leave(detail::TransferState& transfer);
   bool empty() const noexcept { return waiting_ == 0; }
+  /// Of what goes next. Precondition: not empty().
+  uint8_t top_priority() const noexcept;
 
-  /// Posts what the lanes take. Transfers of which everything is posted now are appended to `posted`.
+  /// Posts what the lanes take, and the gate, if there is one, lets through: in order of priority; what must wait holds up what
+  /// is behind it, in its direction. Transfers of which everything is posted now are appended to `posted`.
   /// Returns the number of operations posted.
   size_t run(std::span<Lane* const> lanes, transfer::OperationPool& pool, TimePoint now,
-             std::vector<detail::TransferState*>& posted);
+             std::vector<detail::TransferState*>& posted, Gate* gate = nullptr);
 
  private:
   using Queue = base::IntrusiveList<detail::TransferState, transfer::InReady>;
   struct Batch;
 
-  size_t fill(Lane& lane, transfer::OperationPool& pool, Batch& batch);
-  bool take_from(detail::TransferState& transfer, Lane& lane, transfer::OperationPool& pool, Batch& batch);
-  size_t post(Lane& lane, Batch& batch, TimePoint now);
+  size_t fill(Lane& lane, transfer::OperationPool& pool, Admission& admission, Batch& batch);
+  void take_from(detail::TransferState& transfer, Lane& lane, transfer::OperationPool& pool, Admission& admission,
+                 Batch& batch);
+  size_t post(Lane& lane, Batch& batch, TimePoint now, Admission& admission);
 
   std::map<uint8_t, Queue, std::greater<>> ready_;  // a queue that ran empty stays: the next transfer is likely to want it
   size_t waiting_ = 0;                              // in all queues

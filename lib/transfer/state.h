@@ -39,6 +39,7 @@ struct OperationRecord : base::ListLink<InTransfer> {
   uint32_t attempts = 0;
   uint64_t immediate_number = 0;   // on its lane (schedule::SentImmediates); 0: without one
   std::optional<uint32_t> crc32c;  // of the local memory, computed once a post is near
+  uint32_t ticket = 0;             // its name on a path that is controlled, while it is posted; 0: none
   bool alone = false;              // its checksum failed: again only when nothing else of the transfer can overlap it
   OperationState state = OperationState::free;
 };

@@ -1,4 +1,5 @@
 // The simulator's own accuracy, and the mistakes in scenario files.
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <string>
 
@@ -119,6 +120,12 @@ TEST_CASE("a tenant's budget holds for all of its flows") {
 TEST_CASE("many flows share a link without any of them starving") {
   const auto result = run("rate = \"1G\"\nrtt = \"20ms\"", "[[flow]]\ncount = 40\nevery = \"10ms\"\n");
   for (const auto& flow : result.flows) CHECK(flow.delivered_bytes > 1'000'000'000 / 8 * 10 / 40 / 10);
+}
+
+TEST_CASE("hub's start leaves most of a deep buffer empty") {
+  // Without loss only the growing round trip tells that the path is full.
+  const auto result = run("rate = \"500M\"\nrtt = \"100ms\"\nbuffer = \"20bdp\"", "[[flow]]\ncontroller = \"hub\"\n");
+  CHECK(*std::max_element(result.queue_delays.begin(), result.queue_delays.end()) < std::chrono::milliseconds(400));
 }
 
 TEST_CASE("mistakes in scenario files are told with line and remedy") {

@@ -193,4 +193,72 @@ TEST_CASE("a lane whose transport reports no landings defers the notification") 
   }
 }
 
+TEST_CASE("a gate lets through what its window holds, in turn") {
+  Bench bench(2);
+  bench.add(3000);
+  bench.add(3000);
+  congestion::OperationPath path(1000);
+  ControllerOptions options;
+  options.packet_bytes = 1000;
+  options.fixed_rate = uint64_t{1} << 40;
+  options.fixed_window_bytes = 2000;
+  path.steer_by(congestion::make_fixed(options));
+  Gate gate{.paths = {&path, nullptr}};
+  TimePoint now(std::chrono::seconds(1));
+  const auto run = [&] { return bench.scheduler.run(bench.lane_pointers, bench.pool, now, bench.all_posted, &gate); };
+  CHECK(run() == 2);
+  CHECK(gate.closed[0]);
+  CHECK_FALSE(gate.closed[1]);
+  CHECK(run() == 0);
+  // One at a time: the two transfers take turns, and none is passed over for having waited.
+  for (int i = 0; i < 4; ++i) {
+    auto& transfer = bench.transfers[bench.transfers[0].outstanding.empty() ? 1 : 0];
+    transfer::OperationRecord& record = *transfer.outstanding.front();
+    REQUIRE(record.ticket != 0);
+    path.ended(now, record.ticket, congestion::OperationPath::End::arrived);
+    transfer.outstanding.remove(record);
+    bench.pool.give_back(record);
+    CHECK(run() == 1);
+  }
+  const auto order = bench.order();
+  CHECK(std::count(order.begin(), order.end(), 1) == 3);
+  CHECK(std::count(order.begin(), order.end(), 2) == 3);
+  CHECK(std::is_sorted(order.begin(), order.end()) == false);
+}
+
+TEST_CASE("a closed gate holds up its direction alone") {
+  Bench bench;
+  bench.add(1000);
+  bench.add(1000).op = Op::read;
+  congestion::OperationPath path(1000);
+  ControllerOptions options;
+  options.packet_bytes = 1000;
+  options.fixed_window_bytes = 2000;
+  path.steer_by(congestion::make_fixed(options));
+  path.posted(TimePoint(std::chrono::seconds(1)), 2000);
+  Gate gate{.paths = {&path, nullptr}};
+  CHECK(bench.scheduler.run(bench.lane_pointers, bench.pool, TimePoint(std::chrono::seconds(1)), bench.all_posted, &gate) == 1);
+  REQUIRE(bench.transport.posted.size() == 1);
+  CHECK(bench.transport.posted[0].op == Op::read);
+}
+
+TEST_CASE("what a lane refuses goes back to the budget") {
+  Bench bench;
+  bench.transport.room = 1;
+  bench.add(3000);
+  const TimePoint now(std::chrono::seconds(1));
+  congestion::Budget budget({.rate_bytes_s = 1'000'000, .depth = std::chrono::milliseconds(3)}, now);  // 3000 bytes
+  Gate gate{.budget = &budget};
+  const auto run = [&] { return bench.scheduler.run(bench.lane_pointers, bench.pool, now, bench.all_posted, &gate); };
+  CHECK(run() == 1);
+  bench.transport.room = 10;
+  bench.lanes[0].blocked = false;
+  CHECK(run() == 2);
+  CHECK_FALSE(gate.dry);
+  CHECK(budget.ready_at(now, 128) == now);
+  bench.add(2000);
+  CHECK(run() == 1);  // overdrawn by one
+  CHECK(gate.dry);
+}
+
 }  // namespace haul::schedule

@@ -56,6 +56,7 @@ RdmaTransport::RdmaTransport(std::shared_ptr<Verbs> verbs, Options options) : ve
   capabilities_.bootstraps = false;
   capabilities_.authenticates = false;
   capabilities_.handles_device_memory = static_cast<bool>(context_.options.export_device_memory);
+  capabilities_.acknowledged_by = Acknowledgements::completions;
   capabilities_.preferred_operation_bytes = operation_bytes;
   capabilities_.max_operation_bytes = operation_bytes;
   capabilities_.max_message_bytes = wire::max_message_bytes;

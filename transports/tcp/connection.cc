@@ -72,7 +72,7 @@ Status Connection::use_socket(base::UniqueFd socket) {
   send_.fd = socket_.get();
   receive_.fd = socket_.get();
   zero_copy_off_ = why_copied(context_.options->zero_copy, context_.io->has_zero_copy(), distance);
-  apply_rate();
+  if (rate_bytes_s_) pace(socket_.get(), rate_bytes_s_);
   mark_dirty();
   return status;
 }
@@ -369,13 +369,12 @@ void Connection::set_limits(const Limits& limits) {
   outbound_.set_window(limits.window_bytes);
   const bool changed = rate_bytes_s_ != limits.rate_bytes_s;
   rate_bytes_s_ = limits.rate_bytes_s;
-  if (changed && socket_) apply_rate();
+  if (changed && socket_) pace(socket_.get(), rate_bytes_s_);
+  if (socket_ && limits.path_bytes.value_or(0) > path_bytes_) {
+    path_bytes_ = *limits.path_bytes;
+    buffer_limited_ = !hold_path(socket_.get(), path_bytes_);
+  }
   mark_dirty();
-}
-
-void Connection::apply_rate() {
-  const uint64_t rate = rate_bytes_s_.value_or(~uint64_t{0});
-  setsockopt(socket_.get(), SOL_SOCKET, SO_MAX_PACING_RATE, &rate, sizeof(rate));
 }
 
 std::optional<KernelReport> Connection::take_report() { return steering_ ? steering_->take_report() : std::nullopt; }
@@ -399,10 +398,11 @@ std::string Connection::describe() const {
   } else if (!context_.no_kernel_maps.empty()) {
     congestion += fmt::format(" (not the kernel's haul: {})", context_.no_kernel_maps);
   }
-  return fmt::format("tcp {} to {}, {}, congestion control {}, zero copy {}, {}", local_endpoint(socket_.get()).to_string(),
+  return fmt::format("tcp {} to {}, {}, congestion control {}, zero copy {}, {}{}", local_endpoint(socket_.get()).to_string(),
                      remote_endpoint(socket_.get()).to_string(), context_.io->name(), congestion,
                      zero_copy_off_ != nullptr ? zero_copy_off_ : "on",
-                     protected_by_.empty() ? "not authenticated, plain text" : protected_by_);
+                     protected_by_.empty() ? "not authenticated, plain text" : protected_by_,
+                     buffer_limited_ ? fmt::format(", {}", send_buffer_limit(path_bytes_)) : "");
 }
 
 }  // namespace haul::tcp

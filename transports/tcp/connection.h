@@ -114,7 +114,6 @@ class Connection final : public IoHandler, public FrameHandler, public DialerOwn
   // connection.cc: life
   Status use_socket(base::UniqueFd socket);
   Status tune(Distance distance);
-  void apply_rate();
   void begin_greeting();
   void continue_greeting(Status status);
   void become_ready(const wire::Preface& peer, Link link, Event::Kind event);
@@ -161,6 +160,8 @@ class Connection final : public IoHandler, public FrameHandler, public DialerOwn
   std::optional<SocketController> steering_;
   wire::Preface own_preface_;
   std::optional<uint64_t> rate_bytes_s_;
+  uint64_t path_bytes_ = 0;      // the most that a controller wanted on the way
+  bool buffer_limited_ = false;  // and the kernel does not hold that much
   Dialer dialer_;
   base::UniqueFd socket_;
 

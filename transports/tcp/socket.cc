@@ -65,6 +65,26 @@ bool choose_ours(int fd, const Options& options, bool rack) noexcept {
   return wanted && set_congestion(fd, kernel_congestion::name);
 }
 
+constexpr const char* send_buffer_file = "/proc/sys/net/ipv4/tcp_wmem";
+
+// Up to this size the kernel makes send buffers by itself; unknown: of any size.
+uint64_t most_send_buffer() {
+  static const uint64_t most = [] {
+    uint64_t least = 0;
+    uint64_t usual = 0;
+    uint64_t largest = UINT64_MAX;
+    std::ifstream(send_buffer_file) >> least >> usual >> largest;
+    return largest != 0 ? largest : UINT64_MAX;
+  }();
+  return most;
+}
+
+// What is on the way, as much again behind it, and the kernel's own bookkeeping for both.
+uint64_t buffer_for(uint64_t path_bytes) {
+  constexpr uint64_t most_path = uint64_t{256} << 20;
+  return 4 * std::min(path_bytes, most_path);
+}
+
 std::string congestion_in_force(int fd) {
   constexpr size_t name_bytes = 16;  // TCP_CA_NAME_MAX
   std::array<char, name_bytes> name{};
@@ -223,7 +243,39 @@ void sample_socket(int fd, PathSample& sample) noexcept {
   sample.bytes_sent = info.tcpi_bytes_sent;
   sample.bytes_received = info.tcpi_bytes_received;
   sample.retransmits = info.tcpi_total_retrans;
+  // Whole segments, but for what is acknowledged in order. The difference is that of the last one.
+  const uint64_t segment = info.tcpi_snd_mss;
+  const uint64_t gone = uint64_t{info.tcpi_sacked} + info.tcpi_lost;
+  const uint64_t there = uint64_t{info.tcpi_unacked} + info.tcpi_retrans;
+  sample.bytes_delivered = info.tcpi_bytes_acked + info.tcpi_sacked * segment;
+  sample.bytes_lost = info.tcpi_bytes_retrans;
+  sample.bytes_marked = info.tcpi_delivered_ce * segment;
+  sample.bytes_in_flight = there > gone ? (there - gone) * segment : 0;
+  // Where window or pace holds back, something always waits.
+  sample.app_limited = info.tcpi_delivery_rate_app_limited != 0 || info.tcpi_notsent_bytes == 0;
   sample.progress_bytes = info.tcpi_bytes_acked + info.tcpi_bytes_received;
+}
+
+bool hold_path(int fd, uint64_t bytes) noexcept {
+  const uint64_t wanted = buffer_for(bytes);
+  if (wanted <= most_send_buffer()) return true;
+  // The kernel doubles what it is told.
+  return set_option(fd, SOL_SOCKET, SO_SNDBUFFORCE, static_cast<int>(wanted / 2));
+}
+
+std::string send_buffer_limit(uint64_t bytes) {
+  return fmt::format("send buffer held to {} bytes by {}, the path wants {}: raise it, or give the process CAP_NET_ADMIN",
+                     most_send_buffer(), send_buffer_file, buffer_for(bytes));
+}
+
+void pace(int fd, std::optional<uint64_t> rate_bytes_s) noexcept {
+  uint64_t rate = rate_bytes_s.value_or(~uint64_t{0});
+  if (rate_bytes_s) {
+    constexpr uint64_t bursts_a_second = 20;
+    constexpr uint64_t segments_a_burst = 2;
+    rate = std::max(rate, bursts_a_second * segments_a_burst * std::max(info_of(fd).tcpi_snd_mss, 536U));
+  }
+  set_option(fd, SOL_SOCKET, SO_MAX_PACING_RATE, rate);
 }
 
 Result<base::UniqueFd> listen_on(const Endpoint& endpoint, bool both_families, const Options& options) {

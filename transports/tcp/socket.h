@@ -72,6 +72,17 @@ void reset_socket(int fd) noexcept;
 /// What the kernel knows of the path, into the fields it can fill.
 void sample_socket(int fd, PathSample& sample) noexcept;
 
+/// Paces what the kernel sends (SO_MAX_PACING_RATE). Not below twenty bursts a second of the two segments that the kernel sends
+/// together at least: the time it waits after a burst is fixed by then, whatever the rate becomes, and a socket that waits for
+/// hours is dead.
+void pace(int fd, std::optional<uint64_t> rate_bytes_s) noexcept;
+
+/// Room in the send buffer for so many bytes on the way, where the kernel's own limit for it (tcp_wmem) is lower. False: it is
+/// lower, and may not be exceeded.
+bool hold_path(int fd, uint64_t bytes) noexcept;
+/// For describe(), when it is so.
+std::string send_buffer_limit(uint64_t bytes);
+
 /// A bound, listening socket. Errors: unavailable, refused, exhausted.
 Result<base::UniqueFd> listen_on(const Endpoint& endpoint, bool both_families, const Options& options);
 

@@ -22,6 +22,7 @@ Capabilities tcp_capabilities() {
   capabilities.carries_checksums = true;
   capabilities.reports_landed = true;
   capabilities.bootstraps = true;
+  capabilities.acknowledged_by = Acknowledgements::samples;
   capabilities.preferred_operation_bytes = 1U << 20;
   capabilities.max_operation_bytes = 4U << 20;
   capabilities.max_message_bytes = 16U << 10;

@@ -1,0 +1,182 @@
+// Counters of lanes as one flow.
+#include "congestion/sampled_path.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "congestion/numbers.h"
+
+namespace haul::congestion {
+
+namespace {
+
+// Eight samples a round trip give the controllers their quarters. Each costs a system call a lane.
+constexpr int64_t samples_a_round_trip = 8;
+constexpr Duration shortest_interval = std::chrono::milliseconds(1);
+constexpr Duration longest_interval = std::chrono::milliseconds(25);
+// A lane that carries nothing may start with this part of what one that does has.
+constexpr double idle_weight = 0.125;
+// A new rate is a system call: a hundredth more is not worth it.
+constexpr double most_untold = 1.01;
+// The kernel's retransmission timer is never shorter, and it is the kernel that probes.
+constexpr Duration least_silence = std::chrono::milliseconds(200);
+
+/// How far a counter went, which it remembers.
+uint64_t advance(uint64_t& counter, uint64_t to) noexcept {
+  if (!reached(to, counter)) return 0;
+  return to - std::exchange(counter, to);
+}
+
+/// Less must be told at once, or the lanes together would have too much.
+bool worth_telling(std::optional<uint64_t> told, std::optional<uint64_t> rate) noexcept {
+  if (!told || !rate) return told.has_value() != rate.has_value();
+  return *rate < *told || static_cast<double>(*rate) > most_untold * static_cast<double>(*told);
+}
+
+}  // namespace
+
+void SampledPath::add_lane(LaneNumber lane) {
+  if (find(lane) == nullptr) lanes_.emplace_back().number = lane;
+}
+
+void SampledPath::remove_lane(LaneNumber lane) {
+  if (const Lane* found = find(lane)) in_flight_ -= std::min(in_flight_, found->in_flight);
+  std::erase_if(lanes_, [lane](const Lane& each) { return each.number == lane; });
+}
+
+SampledPath::Lane* SampledPath::find(LaneNumber lane) noexcept {
+  const auto found = std::find_if(lanes_.begin(), lanes_.end(), [lane](const Lane& each) { return each.number == lane; });
+  return found != lanes_.end() ? &*found : nullptr;
+}
+
+void SampledPath::take(LaneNumber number, const PathSample& sample) noexcept {
+  Lane* lane = find(number);
+  if (lane == nullptr) return;
+  // The first sample says only where its counters stand.
+  Counters& last = lane->last;
+  if (!std::exchange(lane->known, true))
+    last = {sample.bytes_sent, sample.bytes_delivered, sample.bytes_lost, sample.bytes_marked};
+  const uint64_t delivered = advance(last.delivered, sample.bytes_delivered);
+  new_delivered_ += delivered;
+  // Of a time that began or ended without anything to send.
+  const bool was_limited = std::exchange(lane->app_limited, sample.app_limited);
+  new_limited_ += was_limited || sample.app_limited ? delivered : 0;
+  new_sent_ += advance(last.sent, sample.bytes_sent);
+  new_lost_ += advance(last.lost, sample.bytes_lost);
+  new_marked_ += std::min(advance(last.marked, sample.bytes_marked), delivered);
+  const auto rtt = sample.rtt_latest ? sample.rtt_latest : sample.rtt_smoothed;
+  if (delivered > 0 && rtt && plausible_rtt(*rtt)) {
+    rtt_by_bytes_ += static_cast<double>(delivered) * to_seconds(*rtt);
+    rtt_bytes_ += delivered;
+  }
+  lane->active = delivered > 0 || sample.bytes_in_flight > 0;
+  lane->in_flight = sample.bytes_in_flight;
+}
+
+Duration SampledPath::interval() const noexcept {
+  return std::clamp(rtt_.known() ? rtt_.smoothed() / samples_a_round_trip : shortest_interval, shortest_interval,
+                    longest_interval);
+}
+
+const SampledPath::Moment& SampledPath::a_round_trip_ago(TimePoint now) const noexcept {
+  const TimePoint sent_at = now - (rtt_.known() ? rtt_.latest() : Duration::zero());
+  const Moment* oldest = &history_[next_moment_];
+  const Moment* best = nullptr;
+  for (const Moment& moment : history_) {
+    if (moment.at == TimePoint()) continue;
+    if (oldest->at == TimePoint() || moment.at < oldest->at) oldest = &moment;
+    if (moment.at <= sent_at && (best == nullptr || moment.at > best->at)) best = &moment;
+  }
+  return best != nullptr ? *best : *oldest;
+}
+
+void SampledPath::settle(TimePoint now) {
+  uint64_t in_flight = 0;
+  for (const Lane& lane : lanes_) in_flight += lane.in_flight;
+  if (in_flight_ == 0 && in_flight > 0) progress_at_ = now;
+  in_flight_ = in_flight;
+  if (rtt_bytes_ > 0) rtt_.on_sample(now, from_seconds(rtt_by_bytes_ / static_cast<double>(rtt_bytes_)));
+  const Moment sent = a_round_trip_ago(now);
+  moving_ = in_flight_ > 0 || new_delivered_ > 0 || new_sent_ > 0;
+  if (new_delivered_ > 0) app_limited_ = 2 * new_limited_ > new_delivered_;
+  delivered_ += new_delivered_;
+  lost_ += new_lost_;
+  if (controller_) {
+    if (new_sent_ > 0) controller_->on_sent(now, new_sent_, in_flight_);
+    tell_losses(now, sent);
+    tell_arrivals(now, sent);
+    notice_silence(now);
+  }
+  history_[next_moment_] = {now, delivered_, lost_, in_flight_, app_limited_};
+  next_moment_ = (next_moment_ + 1) % moments;
+  new_sent_ = new_delivered_ = new_limited_ = new_lost_ = new_marked_ = rtt_bytes_ = 0;
+  rtt_by_bytes_ = 0;
+  next_ = now + interval();
+}
+
+void SampledPath::tell_losses(TimePoint now, const Moment& sent) {
+  if (new_lost_ == 0) return;
+  controller_->on_loss(now, {.lost_bytes = new_lost_,
+                             .in_flight_bytes = in_flight_,
+                             .delivered_bytes = delivered_ - new_delivered_,
+                             .in_flight_at_send = sent.in_flight,
+                             .lost_since_send = lost_ - sent.lost,
+                             .sent_at = sent.at,
+                             .in_silence = silent_});
+}
+
+void SampledPath::tell_arrivals(TimePoint now, const Moment& sent) {
+  if (new_delivered_ == 0) return;
+  progress_at_ = now;
+  silent_ = false;
+  AckSample sample;
+  sample.acked_bytes = new_delivered_;
+  sample.marked_bytes = new_marked_;
+  sample.in_flight_bytes = in_flight_;
+  sample.delivered_bytes = delivered_;
+  sample.delivered_at_send = sent.delivered;
+  sample.in_flight_at_send = sent.in_flight;
+  sample.lost_since_send = lost_ - sent.lost;
+  sample.rtt = rtt_bytes_ > 0 ? rtt_.latest() : Duration::zero();
+  sample.app_limited = app_limited_ || sent.app_limited;
+  // From a time before the first sample nothing is known.
+  if (sent.at != TimePoint() && now > sent.at)
+    sample.delivery_rate = to_rate(static_cast<double>(delivered_ - sent.delivered) / to_seconds(now - sent.at));
+  controller_->on_ack(now, sample);
+}
+
+void SampledPath::notice_silence(TimePoint now) {
+  if (in_flight_ == 0 || silent_ || new_delivered_ > 0) return;
+  const Duration patience = rtt_.smoothed() + std::max({4 * rtt_.variation(), rtt_.smoothed() / 2, least_silence});
+  if (now - progress_at_ < patience) return;
+  silent_ = true;
+  controller_->on_silence(now);
+}
+
+double SampledPath::weight(const Lane& lane) const noexcept { return lane.active ? 1.0 : idle_weight; }
+
+double SampledPath::weights() const noexcept {
+  double all = 0;
+  for (const Lane& lane : lanes_) all += weight(lane);
+  return all;
+}
+
+std::optional<Limits> SampledPath::command(LaneNumber number) noexcept {
+  Lane* lane = find(number);
+  if (lane == nullptr || !controller_) return std::nullopt;
+  const double share = weight(*lane) / weights();
+  std::optional<uint64_t> rate;
+  // Rounded down, so that the sum is never more than the whole.
+  if (const auto whole = controller_->pacing_rate())
+    rate = std::max<uint64_t>(static_cast<uint64_t>(share * static_cast<double>(*whole)), 1);
+  const auto bytes = static_cast<uint64_t>(share * static_cast<double>(controller_->window_bytes()));
+  // What a backend holds for the window need not be exact.
+  if (!worth_telling(lane->told_rate, rate) && lane->told_bytes != 0 && bytes <= 2 * lane->told_bytes &&
+      2 * bytes >= lane->told_bytes)
+    return std::nullopt;
+  lane->told_rate = rate;
+  lane->told_bytes = std::max<uint64_t>(bytes, 1);
+  return Limits{.window_bytes = {}, .rate_bytes_s = rate, .path_bytes = lane->told_bytes};
+}
+
+}  // namespace haul::congestion

@@ -1,0 +1,115 @@
+// A path whose backend moves packets by itself and counts what arrived (tcp): counters of lanes in, a share of window and rate
+// for each lane out.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "congestion/path_model.h"
+#include "haul/congestion.h"
+#include "haul/telemetry.h"
+#include "haul/transport.h"
+
+namespace haul::congestion {
+
+/// All lanes of an engine to a peer over one transport, as one flow. A few times a round trip the owner takes a sample of every
+/// lane, settles them, and hands out what each may do.
+///
+/// A kernel tells totals, not packets. What a controller wants to know of the packet that was just acknowledged is what was
+/// known a round trip ago, when it was sent: the totals of that time are kept. Counters may wrap; one that goes back counts
+/// nothing until it has passed where it was.
+class SampledPath {
+ public:
+  using LaneNumber = uint32_t;
+
+  /// From now on this controller limits; null: nothing does.
+  void steer_by(std::unique_ptr<CongestionController> controller) noexcept { controller_ = std::move(controller); }
+  const CongestionController* controller() const noexcept { return controller_.get(); }
+
+  void add_lane(LaneNumber lane);
+  /// What it had under way is forgotten, and its share goes to the others.
+  void remove_lane(LaneNumber lane);
+  size_t lanes() const noexcept { return lanes_.size(); }
+
+  /// Whether it is time for samples of all lanes. Costs a comparison.
+  bool due(TimePoint now) const noexcept { return now >= next_; }
+  /// Unknown lanes are ignored.
+  void take(LaneNumber lane, const PathSample& sample) noexcept;
+  /// After take() for each lane: tells the controller.
+  void settle(TimePoint now);
+  /// When due() will say so, while anything moves. An idle path asks for nothing: who polls it anyway may ask due().
+  std::optional<TimePoint> deadline() const noexcept { return moving_ ? std::optional(next_) : std::nullopt; }
+
+  /// What a lane may do from now on, if that differs from what was said before by more than a little. The rates of all lanes
+  /// together are at most the controller's.
+  std::optional<Limits> command(LaneNumber lane) noexcept;
+
+  uint64_t in_flight_bytes() const noexcept { return in_flight_; }
+  const RttEstimator& rtt() const noexcept { return rtt_; }
+  bool app_limited() const noexcept { return app_limited_; }
+
+ private:
+  struct Counters {
+    uint64_t sent = 0;
+    uint64_t delivered = 0;
+    uint64_t lost = 0;
+    uint64_t marked = 0;
+  };
+  struct Lane {
+    LaneNumber number = 0;
+    bool known = false;  // `last` is of a sample of it
+    bool active = false;
+    bool app_limited = false;
+    Counters last;
+    uint64_t in_flight = 0;
+    std::optional<uint64_t> told_rate;
+    uint64_t told_bytes = 0;
+  };
+  /// Totals at one moment.
+  struct Moment {
+    TimePoint at;
+    uint64_t delivered = 0;
+    uint64_t lost = 0;
+    uint64_t in_flight = 0;
+    bool app_limited = false;
+  };
+  static constexpr size_t moments = 32;
+
+  Lane* find(LaneNumber lane) noexcept;
+  double weight(const Lane& lane) const noexcept;
+  double weights() const noexcept;
+  Duration interval() const noexcept;
+  const Moment& a_round_trip_ago(TimePoint now) const noexcept;
+  void tell_losses(TimePoint now, const Moment& sent);
+  void tell_arrivals(TimePoint now, const Moment& sent);
+  void notice_silence(TimePoint now);
+
+  std::unique_ptr<CongestionController> controller_;
+  std::vector<Lane> lanes_;
+  RttEstimator rtt_;
+  TimePoint next_;
+  bool moving_ = false;
+
+  // Totals, and what the samples since the last settle() add to them.
+  uint64_t delivered_ = 0;
+  uint64_t lost_ = 0;
+  uint64_t in_flight_ = 0;
+  bool app_limited_ = false;
+  uint64_t new_sent_ = 0;
+  uint64_t new_delivered_ = 0;
+  uint64_t new_limited_ = 0;  // of those delivered, on lanes that had too little to send
+  uint64_t new_lost_ = 0;
+  uint64_t new_marked_ = 0;
+  double rtt_by_bytes_ = 0;
+  uint64_t rtt_bytes_ = 0;
+
+  std::array<Moment, moments> history_{};
+  size_t next_moment_ = 0;
+  TimePoint progress_at_;
+  bool silent_ = false;
+};
+
+}  // namespace haul::congestion

@@ -1,0 +1,360 @@
+// Congestion control of a peer's paths: who controls, what controllers are told, and what they say to the scheduler.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "engine/core.h"
+
+namespace haul::detail {
+
+using congestion::OperationPath;
+using congestion::PathLimit;
+using congestion::SampledPath;
+using engine::PathState;
+
+namespace {
+
+// From here on a path is a wide-area one, as transports/tcp has it for the kernel's algorithms.
+constexpr Duration rack_rtt = std::chrono::milliseconds(2);
+constexpr std::string_view for_wan = "hub";
+// Completions are the clock of what is posted next: smaller operations tick more often, larger ones cost less. With 256 KiB a
+// window of a few operations still fits switches that hold little.
+constexpr uint32_t controlled_operation_bytes = 256U << 10;
+// So many operations tell the round trip well enough.
+constexpr uint64_t measured_operations = 8;
+// Of a lane whose window the engine keeps for all of them: no bound of its own, and far from overflow.
+constexpr uint64_t no_window = uint64_t{1} << 62;
+
+bool is_off(const CongestionPolicy& policy) { return !policy.make && policy.controller == "off"; }
+bool is_automatic(const CongestionPolicy& policy) { return !policy.make && policy.controller == "automatic"; }
+
+template <typename Path>
+PathStats stats_of(const Path& path, std::string_view transport) {
+  PathStats stats;
+  stats.transport = transport;
+  stats.controller = "none";
+  stats.in_flight_bytes = path.in_flight_bytes();
+  if (path.rtt().known()) {
+    stats.rtt_smoothed = path.rtt().smoothed();
+    stats.rtt_min = path.rtt().lowest();
+  }
+  if (const CongestionController* controller = path.controller()) {
+    stats.controller = controller->name();
+    stats.phase = controller->phase();
+    stats.window_bytes = controller->window_bytes();
+    stats.rate_bytes_s = controller->pacing_rate();
+  }
+  return stats;
+}
+
+std::string_view name_of(PathLimit limit) {
+  switch (limit) {
+    case PathLimit::nothing_to_send: return "nothing to send";
+    case PathLimit::window: return "window";
+    case PathLimit::pacing: return "pacing";
+    case PathLimit::backend: return "lanes";
+  }
+  return "unknown";
+}
+
+}  // namespace
+
+Status EngineCore::check_congestion(const CongestionPolicy& policy, std::string_view whose) {
+  if (policy.make || is_off(policy) || is_automatic(policy)) return {};
+  auto made = congestion::make(policy.controller, ControllerOptions());
+  if (made) return {};
+  return Status(StatusCode::invalid, fmt::format("{}: {}; also \"off\" and \"automatic\"", whose, made.status().message()));
+}
+
+const CongestionPolicy& EngineCore::congestion_policy(const PeerEntry& peer) const {
+  return peer.options.congestion ? *peer.options.congestion : options_.congestion;
+}
+
+PathState* EngineCore::find_path(const PeerEntry& peer, uint32_t transport) {
+  const auto found = std::find_if(peer.paths.begin(), peer.paths.end(),
+                                  [transport](const auto& path) { return path->transport_index == transport; });
+  return found != peer.paths.end() ? found->get() : nullptr;
+}
+
+// A lane is there, and with the first one over its transport a path.
+void EngineCore::enter_path(PeerEntry& peer, LaneState& lane) {
+  const CongestionPolicy& policy = congestion_policy(peer);
+  const Acknowledgements source = lane.transport->capabilities().acknowledged_by;
+  if (is_off(policy) || source == Acknowledgements::own) return;
+  PathState* path = find_path(peer, lane.transport_index);
+  if (path == nullptr) {
+    path = peer.paths.emplace_back(std::make_unique<PathState>()).get();
+    path->transport_index = lane.transport_index;
+    if (source == Acknowledgements::samples) {
+      path->sampled = std::make_unique<SampledPath>();
+    } else {
+      for (auto& each : path->operations) each = std::make_unique<OperationPath>(controlled_operation_bytes);
+    }
+    controlled_ = true;
+    if (!is_automatic(policy)) steer(peer, *path, policy.controller, "by policy");
+  }
+  if (path->sampled) path->sampled->add_lane(lane.number);
+  if (!path->operations[0]) return;
+  lane.operation_bytes = std::min(lane.operation_bytes, controlled_operation_bytes);
+  if (path->decided) lane.transport->set_limits(lane.connection, Limits{.window_bytes = no_window, .rate_bytes_s = {}});
+}
+
+void EngineCore::leave_path(const PeerEntry& peer, const LaneState& lane) {
+  const PathState* path = find_path(peer, lane.transport_index);
+  if (path != nullptr && path->sampled) path->sampled->remove_lane(lane.number);
+}
+
+std::unique_ptr<CongestionController> EngineCore::make_controller(const PeerEntry& peer, const PathState& path,
+                                                                  std::string_view name) const {
+  const CongestionPolicy& policy = congestion_policy(peer);
+  ControllerOptions options;
+  if (path.operations[0]) options.packet_bytes = controlled_operation_bytes;
+  if (policy.make) return policy.make(options);
+  auto made = congestion::make(name, options);  // the name was checked when it was set
+  return made ? std::move(made).value() : nullptr;
+}
+
+void EngineCore::steer(PeerEntry& peer, PathState& path, std::string_view name, std::string_view why) {
+  constexpr std::string_view none = "CongestionPolicy::make made no controller";
+  path.decided = true;
+  if (path.sampled) {
+    auto controller = make_controller(peer, path, name);
+    if (!controller) return leave_uncontrolled(peer, path, none);
+    path.verdict = fmt::format("{} over the kernel's own ({})", controller->name(), why);
+    return path.sampled->steer_by(std::move(controller));
+  }
+  for (auto& each : path.operations) {
+    auto controller = make_controller(peer, path, name);
+    if (!controller) return leave_uncontrolled(peer, path, none);
+    path.verdict = fmt::format("{} ({})", controller->name(), why);
+    each->steer_by(std::move(controller));
+  }
+  for (const auto& lane : peer.lanes) {
+    if (lane->ready && lane->transport_index == path.transport_index)
+      lane->transport->set_limits(lane->connection, Limits{.window_bytes = no_window, .rate_bytes_s = {}});
+  }
+}
+
+// As without a policy. Operations that are under way hold tickets of nothing then, which are ignored.
+void EngineCore::leave_uncontrolled(PeerEntry& peer, PathState& path, std::string_view why) {
+  path.decided = true;
+  path.operations = {};
+  path.sampled.reset();
+  path.verdict = fmt::format("nobody but the backend ({})", why);
+  for (const auto& lane : peer.lanes) {
+    if (lane->transport_index != path.transport_index) continue;
+    lane->operation_bytes = std::min(lane->transport->capabilities().preferred_operation_bytes, most_operation_bytes_);
+  }
+  refresh_gate(peer);
+}
+
+// The lowest round trip, once there is enough to tell.
+std::optional<Duration> EngineCore::measured_rtt(const PeerEntry& peer, const PathState& path) {
+  std::optional<Duration> lowest;
+  const auto take = [&lowest](const std::optional<Duration>& rtt) {
+    if (rtt && (!lowest || *rtt < *lowest)) lowest = rtt;
+  };
+  uint64_t arrived = 0;
+  for (const auto& each : path.operations) {
+    if (!each || !each->rtt().known()) continue;
+    arrived += each->arrived_operations();
+    take(each->rtt().lowest());
+  }
+  if (!path.sampled && arrived < measured_operations) return std::nullopt;
+  for (const auto& lane : peer.lanes) {
+    // What an operation took includes its own length: the control lane's kernel, where it has measured, is asked too.
+    const bool counts = lane->transport_index == path.transport_index || lane->number == peer.control_lane;
+    if (lane->ready && counts) take(lane->transport->sample(lane->connection).rtt_min);
+  }
+  return lowest;
+}
+
+// `automatic`, once the round trip is known.
+void EngineCore::decide_path(PeerEntry& peer, PathState& path) {
+  const auto lowest = measured_rtt(peer, path);
+  if (!lowest) return;
+  const auto us = *lowest / std::chrono::microseconds(1);
+  if (*lowest < rack_rtt) {
+    return leave_uncontrolled(peer, path, fmt::format("automatic: a round trip of {} us is a rack's", us));
+  }
+  steer(peer, path, for_wan, fmt::format("automatic: the lowest round trip is {} us", us));
+  log(LogLevel::info, fmt::format("peer {}: congestion control over {}: {}", peer.id,
+                                  transports_[path.transport_index]->capabilities().name, path.verdict));
+}
+
+// A few times a round trip.
+void EngineCore::take_samples(const PeerEntry& peer, const PathState& path) {
+  if (!path.sampled->due(now_)) return;
+  const auto each_lane = [&](auto&& call) {
+    for (const auto& lane : peer.lanes) {
+      if (lane->ready && lane->transport_index == path.transport_index) call(*lane);
+    }
+  };
+  each_lane([&](const LaneState& lane) { path.sampled->take(lane.number, lane.transport->sample(lane.connection)); });
+  path.sampled->settle(now_);
+  each_lane([&](const LaneState& lane) {
+    if (const auto limits = path.sampled->command(lane.number)) lane.transport->set_limits(lane.connection, *limits);
+  });
+}
+
+// What the scheduler is bounded by: the path of the lanes that it uses, and budgets.
+void EngineCore::refresh_gate(PeerEntry& peer) {
+  peer.gate.reset();
+  const PathState* path = peer.data_lanes.empty() ? nullptr : find_path(peer, peer.data_lanes.front()->transport_index);
+  const bool bounded = path != nullptr && path->operations[0];
+  const bool budgeted = link_budget_.rate() || peer.budget->rate();
+  if (!bounded && !budgeted) return;
+  peer.gate.emplace();
+  if (budgeted) peer.gate->budget = &*peer.budget;
+  for (size_t i = 0; bounded && i < path->operations.size(); ++i) peer.gate->paths[i] = path->operations[i].get();
+}
+
+void EngineCore::limit_rate(std::optional<uint64_t> bytes_s) {
+  now_ = clock_->now();
+  link_budget_.set_rate(now_, bytes_s);
+  controlled_ |= bytes_s.has_value();
+  for (const auto& [id, peer] : peers_) refresh_gate(*peer);
+  wake();
+}
+
+void EngineCore::limit_peer_rate(uint64_t peer_id, std::optional<uint64_t> bytes_s) {
+  now_ = clock_->now();
+  PeerEntry* peer = find_peer(peer_id);
+  if (peer == nullptr) return;
+  peer->budget->set_rate(now_, bytes_s);
+  controlled_ |= bytes_s.has_value();
+  refresh_gate(*peer);
+  wake();
+}
+
+void EngineCore::tend_paths(PeerEntry& peer) {
+  for (const auto& path : peer.paths) {
+    if (!path->decided) decide_path(peer, *path);
+    for (const auto& each : path->operations) {
+      if (each) each->settle(now_);
+    }
+    if (path->sampled) take_samples(peer, *path);
+  }
+}
+
+// What a path could have carried and did not get says nothing of the path.
+void EngineCore::tell_unused(PeerEntry& peer) {
+  if (!peer.gate) return;
+  const bool idle = peer.scheduler.empty();
+  for (size_t i = 0; i < peer.gate->paths.size(); ++i) {
+    OperationPath* path = peer.gate->paths[i];
+    if (path != nullptr && !peer.gate->closed[i])
+      path->on_unused(idle || path->in_flight_bytes() == 0 ? PathLimit::nothing_to_send : PathLimit::backend);
+  }
+}
+
+// Where peers share a budget, the one that took from it longest ago comes first.
+const std::vector<PeerEntry*>& EngineCore::peers_in_turn() {
+  in_turn_.clear();
+  for (const auto& [id, peer] : peers_) in_turn_.push_back(peer.get());
+  const auto waits_longer = [](const PeerEntry* a, const PeerEntry* b) { return a->turn < b->turn; };
+  if (link_budget_.rate()) std::sort(in_turn_.begin(), in_turn_.end(), waits_longer);
+  return in_turn_;
+}
+
+size_t EngineCore::run_controlled() {
+  size_t posted = 0;
+  for (PeerEntry* peer : peers_in_turn()) {
+    tend_paths(*peer);
+    if (peer->gate) peer->gate->closed = {};
+    if (!peer->scheduler.empty()) {
+      const size_t now_posted =
+          peer->scheduler.run(peer->data_lanes, operations_, now_, all_posted_, peer->gate ? &*peer->gate : nullptr);
+      if (now_posted > 0) peer->turn = next_turn_++;
+      posted += now_posted;
+    }
+    tell_unused(*peer);
+    for (TransferState* transfer : all_posted_) on_all_posted(*peer, *transfer);
+    all_posted_.clear();
+  }
+  return posted;
+}
+
+void EngineCore::end_ticket(const PeerEntry& peer, const LaneState& lane, transfer::OperationRecord& record,
+                            OperationPath::End end) {
+  const OperationPath::Ticket ticket = std::exchange(record.ticket, 0);
+  const PathState* path = find_path(peer, lane.transport_index);
+  if (path == nullptr) return;
+  const auto& operations = path->operations.at(static_cast<size_t>(record.transfer->op));
+  if (operations) operations->ended(now_, ticket, end);
+}
+
+OperationPath::End EngineCore::end_of(const Status& status) {
+  switch (status.code()) {
+    case StatusCode::ok:
+    case StatusCode::corrupt: return OperationPath::End::arrived;
+    case StatusCode::peer_lost:
+    case StatusCode::unavailable: return OperationPath::End::lost;
+    default: return OperationPath::End::withdrawn;
+  }
+}
+
+std::optional<TimePoint> EngineCore::paths_deadline() const {
+  std::optional<TimePoint> next;
+  const auto take = [&next](std::optional<TimePoint> deadline) {
+    if (deadline && (!next || *deadline < *next)) next = deadline;
+  };
+  for (const auto& [id, peer] : peers_) {
+    const bool waiting = !peer->scheduler.empty();
+    if (waiting && peer->gate && peer->gate->dry) take(peer->budget->ready_at(now_, peer->scheduler.top_priority()));
+    for (const auto& path : peer->paths) {
+      for (const auto& each : path->operations) {
+        if (each) take(each->deadline(waiting));
+      }
+      if (path->sampled) take(path->sampled->deadline());
+    }
+  }
+  return next;
+}
+
+std::vector<PathStats> EngineCore::path_stats(const PeerEntry& peer) const {
+  constexpr std::array<std::string_view, 2> directions{"out", "in"};
+  std::vector<PathStats> all;
+  for (const auto& path : peer.paths) {
+    const std::string_view transport = transports_[path->transport_index]->capabilities().name;
+    for (size_t i = 0; i < path->operations.size(); ++i) {
+      if (!path->operations[i]) continue;
+      PathStats& stats = all.emplace_back(stats_of(*path->operations[i], transport));
+      stats.direction = directions[i];
+      stats.limited_by = peer.gate && peer.gate->dry ? "budget" : name_of(path->operations[i]->limit());
+    }
+    if (!path->sampled) continue;
+    PathStats& stats = all.emplace_back(stats_of(*path->sampled, transport));
+    stats.direction = directions[0];
+    const bool fills_window = stats.in_flight_bytes + stats.in_flight_bytes / 8 >= stats.window_bytes;
+    stats.limited_by = path->sampled->app_limited() ? "nothing to send" : fills_window ? "window" : "pacing";
+  }
+  return all;
+}
+
+std::string EngineCore::explain_paths(const PeerEntry& peer) const {
+  std::string text;
+  const auto rate = [](const congestion::Budget& budget) {
+    return budget.rate() ? fmt::format("{} bytes/s", *budget.rate()) : std::string("no bound");
+  };
+  if (link_budget_.rate() || peer.budget->rate()) {
+    text += fmt::format("  rate limit: {} for this peer, {} for all of this engine's; {}\n", rate(*peer.budget),
+                        rate(link_budget_), peer.gate && peer.gate->dry ? "it limits now" : "it does not limit now");
+  }
+  for (const auto& path : peer.paths) {
+    text += fmt::format("  congestion control over {}: {}\n", transports_[path->transport_index]->capabilities().name,
+                        path->decided ? path->verdict : "automatic, not decided before the round trip is known");
+  }
+  for (const PathStats& path : path_stats(peer)) {
+    const auto us = [](const std::optional<Duration>& time) {
+      return time.value_or(Duration::zero()) / std::chrono::microseconds(1);
+    };
+    text += fmt::format("    {} {}: {} {}, window {} bytes, {} in flight, {}, round trip {} us (lowest {}), limited by {}\n",
+                        path.transport, path.direction, path.controller, path.phase, path.window_bytes, path.in_flight_bytes,
+                        path.rate_bytes_s ? fmt::format("paced at {} bytes/s", *path.rate_bytes_s) : "not paced",
+                        us(path.rtt_smoothed), us(path.rtt_min), path.limited_by);
+  }
+  return text;
+}
+
+}  // namespace haul::detail

@@ -1,0 +1,72 @@
+// What bounds the posting of one peer's operations, where something does: congestion control of the path, budgets.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "congestion/budget.h"
+#include "congestion/operation_path.h"
+#include "haul/time.h"
+#include "haul/transport.h"
+
+namespace haul::schedule {
+
+/// Nothing in it is owned. One for the lanes that share a path.
+struct Gate {
+  std::array<congestion::OperationPath*, 2> paths{};  ///< by Op; null: that direction is not controlled here
+  congestion::Budget* budget = nullptr;               ///< the innermost one; null: none
+  // What the last run found.
+  std::array<bool, 2> closed{};  ///< by Op: something had to wait
+  bool dry = false;              ///< for the budget
+};
+
+/// One run of the scheduler past a gate. What was admitted counts before it is posted.
+class Admission {
+ public:
+  Admission(Gate* gate, TimePoint now) noexcept : gate_(gate), now_(now) {
+    if (gate == nullptr) return;
+    gate->closed = {};
+    gate->dry = false;
+  }
+
+  bool controlled() const noexcept { return gate_ != nullptr; }
+  /// Nothing more of this kind may be posted in this run.
+  bool closed(Op op) const noexcept { return gate_ != nullptr && gate_->closed[static_cast<size_t>(op)]; }
+
+  /// Takes from the budget. Precondition: controlled().
+  bool admits(Op op, uint32_t bytes, uint8_t priority) noexcept {
+    const auto index = static_cast<size_t>(op);
+    congestion::OperationPath* path = gate_->paths[index];
+    bool may = path == nullptr || path->admits(now_, pending_[index], bytes);
+    if (may && gate_->budget != nullptr && !gate_->budget->spend(now_, bytes, priority)) {
+      gate_->dry = true;
+      may = false;
+    }
+    if (may) {
+      pending_[index] += bytes;
+    } else {
+      gate_->closed[index] = true;
+    }
+    return may;
+  }
+  /// What was admitted was posted. Its ticket; 0: nobody wants to hear of its end.
+  congestion::OperationPath::Ticket posted(Op op, uint32_t bytes) {
+    const auto index = static_cast<size_t>(op);
+    pending_[index] -= bytes;
+    congestion::OperationPath* path = gate_->paths[index];
+    return path != nullptr ? path->posted(now_, bytes) : 0;
+  }
+  /// What was admitted was not posted.
+  void refused(Op op, uint32_t bytes) noexcept {
+    pending_[static_cast<size_t>(op)] -= bytes;
+    if (gate_->budget != nullptr) gate_->budget->give_back(bytes);
+  }
+
+ private:
+  Gate* gate_;
+  TimePoint now_;
+  std::array<uint64_t, 2> pending_{};
+};
+
+}  // namespace haul::schedule

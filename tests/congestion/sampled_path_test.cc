@@ -1,0 +1,207 @@
+// Counters of lanes as one flow: what the controller hears, and how its rate is shared.
+#include "congestion/sampled_path.h"
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <string>
+#include <vector>
+
+#include "base/random.h"
+
+namespace {
+
+using namespace std::chrono_literals;
+using haul::AckSample;
+using haul::Duration;
+using haul::Limits;
+using haul::LossSample;
+using haul::PathSample;
+using haul::TimePoint;
+using haul::base::Random;
+using haul::congestion::SampledPath;
+
+constexpr TimePoint start(1000s);
+
+/// Remembers what it is told.
+struct Recorder final : haul::CongestionController {
+  std::string_view name() const noexcept override { return "recorder"; }
+  std::string_view phase() const noexcept override { return "recording"; }
+  void on_ack(TimePoint, const AckSample& sample) override { acks.push_back(sample); }
+  void on_loss(TimePoint, const LossSample& sample) override { losses.push_back(sample); }
+  void on_silence(TimePoint) override { ++silences; }
+  uint64_t window_bytes() const noexcept override { return window; }
+  std::optional<uint64_t> pacing_rate() const noexcept override { return rate; }
+
+  std::vector<AckSample> acks;
+  std::vector<LossSample> losses;
+  int silences = 0;
+  uint64_t window = 1'000'000;
+  std::optional<uint64_t> rate = 10'000'000;
+};
+
+struct Bench {
+  Bench() {
+    auto made = std::make_unique<Recorder>();
+    told = made.get();
+    path.steer_by(std::move(made));
+  }
+  void step(std::vector<PathSample> samples, Duration time = 10ms) {
+    now += time;
+    for (uint32_t i = 0; i < samples.size(); ++i) path.take(i, samples[i]);
+    path.settle(now);
+  }
+  SampledPath path;
+  Recorder* told = nullptr;
+  TimePoint now = start;
+};
+
+PathSample counters(uint64_t delivered, uint64_t in_flight, Duration rtt = 20ms, uint64_t lost = 0) {
+  PathSample sample;
+  sample.rtt_smoothed = rtt;
+  sample.bytes_delivered = delivered;
+  sample.bytes_sent = delivered + in_flight + lost;
+  sample.bytes_in_flight = in_flight;
+  sample.bytes_lost = lost;
+  return sample;
+}
+
+}  // namespace
+
+TEST_CASE("samples of lanes are one flow's, as of a round trip ago") {
+  Bench bench;
+  bench.path.add_lane(0);
+  bench.path.add_lane(1);
+  for (uint64_t i = 0; i <= 5; ++i) bench.step({counters(1000 * i, 4000), counters(500 * i, 2000)});
+  REQUIRE(bench.told->acks.size() == 5);
+  const AckSample& last = bench.told->acks.back();
+  CHECK(last.acked_bytes == 1500);
+  CHECK(last.delivered_bytes == 7500);
+  CHECK(last.in_flight_bytes == 6000);
+  CHECK(last.rtt == 20ms);
+  CHECK(last.delivered_at_send == 4500);
+  CHECK(last.in_flight_at_send == 6000);
+  CHECK(last.delivery_rate == 150'000);  // 3000 bytes in 20 ms
+  CHECK(bench.told->losses.empty());
+  bench.step({counters(6000, 3000, 30ms, 700), counters(3000, 2000, 20ms)});
+  REQUIRE(bench.told->losses.size() == 1);
+  CHECK(bench.told->losses[0].lost_bytes == 700);
+  CHECK(bench.told->acks.back().rtt > 26ms);  // by bytes: 1000 with 30 ms, 500 with 20 ms
+  CHECK(bench.told->acks.back().rtt < 27ms);
+}
+
+TEST_CASE("lanes together never get more than the controller says") {
+  Bench bench;
+  Random random(7);
+  std::vector<std::optional<uint64_t>> held;
+  std::vector<PathSample> samples;
+  for (uint32_t step = 0; step < 2000; ++step) {
+    if (held.size() < 8 && random.chance(0.02)) {
+      bench.path.add_lane(static_cast<uint32_t>(held.size()));
+      held.emplace_back();
+      samples.emplace_back();
+    }
+    for (PathSample& sample : samples) {
+      const bool moves = random.chance(0.7);
+      sample = counters(sample.bytes_delivered + (moves ? random.below(100'000) : 0), moves ? 10'000 : 0);
+    }
+    bench.told->rate = 1'000'000 + random.below(10'000'000);
+    bench.step(samples);
+    uint64_t sum = 0;
+    uint64_t bytes = 0;
+    for (uint32_t lane = 0; lane < held.size(); ++lane) {
+      if (const auto limits = bench.path.command(lane)) {
+        REQUIRE(limits->rate_bytes_s);
+        held[lane] = limits->rate_bytes_s;
+        REQUIRE(limits->path_bytes);
+        bytes += *limits->path_bytes;
+      }
+      REQUIRE(held[lane]);
+      sum += *held[lane];
+    }
+    REQUIRE(sum <= *bench.told->rate);
+    REQUIRE(bytes <= bench.told->window);
+    if (!held.empty()) REQUIRE(sum + *bench.told->rate / 50 + 100 >= *bench.told->rate);
+  }
+  CHECK(held.size() == 8);
+}
+
+TEST_CASE("a lane that goes leaves its share to the others, and its bytes to nobody") {
+  Bench bench;
+  bench.path.add_lane(0);
+  bench.path.add_lane(1);
+  bench.step({counters(0, 5000), counters(0, 5000)});
+  bench.step({counters(1000, 5000), counters(1000, 5000)});
+  CHECK(bench.path.command(0)->rate_bytes_s == 5'000'000);
+  bench.path.remove_lane(1);
+  CHECK(bench.path.in_flight_bytes() == 5000);
+  CHECK(bench.path.command(0)->rate_bytes_s == 10'000'000);
+  CHECK_FALSE(bench.path.command(1));
+  CHECK_FALSE(bench.path.command(0));  // told already
+  bench.told->rate.reset();
+  const auto limits = bench.path.command(0);
+  REQUIRE(limits);
+  CHECK_FALSE(limits->rate_bytes_s);
+}
+
+TEST_CASE("counters that wrap count on; those that go back count nothing twice") {
+  Bench bench;
+  bench.path.add_lane(0);
+  bench.step({counters(UINT64_MAX - 499, 1000)});
+  bench.step({counters(500, 1000)});
+  REQUIRE(bench.told->acks.size() == 1);
+  CHECK(bench.told->acks[0].acked_bytes == 1000);
+  bench.step({counters(100, 1000)});
+  bench.step({counters(500, 1000)});
+  CHECK(bench.told->acks.size() == 1);
+  bench.step({counters(600, 1000)});
+  REQUIRE(bench.told->acks.size() == 2);
+  CHECK(bench.told->acks[1].acked_bytes == 100);
+}
+
+TEST_CASE("silence of a sampled path is told once, and ends with what arrives") {
+  Bench bench;
+  bench.path.add_lane(0);
+  for (uint64_t i = 0; i < 5; ++i) bench.step({counters(1000 * i, 4000)});
+  for (int i = 0; i < 100; ++i) bench.step({counters(4000, 4000)});
+  CHECK(bench.told->silences == 1);
+  CHECK(bench.path.deadline());
+  bench.step({counters(5000, 4000)});
+  for (int i = 0; i < 100; ++i) bench.step({counters(5000, 4000)});
+  CHECK(bench.told->silences == 2);
+  // Nothing under way: nothing to be silent about, and nothing to be asked for.
+  bench.step({counters(9000, 0)});
+  for (int i = 0; i < 100; ++i) bench.step({counters(9000, 0)});
+  CHECK(bench.told->silences == 2);
+  CHECK_FALSE(bench.path.deadline());
+}
+
+TEST_CASE("a sampled path bears any counters and any clock") {
+  for (const std::string_view name : haul::congestion::names()) {
+    for (uint64_t seed = 1; seed <= 30; ++seed) {
+      CAPTURE(name, seed);
+      Random random(seed);
+      SampledPath path;
+      path.steer_by(haul::congestion::make(name, {}).value());
+      TimePoint now = start;
+      for (int step = 0; step < 2000; ++step) {
+        if (random.chance(0.6)) now += Duration(static_cast<int64_t>(random.below(30'000'000)));
+        if (random.chance(0.01)) now -= Duration(static_cast<int64_t>(random.below(1'000'000'000)));
+        const auto lane = static_cast<uint32_t>(random.below(4));
+        if (random.chance(0.05)) path.add_lane(lane);
+        if (random.chance(0.02)) path.remove_lane(lane);
+        PathSample sample;
+        for (uint64_t* counter :
+             {&sample.bytes_sent, &sample.bytes_delivered, &sample.bytes_lost, &sample.bytes_marked, &sample.bytes_in_flight})
+          *counter = random.next() >> random.below(64);
+        if (random.chance(0.8)) sample.rtt_smoothed = Duration(static_cast<int64_t>(random.next() >> random.below(64)));
+        path.take(lane, sample);
+        if (random.chance(0.4)) path.settle(now);
+        const uint64_t whole = path.controller()->pacing_rate().value_or(UINT64_MAX);
+        if (const auto limits = path.command(lane)) {
+          REQUIRE(limits->path_bytes.value_or(0) >= 1);
+          if (limits->rate_bytes_s) REQUIRE(*limits->rate_bytes_s <= std::max<uint64_t>(whole, 1));
+        }
+      }
+    }
+  }
+}

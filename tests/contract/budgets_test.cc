@@ -1,0 +1,110 @@
+// Contract: rates that the application set hold over every backend. Measured in virtual time.
+#include "contract/fixture.h"
+
+namespace haul::contract {
+namespace {
+
+constexpr uint64_t MB = 1'000'000;
+
+double seconds_of(Duration time) { return static_cast<double>(time.count()) * 1e-9; }
+
+/// What is moved in this time while the transfers run, in bytes per second.
+double rate_over(Harness& harness, Node& node, Duration time) {
+  const auto moved = [&node] {
+    const EngineStats stats = node->stats();
+    return stats.bytes_put + stats.bytes_got;
+  };
+  const uint64_t before = moved();
+  const TimePoint from = harness.clock().now();
+  harness.run_for(time);
+  return static_cast<double>(moved() - before) / seconds_of(harness.clock().now() - from);
+}
+
+struct Moving {
+  Moving(Harness& harness, Pair& pair, uint64_t bytes, bool put, uint8_t priority = 128)
+      : source(allocate_filled(pair.a, bytes, 1)), target(allocate(pair.b, bytes)) {
+    const RemoteBuffer remote = grant(pair.to_a, target.slice());
+    TransferOptions options;
+    options.priority = priority;
+    transfer = put ? pair.to_b.put(source.slice(), remote.slice(), std::move(options))
+                   : pair.to_b.get(source.slice(), remote.slice(), std::move(options));
+    harness.run([this] { return transfer.progress().operations_outstanding > 0; });
+  }
+  Buffer source;
+  Buffer target;
+  Transfer transfer;
+};
+
+}  // namespace
+
+BACKEND_TEST_CASE("a rate limit holds, and changes while bytes move", "[contract][budgets]") {
+  const auto made = backend.make();
+  Harness& harness = *made;
+  if (skip_unless(harness.abilities().virtual_time, "measured in virtual time")) return;
+  EngineOptions options = harness.options();
+  options.rate_limit_bytes_s = 10 * MB;
+  Node& a = harness.start("a", options);
+  Node& b = harness.start("b");
+  PeerOptions two_lanes;
+  two_lanes.lanes = 2;
+  Pair pair = harness.connect(a, b, two_lanes);
+  for (const bool put : {true, false}) {
+    CAPTURE(put);
+    Moving moving(harness, pair, 40 * MB, put);
+    CHECK(rate_over(harness, a, 1s) == Approx(10.0 * MB).epsilon(0.15));
+    CHECK(pair.to_b.explain().find("rate limit: no bound for this peer, 10000000 bytes/s for all") != std::string::npos);
+    a->limit_rate(5 * MB);
+    harness.run_for(300ms);
+    CHECK(rate_over(harness, a, 1s) == Approx(5.0 * MB).epsilon(0.25));
+    pair.to_b.limit_rate(2 * MB);
+    harness.run_for(300ms);
+    CHECK(rate_over(harness, a, 2s) == Approx(2.0 * MB).epsilon(0.3));
+    pair.to_b.limit_rate(std::nullopt);
+    a->limit_rate(std::nullopt);
+    const TimePoint from = harness.clock().now();
+    finish_ok(harness, moving.transfer);
+    CHECK(harness.clock().now() - from < 1s);
+    CHECK(same(moving.source.bytes(), moving.target.bytes()));
+    a->limit_rate(10 * MB);
+  }
+}
+
+BACKEND_TEST_CASE("peers share the engine's rate", "[contract][budgets]") {
+  const auto made = backend.make();
+  Harness& harness = *made;
+  if (skip_unless(harness.abilities().virtual_time, "measured in virtual time")) return;
+  EngineOptions options = harness.options();
+  options.rate_limit_bytes_s = 12 * MB;
+  Node& a = harness.start("a", options);
+  Pair to_b = harness.connect(a, harness.start("b"));
+  Pair to_c = harness.connect(a, harness.start("c"));
+  Moving first(harness, to_b, 60 * MB, true);
+  Moving second(harness, to_c, 60 * MB, true);
+  CHECK(rate_over(harness, a, 3s) == Approx(12.0 * MB).epsilon(0.15));
+  const auto one = static_cast<double>(first.transfer.progress().bytes_done);
+  const auto other = static_cast<double>(second.transfer.progress().bytes_done);
+  CHECK(one == Approx(other).epsilon(0.2));
+  a->limit_rate(std::nullopt);
+  finish_ok(harness, first.transfer);
+  finish_ok(harness, second.transfer);
+}
+
+BACKEND_TEST_CASE("a rate of nothing holds everything back, and nobody is lost for it", "[contract][budgets]") {
+  const auto made = backend.make();
+  Harness& harness = *made;
+  if (skip_unless(harness.abilities().virtual_time, "measured in virtual time")) return;
+  Pair pair = harness.connected_pair();
+  pair.to_b.limit_rate(0);
+  const Buffer source = allocate_filled(pair.a, 4 * MB, 1);
+  const Buffer target = allocate(pair.b, 4 * MB);
+  const RemoteBuffer remote = grant(pair.to_a, target.slice());
+  const Transfer put = pair.to_b.put(source.slice(), remote.slice());
+  harness.run_for(5s);  // more than twice peer_timeout
+  CHECK(put.progress().bytes_done <= MB * 11 / 10);
+  CHECK_FALSE(put.done());
+  CHECK(pair.to_b.state() == PeerState::ready);
+  pair.to_b.limit_rate(std::nullopt);
+  finish_ok(harness, put);
+}
+
+}  // namespace haul::contract

@@ -1,0 +1,159 @@
+// Contract: congestion control changes when bytes go, never whether they arrive.
+#include "haul/congestion.h"
+
+#include <catch2/catch.hpp>
+#include <string>
+
+#include "contract/fixture.h"
+
+namespace haul::contract {
+namespace {
+
+constexpr uint64_t MiB = 1U << 20;
+
+Pair controlled_pair(Harness& harness, const CongestionPolicy& policy, uint32_t lanes = 2) {
+  EngineOptions options = harness.options();
+  options.congestion = policy;
+  Node& a = harness.start("a", options);
+  Node& b = harness.start("b", options);
+  PeerOptions peer;
+  peer.lanes = lanes;
+  return harness.connect(a, b, peer);
+}
+
+void moves_both_ways(Harness& harness, Pair& pair) {
+  const uint64_t size = 12 * MiB + 5;
+  const Buffer source = allocate_filled(pair.a, size, 1);
+  const Buffer target = allocate(pair.b, size);
+  const Buffer back = allocate(pair.a, size);
+  const RemoteBuffer remote = grant(pair.to_a, target.slice());
+  TransferOptions options;
+  options.notify = bytes_of("all there");
+  finish_ok(harness, pair.to_b.put(source.slice(), remote.slice(), std::move(options)));
+  REQUIRE(harness.run([&] { return !pair.b.inbox.letters.empty(); }));
+  CHECK(same(source.bytes(), target.bytes()));
+  finish_ok(harness, pair.to_b.get(back.slice(), remote.slice()));
+  CHECK(same(back.bytes(), target.bytes()));
+  std::vector<Piece> pieces;
+  for (uint64_t i = 0; i < 500; ++i) pieces.push_back({source.slice(i * 4096, 4000), remote.slice((499 - i) * 4096, 4000)});
+  finish_ok(harness, pair.to_b.put_batch(pieces));
+  CHECK(same(source.bytes().first(4000), target.bytes().subspan(499 * 4096, 4000)));
+}
+
+/// Doubles while nothing is lost: what a user brings.
+class Doubling final : public CongestionController {
+ public:
+  explicit Doubling(const ControllerOptions& options) : window_(2 * uint64_t{options.packet_bytes}), options_(options) {}
+  std::string_view name() const noexcept override { return "doubling"; }
+  std::string_view phase() const noexcept override { return "doubling"; }
+  void on_ack(TimePoint, const AckSample& sample) override {
+    window_ = std::min(window_ + sample.acked_bytes, options_.max_window_bytes);
+  }
+  void on_loss(TimePoint, const LossSample&) override { window_ = 2 * uint64_t{options_.packet_bytes}; }
+  void on_silence(TimePoint) override {}
+  uint64_t window_bytes() const noexcept override { return window_; }
+  std::optional<uint64_t> pacing_rate() const noexcept override { return std::nullopt; }
+
+ private:
+  uint64_t window_;
+  ControllerOptions options_;
+};
+
+}  // namespace
+
+BACKEND_TEST_CASE("bytes arrive under every congestion controller", "[contract][congestion]") {
+  std::vector<std::string> names(congestion::names().begin(), congestion::names().end());
+  names.emplace_back("automatic");
+  for (const std::string& name : names) {
+    CAPTURE(name);
+    const auto made = backend.make();
+    Harness& harness = *made;
+    Pair pair = controlled_pair(harness, {name, {}});
+    moves_both_ways(harness, pair);
+    // Whoever takes packets into its own hands is left alone.
+    const auto who = harness.abilities().transport;
+    if (who != "rdma" && who != "tcp") {
+      CHECK(pair.to_b.stats().paths.empty());
+    } else {
+      CHECK(pair.to_b.explain().find("congestion control over") != std::string::npos);
+    }
+  }
+}
+
+BACKEND_TEST_CASE("a controller of one's own is told of what arrives", "[contract][congestion]") {
+  const auto made = backend.make();
+  Harness& harness = *made;
+  Pair pair =
+      controlled_pair(harness, {"off", [](const ControllerOptions& options) { return std::make_unique<Doubling>(options); }});
+  if (skip_unless(harness.abilities().transport == "rdma" || harness.abilities().transport == "tcp",
+                  "the engine controls the path"))
+    return;
+  moves_both_ways(harness, pair);
+  const auto paths = pair.to_b.stats().paths;
+  REQUIRE_FALSE(paths.empty());
+  for (const PathStats& path : paths) {
+    CHECK(path.controller == "doubling");
+    CHECK(path.window_bytes > 6 * MiB);
+  }
+}
+
+TEST_CASE("operations outstanding stay within the controller's window", "[contract][congestion]") {
+  RdmaHarness harness;
+  constexpr uint64_t window = 3 * (256U << 10);
+  const auto fixed = [](const ControllerOptions& given) {
+    ControllerOptions options = given;
+    options.fixed_rate = uint64_t{1} << 40;
+    options.fixed_window_bytes = window;
+    return congestion::make_fixed(options);
+  };
+  Pair pair = controlled_pair(harness, {"off", fixed}, 4);
+  const Buffer source = allocate_filled(pair.a, 16 * MiB, 1);
+  const Buffer target = allocate(pair.b, 16 * MiB);
+  const RemoteBuffer remote = grant(pair.to_a, target.slice());
+  uint64_t most = 0;
+  for (const bool put : {true, false}) {
+    const Transfer transfer =
+        put ? pair.to_b.put(source.slice(), remote.slice()) : pair.to_b.get(source.slice(), remote.slice());
+    REQUIRE(harness.run([&] {
+      uint64_t outstanding = 0;
+      for (const LaneStats& lane : pair.to_b.stats().lanes) outstanding += lane.bytes_outstanding;
+      most = std::max(most, outstanding);
+      return transfer.done();
+    }));
+    CHECK(transfer.status().ok());
+    CHECK(most == window);
+  }
+}
+
+TEST_CASE("a lane that dies leaves nothing in the controller's books", "[contract][congestion]") {
+  RdmaHarness harness;
+  Pair pair = controlled_pair(harness, {"cubic", {}}, 3);
+  const Buffer source = allocate_filled(pair.a, 16 * MiB, 1);
+  const Buffer target = allocate(pair.b, 16 * MiB);
+  const RemoteBuffer remote = grant(pair.to_a, target.slice());
+  const Transfer put = pair.to_b.put(source.slice(), remote.slice());
+  REQUIRE(harness.run([&] { return put.progress().bytes_done > MiB; }));
+  harness.fabric().fail_next("a", rdma::Outcome::retry_exceeded);
+  finish_ok(harness, put);
+  CHECK(same(source.bytes(), target.bytes()));
+  for (const PathStats& path : pair.to_b.stats().paths) CHECK(path.in_flight_bytes == 0);
+}
+
+BACKEND_TEST_CASE("a controller that does not exist is refused", "[contract][congestion]") {
+  const auto made = backend.make();
+  Harness& harness = *made;
+  EngineOptions options = harness.options();
+  options.congestion.controller = "reno";
+  std::vector<std::unique_ptr<Transport>> transports;
+  transports.push_back(harness.make_transport("a"));
+  const auto engine = Engine::create(options, std::move(transports));
+  REQUIRE_FALSE(engine.ok());
+  CHECK(engine.status().code() == StatusCode::invalid);
+  CHECK(engine.status().message().find("there are: hub bbr") != std::string_view::npos);
+  Node& b = harness.start("b");
+  PeerOptions peer;
+  peer.congestion = CongestionPolicy{"reno", {}};
+  CHECK(b.engine->connect(b.address, peer).status().code() == StatusCode::invalid);
+}
+
+}  // namespace haul::contract
