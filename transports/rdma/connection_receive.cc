@@ -143,10 +143,8 @@ void Connection::on_receive(const Completion& completion) {
     peer_received_ = reader.received();
     dirty_ = true;
   }
-  read_deferred();
-  if (state_ == State::over) return;
-  if (deferred_.empty() && context_.events.waiting(id_) < max_waiting_events) return read(arrived);
   deferred_.push_back(arrived);
+  read_deferred();
 }
 
 void Connection::read_deferred() {
