@@ -158,6 +158,7 @@ arguments=(
   # Emulated: /dev/kvm may be there and not work, in a machine that is a guest itself.
   -machine q35 -accel "tcg,thread=multi" -cpu max -smp "$cpus" -m "$memory_mib" -nic none -nodefaults -display none -no-reboot
   # no_timer_check: an emulator on a busy machine is late with ticks, which the kernel would take for a broken timer.
+  # mitigations: emulated, they cost more than what is measured, and guard nothing here.
   # tsc: else every look at the clock would be one at an emulated HPET.
   -kernel "$cache/kernel/boot/vmlinuz-$version" -initrd "$work/initrd"
   -append "console=ttyS0 quiet panic=-1 no_timer_check tsc=reliable clocksource=tsc mitigations=off"

@@ -217,9 +217,10 @@ void Connection::end(const Status& why) {
   state_ = State::over;
   let_go();
   for (auto& [number, operation] : flying_) finish(operation, operation.outcome.ok() ? lost : operation.outcome);
-  for (auto& [number, operation] : queued_) finish(operation, lost);
+  for (auto& node : queued_) finish(node.mapped(), lost);
   flying_.clear();
   queued_.clear();
+  spare_.clear();
   messages_.clear();
   records_.clear();
   report(Event::Kind::closed, 0, clean ? Status() : why);

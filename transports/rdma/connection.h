@@ -90,6 +90,7 @@ class Connection {
     std::optional<uint32_t> told_crc32c;
     Status outcome;
   };
+  using Operations = std::unordered_map<uint32_t, Outgoing>;  // by number
   /// A request that the device has, in order.
   struct Posted {
     enum class Kind : uint8_t { write, read, bundle, bind, invalidate };
@@ -151,6 +152,8 @@ class Connection {
   void fail_port();
 
   // connection_send.cc
+  Operations::node_type new_operation();
+  void retire_operation(Operations::node_type node);
   Status check(const Operation& operation, Outgoing& outgoing);
   bool room_for(uint64_t bytes) const;
   uint32_t credits() const { return wire::slots - (sent_ - peer_received_); }
@@ -231,8 +234,9 @@ class Connection {
   bool connecting_ = false;  // the queue pair is not to be touched
 
   // Ours.
-  std::deque<std::pair<uint32_t, Outgoing>> queued_;
-  std::unordered_map<uint32_t, Outgoing> flying_;
+  Operations flying_;
+  std::deque<Operations::node_type> queued_;
+  std::vector<Operations::node_type> spare_;  // of what is over, so that the next ones need not be fetched from the heap
   uint32_t next_operation_ = 1;
   uint64_t unfinished_bytes_ = 0;
   std::deque<std::vector<std::byte>> messages_;

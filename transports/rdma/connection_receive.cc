@@ -122,7 +122,7 @@ void Connection::finish_if_over(uint32_t number) {
   if (found == flying_.end() || !found->second.placed || !found->second.answered) return;
   const uint32_t key = found->second.key.number;
   finish(found->second, found->second.outcome);
-  flying_.erase(found);
+  retire_operation(flying_.extract(found));
   used_once_less(key);
 }
 
@@ -143,10 +143,8 @@ void Connection::on_receive(const Completion& completion) {
     peer_received_ = reader.received();
     dirty_ = true;
   }
-  read_deferred();
-  if (state_ == State::over) return;
-  if (deferred_.empty() && context_.events.waiting(id_) < max_waiting_events) return read(arrived);
   deferred_.push_back(arrived);
+  read_deferred();
 }
 
 void Connection::read_deferred() {
@@ -272,11 +270,12 @@ void Connection::on_record(const wire::Revoke& revoke) {
   to_release_.insert(revoke.grant);
   // Those that have not left are refused; the word follows when the others are over.
   for (auto it = queued_.begin(); it != queued_.end();) {
-    if (it->second.key.number != revoke.grant) {
+    if (it->mapped().key.number != revoke.grant) {
       ++it;
       continue;
     }
-    finish(it->second, Status(StatusCode::refused, "the grant was revoked"));
+    finish(it->mapped(), Status(StatusCode::refused, "the grant was revoked"));
+    retire_operation(std::move(*it));
     it = queued_.erase(it);
     --key_uses_[revoke.grant];
   }

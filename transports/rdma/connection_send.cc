@@ -24,6 +24,20 @@ uint32_t segment_bytes(const std::byte* local, const Registered& memory, uint64_
 
 }  // namespace
 
+Connection::Operations::node_type Connection::new_operation() {
+  const uint32_t number = next_operation_++;
+  if (spare_.empty()) return flying_.extract(flying_.try_emplace(number).first);
+  Operations::node_type node = std::move(spare_.back());
+  spare_.pop_back();
+  node.key() = number;
+  return node;
+}
+
+void Connection::retire_operation(Operations::node_type node) {
+  node.mapped() = Outgoing();
+  spare_.push_back(std::move(node));
+}
+
 Status Connection::check(const Operation& operation, Outgoing& outgoing) {
   // Not dynamic_cast, which takes several times as long, in each operation.
   const bool ours = operation.local != nullptr && typeid(*operation.local) == typeid(Region);
@@ -83,16 +97,18 @@ size_t Connection::post(std::span<const Operation> operations, TimePoint now) {
       break;
     }
     ++taken;
-    Outgoing outgoing;
+    auto node = new_operation();
+    Outgoing& outgoing = node.mapped();
     const bool open = state_ == State::ready && !closing_ && !bye_heard_;
     Status wrong = open ? check(operation, outgoing) : Status(StatusCode::peer_lost, "the connection is not ready");
     if (!wrong.ok()) {
       report(Event::Kind::completed, operation.id, std::move(wrong));
+      retire_operation(std::move(node));
       continue;
     }
     unfinished_bytes_ += operation.length;
     ++key_uses_[outgoing.key.number];
-    queued_.emplace_back(next_operation_++, std::move(outgoing));
+    queued_.push_back(std::move(node));
     dirty_ = true;
   }
   // Not at the next poll, which looks at much else first.
@@ -101,10 +117,11 @@ size_t Connection::post(std::span<const Operation> operations, TimePoint now) {
 }
 
 void Connection::cancel(uint64_t id) {
-  const auto found = std::find_if(queued_.begin(), queued_.end(), [id](const auto& each) { return each.second.id == id; });
+  const auto found = std::find_if(queued_.begin(), queued_.end(), [id](const auto& each) { return each.mapped().id == id; });
   if (state_ == State::over || found == queued_.end()) return;  // what the device has ends as itself
-  const uint32_t key = found->second.key.number;
-  finish(found->second, Status(StatusCode::cancelled, "cancelled before it left"));
+  const uint32_t key = found->mapped().key.number;
+  finish(found->mapped(), Status(StatusCode::cancelled, "cancelled before it left"));
+  retire_operation(std::move(*found));
   queued_.erase(found);
   used_once_less(key);
 }
@@ -246,13 +263,14 @@ void Connection::add_records(wire::BundleWriter& bundle) {
 
 void Connection::add_operations(Batch& batch, wire::BundleWriter& bundle) {
   while (!queued_.empty() && batch.requests.size() < max_batch_requests) {
-    auto& [number, operation] = queued_.front();
+    const uint32_t number = queued_.front().key();
+    const Outgoing& operation = queued_.front().mapped();
     // Its owner has announced the key, but perhaps not bound it yet.
     if (operation.key.number > grants_bound_) return;
     if (limits_.rate_bytes_s && now_ < next_post_) return;
     if (!add_operation(batch, bundle, number, operation)) return;
     pace(operation.local.size());
-    flying_.emplace(number, std::move(operation));
+    flying_.insert(std::move(queued_.front()));
     queued_.pop_front();
   }
 }
