@@ -123,7 +123,7 @@ Fuzzed::Fuzzed(Script& script) : script_(script), memory_(memory_bytes) {
   auto io = std::make_unique<ScriptedIo>();
   io_ = io.get();
   auto inbox = Inbox::create().value();
-  transport_ = std::make_unique<TcpTransport>(options, std::move(io), inbox);
+  transport_ = std::make_unique<TcpTransport>(options, std::move(io), inbox, TcpTransport::Steering{});
   region_ = transport_->register_memory(memory_, MemoryKind::host).value();
 
   constexpr Protection protections[] = {Protection::plain, Protection::encrypted, Protection::integrity_only};
