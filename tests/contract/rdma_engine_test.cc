@@ -65,6 +65,24 @@ TEST_CASE("reads that the peer's devices serve alone are no sign of its life", "
   CHECK(harness.clock().now() - start < 3s);
 }
 
+TEST_CASE("a read that ends without its bytes is done again, where devices end reads so", "[rdma]") {
+  verbs::FabricOptions devices;
+  devices.proves_reads = false;
+  RdmaHarness harness(1, devices);
+  EngineOptions unchecked = harness.options();
+  unchecked.integrity = Integrity::off;
+  Node& a = harness.start("a", unchecked);
+  Node& b = harness.start("b", unchecked);
+  Pair pair = harness.connect(a, b, asking(1, {{"rdma"}, {}, {}}));
+  const Buffer local = allocate(a, 3'000'000);
+  const Buffer source = allocate_filled(b, 3'000'000, 1);
+  const RemoteBuffer remote = grant(pair.to_a, source.slice());
+  harness.fabric().lose_reads(2);
+  finish_ok(harness, pair.to_b.get(local.slice(), remote.slice()));
+  CHECK(same(local.bytes(), source.bytes()));
+  CHECK(a->stats().checksum_failures == 2);
+}
+
 TEST_CASE("a lane that failed while others were set up is opened later", "[rdma]") {
   RdmaHarness harness;
   Node& a = harness.start("a");
