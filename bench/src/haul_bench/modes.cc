@@ -141,7 +141,9 @@ haul::Result<Report> measure(Session& session, const Settings& settings) {
                                                            "; see net.ipv4.tcp_available_congestion_control");
   }
   auto report = measure_mode(session, settings);
-  if (report) report->path = path;
+  if (!report) return report;
+  report->path = path;
+  for (const haul::LaneStats& lane : session.peer().stats().lanes) report->lanes += lane.transport == settings.transport ? 1 : 0;
   return report;
 }
 
