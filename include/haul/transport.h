@@ -136,7 +136,7 @@ struct Capabilities {
   uint32_t max_operation_bytes = 1U << 20;
   uint32_t max_message_bytes = 16U << 10;
   uint32_t max_operations = 1024;  ///< outstanding on one connection
-  uint32_t usual_lanes = 1;        ///< What this backend does best with where the application leaves it open (PeerOptions::lanes).
+  uint32_t usual_lanes = 1;        ///< what this backend does best with: PeerOptions::lanes where they are left open
 };
 
 /// How a connection is opened.

@@ -405,7 +405,7 @@ class Bench(RdmaTest):
                     self.assertTrue(result["verified"])
 
     def test_reads_of_many_queue_pairs(self):
-        """So many that the veth pair drops answers, after which rxe ends reads as done that brought nothing; the run compares."""
+        """So many that the veth pair drops answers: rxe then ends reads as done that brought nothing. The run compares."""
         result = subprocess.run([Haul.bench, "throughput", *RDMA, "--rdma-device", "rxe0", "--receiver-rdma-device", "rxe1",
                                  "--integrity", "off", "--lanes", "8", "--working-set", "16M", "--duration", "0.5", "--json"],
                                 capture_output=True, text=True, timeout=100)

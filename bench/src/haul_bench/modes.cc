@@ -143,7 +143,10 @@ haul::Result<Report> measure(Session& session, const Settings& settings) {
   auto report = measure_mode(session, settings);
   if (!report) return report;
   report->path = path;
-  for (const haul::LaneStats& lane : session.peer().stats().lanes) report->lanes += lane.transport == settings.transport ? 1 : 0;
+  const haul::PeerStats after = session.peer().stats();
+  report->lanes = static_cast<size_t>(std::count_if(after.lanes.begin(), after.lanes.end(), [&](const haul::LaneStats& lane) {
+    return lane.transport == settings.transport;
+  }));
   return report;
 }
 
