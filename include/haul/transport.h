@@ -105,7 +105,8 @@ struct Event {
                 ///< device memory it has no `crc32c`: a write there that came with one is the transport's to fail.
     immediate,  ///< A peer's write of `tag` bytes was placed; `payload` is its Immediate, valid like a message's. Those of one
                 ///< connection come in the order in which they were posted.
-    completed,  ///< Operation `id` is over. A read's `crc32c` is the owner's, where asked for and if the backend carries them.
+    completed,  ///< Operation `id` is over. A read's `crc32c` is the owner's, where asked for and if the backend carries them;
+                ///< also where nobody asked, if the read's end proves nothing without it (soft-RoCE): the core compares.
     revoked,    ///< Grant `id` is gone and no byte can land or leave through it any more.
     message,    ///< `payload` is a message from the peer, valid until the next poll() or close().
     aging,      ///< This connection should be replaced by a new one soon: its keys have protected nearly as much as they may.
@@ -143,6 +144,7 @@ struct Capabilities {
   uint32_t max_operation_bytes = 1U << 20;
   uint32_t max_message_bytes = 16U << 10;
   uint32_t max_operations = 1024;  ///< outstanding on one connection
+  uint32_t usual_lanes = 1;        ///< what this backend does best with: PeerOptions::lanes where they are left open
 };
 
 /// How a connection is opened.

@@ -108,7 +108,9 @@ size_t EngineCore::count_lanes(const PeerEntry& peer, uint32_t transport) {
 uint32_t EngineCore::wanted_lanes(const PeerEntry& peer) const {
   const uint32_t most = most_lanes(peer);
   const bool apart = lane_transport(peer) != peer.control().transport_index;
-  return std::min(std::max(peer.options.lanes, 1U), apart && most > 1 ? most - 1 : most);
+  const uint32_t asked = peer.options.lanes;
+  const uint32_t wanted = asked > 0 ? asked : transports_[lane_transport(peer)]->capabilities().usual_lanes;
+  return std::min(wanted, apart && most > 1 ? most - 1 : most);
 }
 
 // Opens as many lanes as the application asked for and the peer allows.

@@ -64,18 +64,18 @@ void EngineCore::on_completed(PeerEntry& peer, LaneState& lane, const Event& eve
   // A write with an immediate is acknowledged by the peer's device alone.
   const bool by_peer = record->immediate_number == 0 && took_part(lane.transport->capabilities(), transfer.op, checked);
   if (status.ok() && by_peer) peer.heard = true;
-  if (status.ok() && checked) {
-    if (!lane.transport->capabilities().carries_checksums) {
-      // The owner's memory is compared with ours by a question.
-      record->state = OperationState::verifying;
-      const transfer::PlannedPiece& piece = transfer.pieces[record->piece];
-      return send_control(
-          peer, engine::Verify{record->id, piece.remote_grant, piece.remote_offset + record->piece_offset, record->length});
-    }
-    if (transfer.op == Op::read && event.crc32c && base::crc32c(transfer::local_memory(*record)) != *event.crc32c) {
-      ++stats_.checksum_failures;
-      status = Status(StatusCode::corrupt, "the checksum does not match");
-    }
+  if (status.ok() && checked && !lane.transport->capabilities().carries_checksums) {
+    // The owner's memory is compared with ours by a question.
+    record->state = OperationState::verifying;
+    const transfer::PlannedPiece& piece = transfer.pieces[record->piece];
+    return send_control(
+        peer, engine::Verify{record->id, piece.remote_grant, piece.remote_offset + record->piece_offset, record->length});
+  }
+  // Also one that nobody asked for: the lane's device needs it.
+  if (status.ok() && transfer.op == Op::read && event.crc32c &&
+      base::crc32c(transfer::local_memory(*record)) != *event.crc32c) {
+    ++stats_.checksum_failures;
+    status = Status(StatusCode::corrupt, "the checksum does not match");
   }
   conclude(peer, *record, status);
 }

@@ -106,6 +106,7 @@ TEST_CASE("who comes obeys the policy of the acceptor", "[rdma][accepted]") {
   Node& a = harness.start("a");
   Node& b = harness.start("b", accepting(harness, require_rdma));
   PeerOptions options;
+  options.lanes = 1;
   if (GENERATE(false, true)) options.policy.prefer = {"control"};
   Pair pair = harness.connect(a, b, options);
   CHECK(lanes_over(pair.to_a, "rdma") == 1);

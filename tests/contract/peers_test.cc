@@ -25,7 +25,9 @@ struct Outcome {
 BACKEND_TEST_CASE("both sides learn of each other", "[contract][peers]") {
   const auto made = backend.make();
   Harness& harness = *made;
-  Pair pair = harness.connected_pair();
+  PeerOptions one;
+  one.lanes = 1;
+  Pair pair = harness.connected_pair(one);
   CHECK(pair.to_b.state() == PeerState::ready);
   CHECK(pair.to_a.state() == PeerState::ready);
   CHECK(pair.to_b.name() == "b");

@@ -65,6 +65,36 @@ TEST_CASE("reads that the peer's devices serve alone are no sign of its life", "
   CHECK(harness.clock().now() - start < 3s);
 }
 
+TEST_CASE("a read that ends without its bytes is done again, where devices end reads so", "[rdma]") {
+  verbs::FabricOptions devices;
+  devices.proves_reads = false;
+  RdmaHarness harness(1, devices);
+  EngineOptions unchecked = harness.options();
+  unchecked.integrity = Integrity::off;
+  Node& a = harness.start("a", unchecked);
+  Node& b = harness.start("b", unchecked);
+  Pair pair = harness.connect(a, b, asking(1, {{"rdma"}, {}, {}}));
+  const Buffer local = allocate(a, 3'000'000);
+  const Buffer source = allocate_filled(b, 3'000'000, 1);
+  const RemoteBuffer remote = grant(pair.to_a, source.slice());
+  harness.fabric().lose_reads(2);
+  finish_ok(harness, pair.to_b.get(local.slice(), remote.slice()));
+  CHECK(same(local.bytes(), source.bytes()));
+  CHECK(a->stats().checksum_failures == 2);
+}
+
+TEST_CASE("an open number of lanes is two over rdma, one for each port, or one where lanes are dear", "[rdma]") {
+  verbs::FabricOptions devices;
+  const auto [ports, windows, lanes] =
+      GENERATE(table<size_t, bool, size_t>({{1, true, 2}, {3, true, 3}, {1, false, 1}, {3, false, 3}}));
+  devices.windows = windows;
+  for (size_t i = 1; i < ports; ++i) devices.devices.push_back(fmt::format("fake{}", i));
+  RdmaHarness harness(1, devices);
+  Pair pair = harness.connected_pair(asking(0));
+  CHECK(harness.run([&] { return lanes_over(pair.to_b, "rdma over") == lanes; }));
+  for (size_t i = 0; i < ports; ++i) CHECK(lanes_over(pair.to_b, fmt::format("rdma over fake{}", i)) > 0);
+}
+
 TEST_CASE("a lane that failed while others were set up is opened later", "[rdma]") {
   RdmaHarness harness;
   Node& a = harness.start("a");

@@ -404,6 +404,14 @@ class Bench(RdmaTest):
                     self.assertGreaterEqual(result["bytes_moved"], 8 << 20)
                     self.assertTrue(result["verified"])
 
+    def test_reads_of_many_queue_pairs(self):
+        """So many that the veth pair drops answers: rxe then ends reads as done that brought nothing. The run compares."""
+        result = subprocess.run([Haul.bench, "throughput", *RDMA, "--rdma-device", "rxe0", "--receiver-rdma-device", "rxe1",
+                                 "--integrity", "off", "--lanes", "8", "--working-set", "16M", "--duration", "0.5", "--json"],
+                                capture_output=True, text=True, timeout=100)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertTrue(json.loads(result.stdout)["verified"])
+
     def test_comparison(self):
         """It runs to its end and has all figures; how good they are says nothing here."""
         file = self.folder / "figures.json"

@@ -107,9 +107,9 @@ void add_common(CLI::App& command, CommonOptions& common, bool connects) {
       ->check(CLI::Range(0.1, 86400.0).description(""))
       ->option_text("SECONDS [10]");
   if (!connects) return;
-  command.add_option("--lanes", common.lanes, "Connections side by side")
+  command.add_option("--lanes", common.lanes, "Connections side by side. Default: one; over rdma two, or one for each port")
       ->check(CLI::Range(1, 64).description(""))
-      ->option_text("N [1]");
+      ->option_text("N");
 }
 
 void add_serve(CLI::App& app, CommandLine& line) {

@@ -84,6 +84,7 @@ class Connection {
     wire::RemoteKey key;
     uint64_t remote_offset = 0;
     std::optional<uint32_t> crc32c;
+    bool doubted = false;  ///< a read for which nobody asked a checksum, but the device needs one (DeviceInfo::proves_reads)
     std::optional<Immediate> immediate;
     bool placed = false;    ///< the device is done with it
     bool answered = false;  ///< so is the peer, where it is asked

@@ -229,7 +229,9 @@ void Connection::on_record(const wire::Answer& answer) {
   Outgoing& operation = found->second;
   operation.answered = true;
   operation.told_crc32c = answer.crc32c;
-  if (answer.code == StatusCode::corrupt)
+  if (operation.doubted && answer.code == StatusCode::unsupported)
+    operation.told_crc32c.reset();  // device memory of the peer, which has no checksums
+  else if (answer.code == StatusCode::corrupt)
     operation.outcome = Status(answer.code, "the peer found another checksum");
   else if (answer.code != StatusCode::ok)
     operation.outcome = Status(answer.code, "the peer refused the operation");

@@ -78,8 +78,11 @@ Status Connection::check(const Operation& operation, Outgoing& outgoing) {
   outgoing.key = *key;
   outgoing.remote_offset = operation.remote_offset;
   outgoing.crc32c = operation.crc32c;
+  outgoing.doubted = operation.op == Op::read && !operation.crc32c && region->kind() == MemoryKind::host &&
+                     !port_.owner->device->info().proves_reads;
+  if (outgoing.doubted) outgoing.crc32c = 0;
   outgoing.immediate = operation.immediate;
-  outgoing.answered = operation.immediate || (operation.op == Op::read && !operation.crc32c);
+  outgoing.answered = operation.immediate || (operation.op == Op::read && !outgoing.crc32c);
   return {};
 }
 

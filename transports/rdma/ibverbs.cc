@@ -137,7 +137,7 @@ Result<DeviceInfo> query(ibv_context* context, const std::string& name) {
   info.on_demand_paging = (extended.odp_caps.general_caps & IBV_ODP_SUPPORT) != 0 &&
                           (extended.odp_caps.per_transport_caps.rc_odp_caps & needed) == needed;
   info.iwarp = context->device->transport_type == IBV_TRANSPORT_IWARP;
-  info.stops_messages = attributes.vendor_id != 0 && attributes.vendor_id != software_vendor;
+  info.stops_messages = info.proves_reads = attributes.vendor_id != 0 && attributes.vendor_id != software_vendor;
   // No attribute tells. mlx5's provider refuses to bind more; no larger than that anywhere is known to be safe.
   if (info.stops_messages) info.max_window_bytes = uint64_t{1} << 31;
   return info;

@@ -31,6 +31,13 @@ Status check_options(const Options& options) {
   return {};
 }
 
+/// Two queue pairs fill a port where one waits for a lost packet; all ports are used. Without memory windows, each lane would
+/// register memory anew.
+uint32_t usual_lanes(const std::vector<std::unique_ptr<Port>>& ports) {
+  const bool windows = std::all_of(ports.begin(), ports.end(), [](const auto& port) { return port->owner->windows; });
+  return std::max(static_cast<uint32_t>(ports.size()), windows ? 2U : 1U);
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Transport>> make_transport(Options options) {
@@ -43,6 +50,7 @@ Result<std::unique_ptr<Transport>> RdmaTransport::make(std::shared_ptr<Verbs> ve
   auto rails = Rails::find(*transport->verbs_, transport->context_.options);
   if (!rails) return rails.status();
   transport->rails_ = std::move(*rails);
+  transport->capabilities_.usual_lanes = usual_lanes(transport->rails_->ports());
   if (Status status = transport->watch_devices(); !status.ok()) return status;
   return std::unique_ptr<Transport>(std::move(transport));
 }

@@ -53,6 +53,9 @@ struct DeviceInfo {
   bool iwarp = false;
   /// Taking a window or region back also stops a message that is being placed through it. Software devices don't promise it.
   bool stops_messages = true;
+  /// The bytes of a read are there when it ends as ok. Linux's rxe also ends reads so whose answer broke off, or which lost it
+  /// while an earlier request was acknowledged anew (6.1, rxe_comp.c: check_ack() leaves the status, which was ok).
+  bool proves_reads = true;
 };
 
 /// What may be done with a range of memory, or through a window on it.

@@ -141,7 +141,12 @@ haul::Result<Report> measure(Session& session, const Settings& settings) {
                                                            "; see net.ipv4.tcp_available_congestion_control");
   }
   auto report = measure_mode(session, settings);
-  if (report) report->path = path;
+  if (!report) return report;
+  report->path = path;
+  const haul::PeerStats after = session.peer().stats();
+  report->lanes = static_cast<size_t>(std::count_if(after.lanes.begin(), after.lanes.end(), [&](const haul::LaneStats& lane) {
+    return lane.transport == settings.transport;
+  }));
   return report;
 }
 

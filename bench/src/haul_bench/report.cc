@@ -30,10 +30,10 @@ std::string bytes_text(uint64_t bytes) {
   return fmt::format("{} B", bytes);
 }
 
-std::string headline(const Settings& settings) {
+std::string headline(const Settings& settings, size_t lanes) {
   std::string text = fmt::format("haul-bench {}", to_string(settings.mode));
-  if (settings.mode == Mode::idle) return text + fmt::format(", {}, {} lane(s)\n", settings.transport, settings.lanes);
-  text += fmt::format(" {}: {}, {} lane(s), blocks of {}", settings.op, settings.transport, settings.lanes,
+  if (settings.mode == Mode::idle) return text + fmt::format(", {}, {} lane(s)\n", settings.transport, lanes);
+  text += fmt::format(" {}: {}, {} lane(s), blocks of {}", settings.op, settings.transport, lanes,
                       bytes_text(settings.block_bytes));
   if (settings.mode == Mode::descriptors) text += fmt::format(" in batches of {}", settings.count);
   return text + fmt::format(", {} in flight, working set {}, integrity {}, poll {}\n", settings.inflight,
@@ -49,7 +49,7 @@ void set_latency(Report& report, const Histogram& latency) {
 }
 
 std::string to_text(const Settings& settings, const Report& report) {
-  std::string text = headline(settings);
+  std::string text = headline(settings, report.lanes);
   if (!report.path.empty()) text += fmt::format("  path: {}\n", report.path);
   if (settings.mode == Mode::idle) {
     text += line("processor, this side", report.cpu_percent_client, "%");
@@ -77,7 +77,7 @@ std::string to_json(const Settings& settings, const Report& report) {
   json["mode"] = to_string(settings.mode);
   json["op"] = settings.op;
   json["transport"] = settings.transport;
-  json["lanes"] = settings.lanes;
+  json["lanes"] = report.lanes;
   json["block_bytes"] = settings.block_bytes;
   json["goodput_gbytes_s"] = optional_json(report.goodput_gbytes_s);
   json["cpu_s_per_gb_sender"] = optional_json(report.cpu_s_per_gb_sender);

@@ -58,6 +58,8 @@ std::string complete(Settings& settings) {
   if (settings.mode == Mode::server) return {};
   if (settings.block_bytes == 0) settings.block_bytes = default_block_bytes(settings.mode);
   if (settings.working_set_bytes > max_working_set_bytes) return "--working-set is more than 8G: give less";
+  // Replies come over one lane; looking at others only delays them.
+  if (settings.mode == Mode::latency && settings.lanes == 0) settings.lanes = 1;
   if (settings.count == 0) return "--count must be at least 1";
   const uint64_t fitting = transfers_that_fit(settings);
   if (fitting == 0) {

@@ -37,7 +37,7 @@ struct Settings {
   double drain_s = 30;       ///< for the last transfers to end
   uint64_t block_bytes = 0;  ///< 0: the mode's default
   uint64_t working_set_bytes = uint64_t{64} << 20;
-  uint32_t lanes = 1;
+  uint32_t lanes = 0;     ///< 0: the library's choice
   uint32_t inflight = 0;  ///< 0: by block size
   uint32_t count = 256;   ///< descriptors in a batch
   bool json = false;

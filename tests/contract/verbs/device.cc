@@ -135,6 +135,7 @@ FakeDevice::FakeDevice(Fabric& in, std::string node, std::string name)
   info_.windows_2b = options.windows;
   info_.on_demand_paging = options.on_demand_paging;
   info_.stops_messages = options.stops_messages;
+  info_.proves_reads = options.proves_reads;
   fabric.devices_.insert(this);
   Gid gid;
   gid.raw[10] = gid.raw[11] = 0xff;

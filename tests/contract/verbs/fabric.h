@@ -26,6 +26,7 @@ struct FabricOptions {
   bool subnets_apart = false;                    ///< devices reach only those of the same name
   bool windows = true;
   bool stops_messages = true;  ///< a key taken back stops the message that uses it
+  bool proves_reads = true;    ///< see Fabric::lose_reads
   bool on_demand_paging = false;
   bool dma_buf = false;
   uint64_t max_window_bytes = uint64_t{1} << 62;
@@ -75,6 +76,8 @@ class Fabric {
   /// All queue pairs of the node go to error, without a word.
   void break_queue_pairs(const std::string& node);
   void corrupt_writes(uint32_t count) { corrupt_left_ = count; }
+  /// As many reads end as ok without their bytes.
+  void lose_reads(uint32_t count) { lost_reads_left_ = count; }
 
   const std::vector<std::string>& defects() const { return defects_; }
   uint64_t registered_bytes() const { return registered_bytes_; }
@@ -123,6 +126,7 @@ class Fabric {
   uint32_t registrations_ = 0;
   uint32_t on_demand_registrations_ = 0;
   uint32_t corrupt_left_ = 0;
+  uint32_t lost_reads_left_ = 0;
 };
 
 }  // namespace haul::verbs

@@ -230,6 +230,11 @@ bool FakeQueuePair::step_access(FakeQueuePair& peer) {
     refuse_access(peer);
     return true;
   }
+  if (!writes && fabric.lost_reads_left_ > 0) {
+    --fabric.lost_reads_left_;
+    end_front(Outcome::ok);
+    return true;
+  }
   const uint32_t bytes = std::min(request.local.length - front.placed, fabric.options_.piece_bytes);
   std::byte* remote = front.remote + front.placed;
   std::byte* to = writes ? remote : local;
