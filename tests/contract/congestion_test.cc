@@ -139,6 +139,22 @@ TEST_CASE("a lane that dies leaves nothing in the controller's books", "[contrac
   for (const PathStats& path : pair.to_b.stats().paths) CHECK(path.in_flight_bytes == 0);
 }
 
+TEST_CASE("who reads slowly what we send is not silent", "[contract][congestion]") {
+  TcpHarness harness;
+  const auto slow = [](const ControllerOptions& given) {
+    ControllerOptions options = given;
+    options.fixed_rate = 1;  // what the backend goes down to, some MB/s
+    options.fixed_window_bytes = uint64_t{1} << 30;
+    return congestion::make_fixed(options);
+  };
+  Pair pair = controlled_pair(harness, {"off", slow}, 1);
+  const Buffer back = allocate(pair.a, 6 * MiB);
+  const Buffer source = allocate_filled(pair.b, 6 * MiB, 1);
+  // Longer than the peer's timeout, in which the reader has nothing to say.
+  finish_ok(harness, pair.to_b.get(back.slice(), grant(pair.to_a, source.slice()).slice()));
+  CHECK(same(source.bytes(), back.bytes()));
+}
+
 BACKEND_TEST_CASE("a controller that does not exist is refused", "[contract][congestion]") {
   const auto made = backend.make();
   Harness& harness = *made;

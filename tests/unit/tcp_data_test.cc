@@ -274,7 +274,10 @@ TEST_CASE("tcp: back-pressure is bounded and ends", "[tcp]") {
   const size_t taken = pair.a.transport->post(pair.at_a, many, Side::now());
   CHECK(taken >= 1);
   CHECK(taken <= 8);
-  CHECK(pair.a.transport->sample(pair.at_a).bytes_unsent == taken * piece);
+  // And, for a moment, what the kernel sent before.
+  const uint64_t unsent = pair.a.transport->sample(pair.at_a).bytes_unsent;
+  CHECK(unsent >= taken * piece);
+  CHECK(unsent < (taken + 1) * piece);
   REQUIRE(
       pair.run_until([&] { return pair.a.count(Event::Kind::writable) > 0 && pair.a.count(Event::Kind::completed) == taken; }));
   CHECK(pair.a.transport->post(pair.at_a, std::span(many).first(1), Side::now()) == 1);
