@@ -12,14 +12,14 @@ cable() {
 
 drops() { tc -s qdisc show dev veth0 | sed -n 's/.*dropped \([0-9]*\).*/\1/p' | head -1; }
 
-cable "limit 10000 rate 200mbit delay 20ms" "limit 10000 delay 20ms"
+cable "limit 10000 rate 100mbit delay 40ms" "limit 10000 delay 40ms"
 failed=0
 timeout 100 "$tests" "[long-cable]" || failed=1
 echo "congestion: the long cable dropped $(drops) packets"
 
-cable "limit 400 rate 200mbit delay 2ms" "limit 10000 delay 2ms"
+cable "limit 400 rate 100mbit delay 4ms" "limit 10000 delay 4ms"
 timeout 100 "$tests" "[narrow-cable]" || failed=1
 dropped=$(drops)
 echo "congestion: the narrow cable dropped $dropped packets"
-# Of some 50,000. Each costs a queue pair all that it had under way behind it.
+# Of some 25,000. Each costs a queue pair all that it had under way behind it.
 ((dropped < 500 && failed == 0)) || { echo "congestion: failed"; exit 1; }
