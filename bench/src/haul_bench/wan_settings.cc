@@ -16,13 +16,13 @@ namespace {
 using haul::Status;
 using haul::StatusCode;
 
-Status wrong(const char* option, const std::string& text, const char* remedy) {
+Status wrong(const char* option, const std::string& text, std::string_view remedy) {
   return {StatusCode::invalid, fmt::format("--{} {} is not {}", option, text, remedy)};
 }
 
 /// Reads `text` where there is one.
 template <typename T, typename Parse>
-Status take(const char* option, const std::string& text, const Parse& parse, const char* remedy, T& into) {
+Status take(const char* option, const std::string& text, const Parse& parse, std::string_view remedy, T& into) {
   if (text.empty()) return {};
   const auto value = parse(text);
   if (!value) return wrong(option, text, remedy);
@@ -51,7 +51,7 @@ std::optional<flowsim::Outage> parse_outage(const std::string& text) {
 }
 
 haul::Result<wan::Row> row_of(const WanSettings& settings) {
-  constexpr const char* rate = "a rate in bits per second: write 500M, 1G";
+  constexpr std::string_view rate = haul::base::rate_remedy;
   constexpr const char* time = "a time: write 100ms, 1.5s";
   wan::Row row;
   flowsim::Link& link = row.link;
