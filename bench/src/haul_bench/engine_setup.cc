@@ -76,6 +76,8 @@ haul::Result<std::unique_ptr<haul::Engine>> make_engine(const Settings& settings
   if (settings.encryption == "integrity") options.protection = haul::Protection::integrity_only;
   if (settings.encryption == "plain") options.protection = haul::Protection::plain;
   if (settings.insecure) options.security = haul::SecurityPolicy::insecure;
+  options.congestion.controller = settings.controller;
+  options.rate_limit_bytes_s = settings.rate_limit_bytes_s;
   if (settings.poll == "spin") options.spin = haul::Duration::max();
   options.log = log_to_stderr;
   options.log_level = haul::LogLevel::warning;

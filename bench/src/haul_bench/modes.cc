@@ -130,6 +130,15 @@ haul::Result<Report> measure_mode(Session& session, const Settings& settings) {
                                                            : measure_transfers(session, settings);
 }
 
+/// Who steers what is moved, as far as this side knows: what is read over tcp is sent, and so steered, by the other.
+std::optional<std::string> controller_in_force(const haul::PeerStats& stats, const Settings& settings) {
+  for (const haul::PathStats& path : stats.paths) {
+    if (path.transport == settings.transport && path.direction == (settings.get() ? "in" : "out") && path.controller != "none")
+      return path.controller;
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 haul::Result<Report> measure(Session& session, const Settings& settings) {
@@ -144,6 +153,7 @@ haul::Result<Report> measure(Session& session, const Settings& settings) {
   if (!report) return report;
   report->path = path;
   const haul::PeerStats after = session.peer().stats();
+  report->controller = controller_in_force(after, settings);
   report->lanes = static_cast<size_t>(std::count_if(after.lanes.begin(), after.lanes.end(), [&](const haul::LaneStats& lane) {
     return lane.transport == settings.transport;
   }));

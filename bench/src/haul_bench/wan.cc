@@ -50,12 +50,15 @@ std::string missing(const wan::Program& program) {
   return {};
 }
 
-/// haul with every controller that was asked for, then what can be had of `beside`; the rest is told and noted.
+/// haul with every controller and kernel's congestion control that was asked for, then what can be had of `beside`; the rest is told and noted.
 std::vector<wan::Program> programs_of(const WanSettings& settings, const wan::Matrix& matrix,
                                       std::vector<std::string>& skipped) {
   std::vector<wan::Program> programs;
-  for (const std::string& controller : settings.controllers) programs.push_back({true, controller, settings.lanes});
-  if (programs.empty()) programs.push_back({true, "", settings.lanes});
+  const auto or_default = [](std::vector<std::string> names) { return names.empty() ? std::vector<std::string>{""} : names; };
+  for (const std::string& controller : or_default(matrix.controllers)) {
+    for (const std::string& kernel : or_default(settings.congestions))
+      programs.push_back({true, controller, settings.lanes, kernel});
+  }
   for (const wan::Program& program : matrix.beside) {
     const std::string why = missing(program);
     if (why.empty()) {

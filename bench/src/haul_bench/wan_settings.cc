@@ -98,6 +98,7 @@ haul::Result<wan::Matrix> matrix_of(const WanSettings& settings) {
     if (!row) return row.status();
     matrix.rows.push_back(std::move(*row));
   }
+  if (!settings.controllers.empty()) matrix.controllers = settings.controllers;
   if (!settings.beside.empty()) matrix.beside.clear();
   for (const std::string& text : settings.beside) {
     const auto program = wan::parse_iperf3(text);
@@ -140,7 +141,13 @@ CLI::App* add_wan(CLI::App& app, WanSettings& settings) {
       ->check(CLI::IsMember({"auto", "off", "always"}))
       ->capture_default_str();
   command
-      ->add_option("--controller", settings.controllers, "haul's congestion control (default: the backend's choice); several")
+      ->add_option("--controller", settings.controllers,
+                   "haul's own congestion control (default: the matrix's, or off); several")
+      ->check(CLI::IsMember(wan::controller_names()))
+      ->delimiter(',');
+  command
+      ->add_option("--congestion", settings.congestions,
+                   "The kernel's congestion control under haul's tcp (default: the backend's choice); several")
       ->delimiter(',');
   command->add_option("--lanes", settings.lanes, "haul's connections")->check(CLI::Range(1, 64))->capture_default_str();
   command->add_option("--duration", settings.duration_s, "Seconds of each run (default 20, or the matrix's)");
