@@ -58,7 +58,8 @@ class Controllers(Steering):
         job, = self.events_of(server)
         self.assertEqual((job["what"], job["congestion"][0]["controller"], job["congestion"][0]["direction"]),
                          ("pull of /file", "hub", "out"))
-        self.fails(Haul.run("pull", "--controller", "hub", url + "file", self.folder / "back"), 2, "give --controller to haul serve")
+        refused = Haul.run("pull", "--controller", "hub", url + "file", self.folder / "back")
+        self.fails(refused, 2, "give --controller to haul serve")
 
     def test_explain(self):
         told = self.succeeds(Haul.run("explain", "--controller", "hub", "--rate", "500M")).out
@@ -110,7 +111,8 @@ class Rates(Steering):
 
 class Mistakes(Steering):
     def test_wrong_names_list_those_that_exist(self):
-        for command in (("push", "a", "haul://127.0.0.1:1/"), ("serve", "--listen", "127.0.0.1:0", "--root", "/"), ("explain",)):
+        serve = ("serve", "--listen", "127.0.0.1:0", "--root", "/")
+        for command in (("push", "a", "haul://127.0.0.1:1/"), serve, ("explain",)):
             for name in ("pigeon", "", "HUB"):
                 with self.subTest(command=command, name=name):
                     outcome = Haul.run(*command, "--controller", name)

@@ -50,7 +50,8 @@ std::string missing(const wan::Program& program) {
   return {};
 }
 
-/// haul with every controller and kernel's congestion control that was asked for, then what can be had of `beside`; the rest is told and noted.
+/// haul with every controller, over every congestion control of the kernel, that was asked for; then what can be had of
+/// `beside`. The rest is told and noted.
 std::vector<wan::Program> programs_of(const WanSettings& settings, const wan::Matrix& matrix,
                                       std::vector<std::string>& skipped) {
   std::vector<wan::Program> programs;
