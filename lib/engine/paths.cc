@@ -28,6 +28,10 @@ constexpr uint64_t no_window = uint64_t{1} << 62;
 bool is_off(const CongestionPolicy& policy) { return !policy.make && policy.controller == "off"; }
 bool is_automatic(const CongestionPolicy& policy) { return !policy.make && policy.controller == "automatic"; }
 
+std::string rate_text(const congestion::Budget& budget) {
+  return budget.rate() ? fmt::format("{} bytes/s", *budget.rate()) : std::string("no bound");
+}
+
 template <typename Path>
 PathStats stats_of(const Path& path, std::string_view transport) {
   PathStats stats;
@@ -45,10 +49,6 @@ PathStats stats_of(const Path& path, std::string_view transport) {
     stats.rate_bytes_s = controller->pacing_rate();
   }
   return stats;
-}
-
-std::string rate_text(const congestion::Budget& budget) {
-  return budget.rate() ? fmt::format("{} bytes/s", *budget.rate()) : std::string("no bound");
 }
 
 std::string_view name_of(PathLimit limit) {

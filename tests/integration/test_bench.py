@@ -100,7 +100,7 @@ class Against(Bench):
         self.addCleanup(server.child.kill)
         address = server.child.stdout.readline().decode().split()[-1]
         outcome = self.succeeds(bench("throughput", "--peer", address, "--controller", "hub", "--rate", "1G", *BRIEF).end())
-        for words in ("controller=hub rate=125000000 bytes/s", "controller=cubic rate=unbounded"):
+        for words in ("controller=hub kernel-controller=off rate=125000000 bytes/s", "controller=cubic"):
             self.assertIn(words, outcome.err)
         for words in ("controller: hub", "rate limit: 125000000 bytes/s"):
             self.assertIn(words, outcome.out)
@@ -127,8 +127,8 @@ class Arguments(Bench):
                           ("throughput", "--integrity", "maybe"), ("throughput", "--transport", "pigeon"),
                           ("throughput", "--duration", "-1"), ("throughput", "--zero-copy", "maybe"),
                           ("throughput", "--controller", "pigeon"), ("server", "--controller", ""),
-                          ("throughput", "--rate", "fast"), ("latency", "--rate", "0"),
-                          ("server", "--peer", "127.0.0.1:1")):
+                          ("throughput", "--rate", "fast"), ("throughput", "--kernel-controller", "on"),
+                          ("latency", "--rate", "0"), ("server", "--peer", "127.0.0.1:1")):
             with self.subTest(arguments=arguments):
                 outcome = bench(*arguments).end(10)
                 self.assertEqual(outcome.code, 2, str(outcome))

@@ -1,6 +1,7 @@
 """--controller and --rate of haul: who controls what is sent, how fast it may go, what is told of it, and mistakes."""
 import json
 import signal
+from pathlib import Path
 
 from harness import Haul, HaulTest, as_json
 
@@ -109,6 +110,18 @@ class Rates(Steering):
         self.assertEqual(told["congestion"][0]["controller"], "hub")
 
 
+class Kernel(Steering):
+    def test_what_is_not_installed(self):
+        if "haul" in Path("/proc/sys/net/ipv4/tcp_available_congestion_control").read_text().split():
+            self.skipTest("haul's congestion control is installed in this kernel")
+        source = self.file("file")
+        server = self.serve("--kernel-controller", "auto")
+        self.move("push", "--kernel-controller", "auto", "--controller", "hub", source, server.url("file"))
+        self.same(source, self.root / "file")
+        refused = Haul.run("push", "--overwrite", "--kernel-controller", "require", source, server.url("file"))
+        self.fails(refused, 1, "congestion control")
+
+
 class Mistakes(Steering):
     def test_wrong_names_list_those_that_exist(self):
         serve = ("serve", "--listen", "127.0.0.1:0", "--root", "/")
@@ -119,6 +132,11 @@ class Mistakes(Steering):
                     self.assertEqual(outcome.code, 2, str(outcome))
                     for word in ("--controller", "off", "automatic", *CONTROLLERS):
                         self.assertIn(word, outcome.err, str(outcome))
+
+    def test_wrong_kernel_controller(self):
+        outcome = Haul.run("explain", "--kernel-controller", "on")
+        self.assertEqual(outcome.code, 2, str(outcome))
+        self.assertIn("require", outcome.err)
 
     def test_wrong_rates(self):
         for rate in ("fast", "0", "-5M", "500MB", "1e14", "", "nan"):

@@ -191,6 +191,7 @@ class Arguments(Wan):
                 (("--outage", "5s"), ("5s@10s",)), (("--rival", "Reno?"), ("bbr:8",)), (("--beside", "bbr:0"), ("bbr:8",)),
                 (("--duration", "0"), ("1s to 3600s",)), (("--matrix", links, "--rate", "1G"), ("--matrix",)),
                 (("--matrix", links), (f"{links}:3:", "rtt")), (("--io", "rust"), ("uring",)),
+                (("--kernel-controller", "on"), ("require",)),
                 (("--controller", "hub,pigeon"), ("pigeon", "off,automatic,hub,bbr,cubic,swift,fixed"))):
             with self.subTest(arguments=arguments):
                 self.refused(wan(*arguments).end(), 2, *words)

@@ -62,6 +62,7 @@ Result<std::vector<std::unique_ptr<Transport>>> make_transports(const CommonOpti
   tcp_options.io = options.io;
   tcp_options.dead_after = options.timeout();
   tcp_options.kernel_tls = options.kernel_tls;
+  tcp_options.kernel_controller = options.kernel_controller;
   tcp_options.log = make_log(options.verbose, LogLevel::warning);
   auto tcp = tcp::make_transport(std::move(tcp_options));
   if (!tcp) return tcp.status();

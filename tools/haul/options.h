@@ -28,6 +28,7 @@ struct CommonOptions {
   uint32_t lanes = 0;
   double timeout_s = 10;
   std::string controller = CongestionPolicy().controller;
+  tcp::KernelController kernel_controller = tcp::KernelController::off;
   std::optional<uint64_t> rate_limit_bytes_s;
 
   TransportPolicy policy() const {

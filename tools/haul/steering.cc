@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -33,12 +34,20 @@ CLI::Validator rate_reader() {
 }  // namespace
 
 void add_steering(CLI::App& command, CommonOptions& common) {
+  static const std::map<std::string, tcp::KernelController> kernel_names{{"auto", tcp::KernelController::automatic},
+                                                                         {"off", tcp::KernelController::off},
+                                                                         {"require", tcp::KernelController::require}};
   const auto names = controller_names();
   command
       .add_option("--controller", common.controller,
                   "haul's congestion control of what this side sends. automatic: hub from round trips of 2 ms on")
       ->check(CLI::IsMember(names).description(""))
       ->option_text(fmt::format("{} [{}]", fmt::join(names, "|"), common.controller));
+  command
+      .add_option("--kernel-controller", common.kernel_controller,
+                  "Whether tcp takes haul's congestion control in the kernel (haul cc). auto: beyond a rack, where it is there")
+      ->transform(CLI::CheckedTransformer(kernel_names).description(""))
+      ->option_text("auto|off|require [off]");
   command
       .add_option("--rate", common.rate_limit_bytes_s,
                   "At most so much payload from this side, in bits per second (500M, 2G); a pull asks the server for it")

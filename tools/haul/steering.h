@@ -10,7 +10,7 @@
 
 namespace haul::tool {
 
-/// --controller and --rate.
+/// --controller, --kernel-controller and --rate.
 void add_steering(CLI::App& command, CommonOptions& common);
 
 /// Into the JSON of an outcome: what was asked for, and the paths that are controlled.

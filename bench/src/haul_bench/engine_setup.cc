@@ -37,6 +37,8 @@ haul::tcp::Options tcp_options(const Settings& settings, const haul::LogSink& lo
   options.log = log;
   if (settings.kernel_tls == "off") options.kernel_tls = haul::tcp::KernelTls::off;
   if (settings.kernel_tls == "require") options.kernel_tls = haul::tcp::KernelTls::require;
+  if (settings.kernel_controller == "auto") options.kernel_controller = haul::tcp::KernelController::automatic;
+  if (settings.kernel_controller == "require") options.kernel_controller = haul::tcp::KernelController::require;
   if (!settings.congestion.empty()) options.congestion_rack = options.congestion_wan = {settings.congestion};
   return options;
 }

@@ -65,6 +65,12 @@ void add_shared_options(CLI::App& command, Settings& settings) {
       ->check(CLI::IsMember(wan::controller_names()))
       ->capture_default_str();
   command
+      .add_option(
+          "--kernel-controller", settings.kernel_controller,
+          "Whether tcp takes haul's congestion control in the kernel: auto (beyond a rack, where it is there), off, require")
+      ->check(CLI::IsMember({"auto", "off", "require"}))
+      ->capture_default_str();
+  command
       .add_option("--rate", settings.rate_limit_bytes_s,
                   "At most so much payload, in bits per second (500M, 2G), of what a side starts to move")
       ->transform(rate_reader());

@@ -102,6 +102,7 @@ std::string to_json(const Settings& settings, const Report& report) {
   json["inflight"] = settings.inflight;
   json["congestion"] = settings.congestion.empty() ? Json(nullptr) : Json(settings.congestion);
   json["controller"] = settings.controller;
+  json["kernel_controller"] = settings.kernel_controller;
   json["controller_in_force"] = optional_json(report.controller);
   json["rate_limit_bytes_s"] = optional_json(settings.rate_limit_bytes_s);
   json["integrity"] = settings.integrity;

@@ -91,6 +91,8 @@ std::vector<std::string> server_arguments(const Settings& settings) {
   for (const std::string& rail : settings.receiver_rails.empty() ? settings.rails : settings.receiver_rails) {
     arguments.insert(arguments.end(), {"--rdma-device", rail});
   }
+  if (settings.kernel_controller != "off")
+    arguments.insert(arguments.end(), {"--kernel-controller", settings.kernel_controller});
   if (!settings.congestion.empty()) arguments.insert(arguments.end(), {"--congestion", settings.congestion});
   constexpr uint64_t bits = 8;
   if (settings.rate_limit_bytes_s)
@@ -100,11 +102,13 @@ std::vector<std::string> server_arguments(const Settings& settings) {
 }
 
 std::string shared_settings(const Settings& settings) {
-  return fmt::format("transport={} io={} zero-copy={} congestion={} controller={} rate={} poll={} integrity={} encryption={}",
-                     settings.transport, settings.io, settings.zero_copy,
-                     settings.congestion.empty() ? "default" : settings.congestion, settings.controller,
-                     settings.rate_limit_bytes_s ? fmt::format("{} bytes/s", *settings.rate_limit_bytes_s) : "unbounded",
-                     settings.poll, settings.integrity, settings.encryption);
+  return fmt::format(
+      "transport={} io={} zero-copy={} congestion={} controller={} kernel-controller={} rate={} poll={} integrity={} "
+      "encryption={}",
+      settings.transport, settings.io, settings.zero_copy, settings.congestion.empty() ? "default" : settings.congestion,
+      settings.controller, settings.kernel_controller,
+      settings.rate_limit_bytes_s ? fmt::format("{} bytes/s", *settings.rate_limit_bytes_s) : "unbounded", settings.poll,
+      settings.integrity, settings.encryption);
 }
 
 }  // namespace bench

@@ -127,8 +127,8 @@ class Bench {
     }
     if (link.faults.empty()) {
       for (const wan::Program& program : programs) {
-        auto run =
-            run_across({&row, program, settings_.transport, settings_.io, settings_.zero_copy, matrix_.duration, matrix_.seed});
+        auto run = run_across({&row, program, settings_.transport, settings_.io, settings_.zero_copy,
+                               settings_.kernel_controller, matrix_.duration, matrix_.seed});
         if (!run) return run.status();
         link.runs.push_back(std::move(*run));
       }

@@ -36,10 +36,11 @@ struct WanSettings {
   std::string matrix_path;
   std::vector<std::string> beside;
   std::string transport = "tcp";
-  std::vector<std::string> controllers;  ///< of haul, each gives runs; empty: the matrix's, or the library's default
-  std::vector<std::string> congestions;  ///< the kernel's below, each gives runs; empty: the transport's own choice
-  std::string io = "uring";              ///< of tcp
-  std::string zero_copy = "auto";        ///< of tcp
+  std::vector<std::string> controllers;   ///< of haul, each gives runs; empty: the matrix's, or the library's default
+  std::vector<std::string> congestions;   ///< the kernel's below, each gives runs; empty: the transport's own choice
+  std::string io = "uring";               ///< of tcp
+  std::string zero_copy = "auto";         ///< of tcp
+  std::string kernel_controller = "off";  ///< of tcp
   uint32_t lanes = 1;
   std::optional<double> duration_s;
   std::optional<uint64_t> seed;
@@ -74,6 +75,7 @@ struct WanRequest {
   std::string transport;
   std::string io;
   std::string zero_copy;
+  std::string kernel_controller;
   haul::Duration duration = haul::Duration::zero();
   uint64_t seed = 1;
 };

@@ -163,6 +163,7 @@ std::string wan_json(const WanSettings& settings, const wan::Matrix& matrix, con
   json["transport"] = settings.transport;
   json["io"] = settings.io;
   json["zero_copy"] = settings.zero_copy;
+  json["kernel_controller"] = settings.kernel_controller;
   json["lanes"] = settings.lanes;
   json["duration_s"] = seconds(matrix.duration);
   json["seed"] = matrix.seed;

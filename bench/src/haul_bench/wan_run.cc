@@ -49,7 +49,9 @@ Load load_for(const flowsim::Link& link) {
 }
 
 /// The same on both sides.
-void add_control(std::vector<std::string>& command, const wan::Program& program) {
+void add_control(std::vector<std::string>& command, const WanRequest& request) {
+  const wan::Program& program = request.program;
+  command.insert(command.end(), {"--kernel-controller", request.kernel_controller});
   if (!program.controller.empty()) command.insert(command.end(), {"--controller", program.controller});
   if (!program.kernel.empty()) command.insert(command.end(), {"--congestion", program.kernel});
 }
@@ -59,7 +61,7 @@ std::vector<std::string> haul_server(const WanRequest& request) {
       "/proc/self/exe", "server",      "--listen",        fmt::format("{}:{}", far_address, haul_port),
       "--insecure",     "--transport", request.transport, "--io",
       request.io,       "--zero-copy", request.zero_copy, "--once"};
-  add_control(command, request.program);
+  add_control(command, request);
   return command;
 }
 
@@ -77,7 +79,7 @@ std::vector<std::string> haul_client(const WanRequest& request) {
   add("--inflight", std::to_string(load.inflight));
   add("--working-set", std::to_string(load.block * load.inflight));
   add("--drain", fmt::format("{}", drain_s));
-  add_control(command, request.program);
+  add_control(command, request);
   command.insert(command.end(), {"--insecure", "--json"});
   return command;
 }

@@ -149,6 +149,11 @@ CLI::App* add_wan(CLI::App& app, WanSettings& settings) {
       ->add_option("--congestion", settings.congestions,
                    "The kernel's congestion control under haul's tcp (default: the backend's choice); several")
       ->delimiter(',');
+  command
+      ->add_option("--kernel-controller", settings.kernel_controller,
+                   "Whether haul's tcp takes haul's congestion control in the kernel (haul cc): auto, off, require")
+      ->check(CLI::IsMember({"auto", "off", "require"}))
+      ->capture_default_str();
   command->add_option("--lanes", settings.lanes, "haul's connections")->check(CLI::Range(1, 64))->capture_default_str();
   command->add_option("--duration", settings.duration_s, "Seconds of each run (default 20, or the matrix's)");
   command->add_option("--seed", settings.seed, "Of what chance decides on the link");
