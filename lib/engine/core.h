@@ -249,6 +249,7 @@ class EngineCore {
   std::optional<TimePoint> paths_deadline() const;
   std::vector<PathStats> path_stats(const PeerEntry& peer) const;
   std::string explain_paths(const PeerEntry& peer) const;
+  std::string congestion_line() const;
 
   // messages.cc
   void send_control(PeerEntry& peer, const engine::Control& message);

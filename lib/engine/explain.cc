@@ -180,6 +180,7 @@ std::string EngineCore::explain() const {
   text += fmt::format("  security: {}\n", security_line());
   text += fmt::format("  integrity: {}{}\n", options_.integrity == Integrity::crc32c ? "crc32c per operation" : "off",
                       told_unchecked_ ? ", but none of device memory" : "");
+  text += fmt::format("  {}\n", congestion_line());
   text +=
       fmt::format("  peer timeout {} ms, keep-alive {} ms, spin {}\n", options_.peer_timeout / std::chrono::milliseconds(1),
                   options_.keepalive / std::chrono::milliseconds(1),

@@ -28,6 +28,10 @@ constexpr uint64_t no_window = uint64_t{1} << 62;
 bool is_off(const CongestionPolicy& policy) { return !policy.make && policy.controller == "off"; }
 bool is_automatic(const CongestionPolicy& policy) { return !policy.make && policy.controller == "automatic"; }
 
+std::string rate_text(const congestion::Budget& budget) {
+  return budget.rate() ? fmt::format("{} bytes/s", *budget.rate()) : std::string("no bound");
+}
+
 template <typename Path>
 PathStats stats_of(const Path& path, std::string_view transport) {
   PathStats stats;
@@ -332,14 +336,17 @@ std::vector<PathStats> EngineCore::path_stats(const PeerEntry& peer) const {
   return all;
 }
 
+std::string EngineCore::congestion_line() const {
+  return fmt::format("congestion control: {}; rate limit: {}",
+                     options_.congestion.make ? "the application's own" : options_.congestion.controller,
+                     rate_text(link_budget_));
+}
+
 std::string EngineCore::explain_paths(const PeerEntry& peer) const {
   std::string text;
-  const auto rate = [](const congestion::Budget& budget) {
-    return budget.rate() ? fmt::format("{} bytes/s", *budget.rate()) : std::string("no bound");
-  };
   if (link_budget_.rate() || peer.budget->rate()) {
-    text += fmt::format("  rate limit: {} for this peer, {} for all of this engine's; {}\n", rate(*peer.budget),
-                        rate(link_budget_), peer.gate && peer.gate->dry ? "it limits now" : "it does not limit now");
+    text += fmt::format("  rate limit: {} for this peer, {} for all of this engine's; {}\n", rate_text(*peer.budget),
+                        rate_text(link_budget_), peer.gate && peer.gate->dry ? "it limits now" : "it does not limit now");
   }
   for (const auto& path : peer.paths) {
     text += fmt::format("  congestion control over {}: {}\n", transports_[path->transport_index]->capabilities().name,

@@ -72,6 +72,9 @@ void Job::fail_protocol(std::string_view what) {
   fail({.kind = FailureKind::protocol, .message = fmt::format("the other side broke the file protocol: {}", what)});
 }
 
-void Job::finish() { finished_ = true; }
+void Job::finish() {
+  finished_ = true;
+  report_.controlled_paths = channel_.peer().stats().paths;
+}
 
 }  // namespace haul::object

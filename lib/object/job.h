@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "haul/telemetry.h"
 #include "haul/time.h"
 #include "object/channel.h"
 #include "object/failure.h"
@@ -22,6 +23,7 @@ struct JobReport {
   uint64_t bytes_done = 0;           ///< placed and verified (sender), written (receiver)
   std::vector<std::string> remarks;  ///< what was skipped
   Failure failure;
+  std::vector<PathStats> controlled_paths;  ///< by a congestion controller on this side, as the job ended
 };
 
 /// The bounds of a job. Memory is slots × slot_bytes, whatever is moved.

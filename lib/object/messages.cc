@@ -81,6 +81,7 @@ struct Encoder {
     put_type(out, Type::pull);
     out.put(m.version);
     out.put_text(m.path);
+    if (m.rate_bytes_s) out.put(*m.rate_bytes_s);
   }
   void operator()(const Offer& m) const {
     put_type(out, Type::offer);
@@ -233,10 +234,12 @@ FileMessage get_done(ByteReader& in) {
   return m;
 }
 
-FileMessage get_pull(ByteReader& in) {
+FileMessage get_pull(ByteReader& in, Fault& fault) {
   PullRequest m;
   m.version = in.get<uint16_t>();
   m.path = in.get_text();
+  if (in.ok() && in.left() > 0) m.rate_bytes_s = in.get<uint64_t>();
+  if (m.rate_bytes_s == 0) fault.text = "a pull at a rate of 0";
   return m;
 }
 
@@ -244,7 +247,7 @@ std::optional<FileMessage> get_message(uint8_t type, ByteReader& in, Fault& faul
   switch (static_cast<Type>(type)) {
     case Type::welcome: return get_welcome(in, fault);
     case Type::push: return get_push(in);
-    case Type::pull: return get_pull(in);
+    case Type::pull: return get_pull(in, fault);
     case Type::offer: return Offer{get_totals(in)};
     case Type::ready: return get_ready(in, fault);
     case Type::entry: return get_entry(in, fault);

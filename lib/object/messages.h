@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <variant>
@@ -44,6 +45,7 @@ struct PushRequest {
 struct PullRequest {
   uint16_t version = file_protocol_version;
   std::string path{};
+  std::optional<uint64_t> rate_bytes_s{};  ///< the most that the server may send it at; never 0
 };
 
 /// The server's answer to a pull: what is coming.

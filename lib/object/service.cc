@@ -160,6 +160,7 @@ std::unique_ptr<Job> FileService::make_job(Session& session, const FileMessage& 
       refuse(session, FailureKind::bad_name, fmt::format("the path \"{}\" is refused: {}", printable(pull->path), fault));
       return nullptr;
     }
+    if (pull->rate_bytes_s) session.channel.peer().limit_rate(pull->rate_bytes_s);
     const Root root{.folder_fd = folder.get(), .follow = Follow::inside};
     std::vector<Top> tops{
         {.path = pull->path, .name = std::string(split(pull->path).second), .only_what_is_in_it = pull->path.empty()}};

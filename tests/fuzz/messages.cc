@@ -119,6 +119,7 @@ void file_message_seeds(const SeedSink& sink) {
     const Bytes bytes = encode(message);
     sink("type-" + std::to_string(message.index() + 1), bytes);
   }
+  sink("type-3-at-a-rate", encode(PullRequest{.path = "models/llama", .rate_bytes_s = 1'000'000}));
 }
 
 }  // namespace haul::fuzz

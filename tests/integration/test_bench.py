@@ -61,6 +61,23 @@ class Alone(Bench):
                 self.assertEqual(result["zero_copy"], wanted)
                 self.assertIn(words, result["path"])
 
+    def test_controllers(self):
+        for wanted, in_force in (("hub", "hub"), ("bbr", "bbr"), ("off", None), ("automatic", None)):
+            with self.subTest(wanted=wanted):
+                result = self.measure("throughput", "--controller", wanted)
+                self.assertEqual((result["controller"], result["controller_in_force"]), (wanted, in_force))
+                self.assertIsNone(result["congestion"], "the kernel's was not asked for")
+        # What is read over tcp is sent, and so controlled, by the other side.
+        self.assertIsNone(self.measure("throughput", "--op", "get", "--controller", "hub")["controller_in_force"])
+
+    def test_rate(self):
+        for op in ("put", "get"):
+            with self.subTest(op=op):
+                result = self.measure("throughput", "--op", op, "--block", "64K", "--rate", "80M")
+                self.assertEqual(result["rate_limit_bytes_s"], 10_000_000)
+                self.assertLess(result["goodput_gbytes_s"], 0.013)
+        self.assertIsNone(self.measure("latency")["rate_limit_bytes_s"])
+
     def test_text(self):
         outcome = self.succeeds(bench("throughput", *BRIEF).end())
         for words in ("working set 4 MiB", "goodput", "s/GB", "99.9 %", "retransmits"):
@@ -77,6 +94,16 @@ class Against(Bench):
                 self.has_figures(self.measure(mode, "--peer", address), *(() if mode == "latency" else ("half_rtt_us",)))
         server.signal(signal.SIGINT)
         self.succeeds(server.end(10))
+
+    def test_sides_that_are_controlled_differently(self):
+        server = bench("server", "--listen", "127.0.0.1:0", "--controller", "cubic")
+        self.addCleanup(server.child.kill)
+        address = server.child.stdout.readline().decode().split()[-1]
+        outcome = self.succeeds(bench("throughput", "--peer", address, "--controller", "hub", "--rate", "1G", *BRIEF).end())
+        for words in ("controller=hub kernel-controller=off rate=125000000 bytes/s", "controller=cubic"):
+            self.assertIn(words, outcome.err)
+        for words in ("controller: hub", "rate limit: 125000000 bytes/s"):
+            self.assertIn(words, outcome.out)
 
     def test_nobody(self):
         with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -99,8 +126,12 @@ class Arguments(Bench):
                           ("throughput", "--block", "8M", "--working-set", "4M"), ("throughput", "--lanes", "0"),
                           ("throughput", "--integrity", "maybe"), ("throughput", "--transport", "pigeon"),
                           ("throughput", "--duration", "-1"), ("throughput", "--zero-copy", "maybe"),
-                          ("server", "--peer", "127.0.0.1:1")):
+                          ("throughput", "--controller", "pigeon"), ("server", "--controller", ""),
+                          ("throughput", "--rate", "fast"), ("throughput", "--kernel-controller", "on"),
+                          ("latency", "--rate", "0"), ("server", "--peer", "127.0.0.1:1")):
             with self.subTest(arguments=arguments):
                 outcome = bench(*arguments).end(10)
                 self.assertEqual(outcome.code, 2, str(outcome))
                 self.assertNotEqual(outcome.err, "")
+        self.assertIn("off,automatic,hub,bbr,cubic,swift,fixed", bench("throughput", "--controller", "pigeon").end(10).err)
+        self.assertIn("500M", bench("throughput", "--rate", "500MB").end(10).err)

@@ -83,10 +83,11 @@ class Link(Wan):
         if not shutil.which("iperf3"):
             self.skipTest("iperf3 is not installed: apt-get install iperf3")
         page = self.folder / "report.html"
-        result = self.counts(*LINK, "--duration", "2", "--controller", "cubic", "--beside", "reno:2", "--report", page)
+        result = self.counts(*LINK, "--duration", "2", "--congestion", "cubic", "--beside", "reno:2", "--report", page)
         link, = result["links"]
         self.assertEqual(result["skipped"], [])
-        self.assertEqual([run["program"] for run in link["runs"]], ["haul cubic", "iperf3 reno ×2"])
+        self.assertEqual([run["program"] for run in link["runs"]], ["haul over cubic", "iperf3 reno ×2"])
+        self.assertEqual([run["controller"] for run in link["runs"]], ["cubic", "reno"])
         self.assertIn("zero copy off beyond the rack", link["runs"][0]["path"])
         for run in link["runs"]:
             with self.subTest(program=run["program"]):
@@ -103,6 +104,19 @@ class Link(Wan):
         for words in ("<svg", "Goodput", "Queue", "Window", "Round trip", "iperf3 reno ×2"):
             self.assertIn(words, page)
 
+    def test_the_path_is_told_as_it_ended(self):
+        # Within the rack zero copy is tried, and given up when the kernel says that it copied, as it does for such devices.
+        link, = self.counts("--rate", "50M", "--rtt", "1ms", "--queue-bdp", "20", "--duration", "1")["links"]
+        self.assertIn("zero copy off", link["runs"][0]["path"])
+
+    def test_haul_under_its_own_controllers(self):
+        link, = self.counts(*LINK, "--duration", "1", "--controller", "off,hub", "--congestion", "cubic")["links"]
+        told = [(run["program"], run["controller"], run["congestion"]) for run in link["runs"]]
+        self.assertEqual(told, [("haul off over cubic", "cubic", "cubic"), ("haul hub over cubic", "hub", "cubic")])
+        self.assertEqual([run["series"]["flows"][0]["controller"] for run in link["runs"]], ["cubic", "hub"])
+        for run in link["runs"]:
+            self.assertGreater(run["goodput_bits_s"], 1e6)
+
     def test_an_outage_and_a_rival(self):
         if not shutil.which("iperf3"):
             self.skipTest("iperf3 is not installed: apt-get install iperf3")
@@ -115,10 +129,12 @@ class Link(Wan):
 
     def test_a_matrix(self):
         links = self.folder / "links.toml"
-        links.write_text('duration = "1s"\nbeside = []\n' + "".join(
+        links.write_text('duration = "1s"\nbeside = []\ncontrollers = ["automatic"]\n' + "".join(
             f'[[link]]\nrate = "50M"\nrtt = "10ms"\nloss = "{loss}"\n' for loss in ("0", "1%")))
         result = self.counts("--matrix", links)
         self.assertEqual([link["loss"] for link in result["links"]], [0, 0.01])
+        for link in result["links"]:
+            self.assertEqual([(run["program"], run["controller"]) for run in link["runs"]], [("haul automatic", "hub")])
         heat_map, = result["heat_maps"]
         self.assertEqual((heat_map["losses"], heat_map["rtts_ms"]), ([0, 0.01], [10]))
 
@@ -138,7 +154,7 @@ class Link(Wan):
 
     def test_what_fails_is_told(self):
         self.refused(wan(*LINK, "--transport", "pigeon").end(), 1, "pigeon")
-        outcome = wan(*LINK, "--controller", "pigeon").end()
+        outcome = wan(*LINK, "--congestion", "pigeon").end()
         if outcome.code != REJECTED:
             self.assertEqual(outcome.code, 1, str(outcome))
             self.assertIn("FAILED", outcome.out)
@@ -174,7 +190,9 @@ class Arguments(Wan):
                 (("--burst-loss", "1%"), ("ENTER,LEAVE",)),
                 (("--outage", "5s"), ("5s@10s",)), (("--rival", "Reno?"), ("bbr:8",)), (("--beside", "bbr:0"), ("bbr:8",)),
                 (("--duration", "0"), ("1s to 3600s",)), (("--matrix", links, "--rate", "1G"), ("--matrix",)),
-                (("--matrix", links), (f"{links}:3:", "rtt")), (("--io", "rust"), ("uring",))):
+                (("--matrix", links), (f"{links}:3:", "rtt")), (("--io", "rust"), ("uring",)),
+                (("--kernel-controller", "on"), ("require",)),
+                (("--controller", "hub,pigeon"), ("pigeon", "off,automatic,hub,bbr,cubic,swift,fixed"))):
             with self.subTest(arguments=arguments):
                 self.refused(wan(*arguments).end(), 2, *words)
         self.refused(wan("--matrix", self.folder / "none.toml").end(), 1, "none.toml")

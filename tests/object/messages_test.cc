@@ -70,6 +70,19 @@ TEST_CASE("cut and prolonged messages are refused") {
   }
 }
 
+TEST_CASE("a pull may ask for a rate, which is all of its bytes and not zero") {
+  const auto plain = encode(PullRequest{.path = "x"});
+  const auto whole = encode(PullRequest{.path = "x", .rate_bytes_s = 5000});
+  REQUIRE(whole.size() == plain.size() + sizeof(uint64_t));
+  CHECK_FALSE(std::get<PullRequest>(*decode(plain)).rate_bytes_s);
+  CHECK(std::get<PullRequest>(*decode(whole)).rate_bytes_s == 5000);
+  for (size_t length = plain.size() + 1; length < whole.size(); ++length) CHECK(!decode(std::span(whole).first(length)).ok());
+  auto longer = whole;
+  longer.push_back(std::byte{0});
+  CHECK(!decode(longer).ok());
+  CHECK(!decode(encode(PullRequest{.path = "x", .rate_bytes_s = 0})).ok());
+}
+
 TEST_CASE("names and geometry are judged by the decoder") {
   CHECK(!decode(encode(Entry{.index = 0, .kind = EntryKind::file, .mode = 0, .size = 0, .path = "a/../b"})).ok());
   const RemoteBuffer staging(1, 2, 8192, Rights::write);

@@ -22,6 +22,7 @@ TEST_CASE("a matrix is links and what runs across them") {
 duration = "5s"
 seed = 9
 beside = ["cubic", "bbr:8"]
+controllers = ["off", "hub"]
 [[link]]
 rate = "100M"
 rtt = "20ms"
@@ -37,6 +38,7 @@ rival = "cubic"
   REQUIRE(matrix.ok());
   CHECK(matrix->duration == 5s);
   CHECK(matrix->seed == 9);
+  CHECK(matrix->controllers == std::vector<std::string>{"off", "hub"});
   REQUIRE(matrix->beside.size() == 2);
   CHECK(matrix->beside[1].name() == "iperf3 bbr ×8");
   REQUIRE(matrix->rows.size() == 2);
@@ -52,6 +54,7 @@ TEST_CASE("cubic and bbr stand beside haul where a matrix does not say what") {
   REQUIRE(matrix.ok());
   REQUIRE(matrix->beside.size() == 2);
   CHECK(matrix->beside[0].name() == "iperf3 cubic");
+  CHECK(matrix->controllers.empty());
   CHECK(matrix->duration == 20s);
 }
 
@@ -74,8 +77,16 @@ TEST_CASE("mistakes are told with file, line and remedy") {
   CHECK_THAT(refusal("[[link]]\nrival = \"Cubic!\"\n"), StartsWith("links.toml:2:") && Contains("bbr:8"));
   CHECK_THAT(refusal("beside = \"cubic\"\n[[link]]\n"), StartsWith("links.toml:1:") && Contains("[ … ]"));
   CHECK_THAT(refusal("beside = [\"cubic\",\n 7]\n[[link]]\n"), StartsWith("links.toml:2:") && Contains("bbr:8"));
+  CHECK_THAT(refusal("controllers = [\"hub\", \"pigeon\"]\n[[link]]\n"),
+             StartsWith("links.toml:1:") && Contains("off, automatic, hub, bbr, cubic, swift, fixed"));
   CHECK_THAT(refusal("duration = \"0s\"\n[[link]]\n"), Contains("1s to 3600s"));
   CHECK_THAT(std::string(wan::load_matrix("/nowhere.toml").status().message()), Contains("/nowhere.toml"));
+}
+
+TEST_CASE("haul is named by its controller and the kernel's congestion control below") {
+  CHECK(wan::Program{}.name() == "haul");
+  CHECK(wan::Program{true, "hub"}.name() == "haul hub");
+  CHECK(wan::Program{true, "hub", 2, "cubic"}.name() == "haul hub over cubic ×2");
 }
 
 TEST_CASE("iperf3 is named by its congestion control, with a number of streams") {

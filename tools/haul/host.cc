@@ -62,6 +62,7 @@ Result<std::vector<std::unique_ptr<Transport>>> make_transports(const CommonOpti
   tcp_options.io = options.io;
   tcp_options.dead_after = options.timeout();
   tcp_options.kernel_tls = options.kernel_tls;
+  tcp_options.kernel_controller = options.kernel_controller;
   tcp_options.log = make_log(options.verbose, LogLevel::warning);
   auto tcp = tcp::make_transport(std::move(tcp_options));
   if (!tcp) return tcp.status();
@@ -99,6 +100,8 @@ Result<std::unique_ptr<Engine>> make_engine(const CommonOptions& options, Engine
   if (options.protection == "integrity") engine_options.protection = Protection::integrity_only;
   if (options.protection == "plain") engine_options.protection = Protection::plain;
   engine_options.accept_policy = options.policy();
+  engine_options.congestion.controller = options.controller;
+  engine_options.rate_limit_bytes_s = options.rate_limit_bytes_s;
   engine_options.security = options.insecure ? SecurityPolicy::insecure : SecurityPolicy::loopback_only;
   engine_options.peer_timeout = timeout;
   engine_options.keepalive = std::min<Duration>(std::chrono::seconds(3), timeout / 4);

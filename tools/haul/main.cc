@@ -13,6 +13,7 @@
 #include "outcome.h"
 #include "print.h"
 #include "signals.h"
+#include "steering.h"
 
 namespace haul::tool {
 namespace {
@@ -106,6 +107,7 @@ void add_common(CLI::App& command, CommonOptions& common, bool connects) {
   command.add_option("--timeout", common.timeout_s, "Give up connecting, or on a silent peer, after so many seconds")
       ->check(CLI::Range(0.1, 86400.0).description(""))
       ->option_text("SECONDS [10]");
+  add_steering(command, common);
   if (!connects) return;
   command.add_option("--lanes", common.lanes, "Connections side by side. Default: one; over rdma two, or one for each port")
       ->check(CLI::Range(1, 64).description(""))

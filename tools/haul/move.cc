@@ -20,6 +20,7 @@
 #include "object/url.h"
 #include "outcome.h"
 #include "print.h"
+#include "steering.h"
 #include "text.h"
 
 namespace haul::tool {
@@ -80,16 +81,18 @@ int report(std::string_view command, const CommonOptions& common, const object::
   const double taken_s = seconds(outcome.duration);
   const double rate = taken_s > 0 ? static_cast<double>(job.bytes_done) / taken_s : 0;
   if (common.json) {
-    print_json({{"command", command},
-                {"ok", true},
-                {"exit_code", 0},
-                {"url", url.to_string()},
-                {"files", job.totals.files},
-                {"entries", job.entries_done},
-                {"bytes", job.bytes_done},
-                {"skipped", job.totals.skipped},
-                {"seconds", taken_s},
-                {"rate_bytes_s", rate}});
+    nlohmann::json json{{"command", command},
+                        {"ok", true},
+                        {"exit_code", 0},
+                        {"url", url.to_string()},
+                        {"files", job.totals.files},
+                        {"entries", job.entries_done},
+                        {"bytes", job.bytes_done},
+                        {"skipped", job.totals.skipped},
+                        {"seconds", taken_s},
+                        {"rate_bytes_s", rate}};
+    tell_steering(json, common, job.controlled_paths);
+    print_json(json);
   } else {
     print(stdout, "{} {}: {} files, {} in {} ({}/s)\n", command == "push" ? "pushed to" : "pulled from", url.to_string(),
           job.totals.files, bytes_text(static_cast<double>(job.bytes_done)), duration_text(outcome.duration), bytes_text(rate));
@@ -153,6 +156,10 @@ int push(const CommonOptions& common, const MoveOptions& options) {
 int pull(const CommonOptions& common, const MoveOptions& options) {
   const auto url = object::parse_url(options.url);
   if (!url) return report_failure("pull", usage_failure(url.status().message()), exit_usage, common.json);
+  if (common.controller != CongestionPolicy().controller) {
+    constexpr std::string_view why = "the server sends what is pulled, and controls it: give --controller to haul serve";
+    return report_failure("pull", usage_failure(why), exit_usage, common.json);
+  }
   Target target = open_target(options.folder);
   if (target.failure.failed()) return report_failure("pull", target.failure, exit_local_file, common.json);
   remove_stale_in_target(target, *url);
@@ -165,8 +172,9 @@ int pull(const CommonOptions& common, const MoveOptions& options) {
       [&](object::Channel& channel, Engine& engine) -> std::unique_ptr<object::Job> {
         auto worker = object::make_thread_worker([&engine] { engine.wake(); });
         if (!worker) return nullptr;
-        return std::make_unique<object::Receiver>(channel, engine, std::move(target.fd), sink, std::move(worker),
-                                                  object::JobLimits{}, object::PullRequest{.path = url->path});
+        return std::make_unique<object::Receiver>(
+            channel, engine, std::move(target.fd), sink, std::move(worker), object::JobLimits{},
+            object::PullRequest{.path = url->path, .rate_bytes_s = common.rate_limit_bytes_s});
       },
       [&](const object::FileClient& client, Engine&) {
         if (client.job() != nullptr) job = client.job()->report();

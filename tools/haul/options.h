@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,9 @@ struct CommonOptions {
   std::vector<std::string> rails;  ///< DEVICE[:PORT[:GID]]; empty: all that are active
   uint32_t lanes = 0;
   double timeout_s = 10;
+  std::string controller = CongestionPolicy().controller;
+  tcp::KernelController kernel_controller = tcp::KernelController::off;
+  std::optional<uint64_t> rate_limit_bytes_s;
 
   TransportPolicy policy() const {
     if (transport == "rdma") return {{"rdma"}, {}, {}};

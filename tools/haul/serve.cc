@@ -13,6 +13,7 @@
 #include "outcome.h"
 #include "print.h"
 #include "signals.h"
+#include "steering.h"
 #include "text.h"
 
 namespace haul::tool {
@@ -28,15 +29,16 @@ constexpr Duration wait_with_sessions = std::chrono::milliseconds(200);
 constexpr Duration wait_without = std::chrono::seconds(10);
 constexpr Duration time_to_stop = std::chrono::seconds(3);
 
-void print_job(const std::string& peer, const object::JobReport& report, bool json) {
+void print_job(const std::string& peer, const object::JobReport& report, const CommonOptions& common) {
   const bool ok = !report.failure.failed();
-  if (json) {
+  if (common.json) {
     nlohmann::json event{{"event", "job"},
                          {"ok", ok},
                          {"peer", peer},
                          {"what", report.what},
                          {"entries", report.entries_done},
                          {"bytes", report.bytes_done}};
+    tell_steering(event, common, report.controlled_paths);
     if (!ok)
       event["error"] = {{"kind", object::to_string(report.failure.kind)},
                         {"message", object::printable(report.failure.message)}};
@@ -54,7 +56,9 @@ void print_job(const std::string& peer, const object::JobReport& report, bool js
 
 void print_listening(const Address& address, const CommonOptions& common) {
   if (common.json) {
-    print_json({{"event", "listening"}, {"address", address.to_string()}});
+    nlohmann::json event{{"event", "listening"}, {"address", address.to_string()}};
+    tell_steering(event, common, {});
+    print_json(event);
   } else {
     print(stdout, "listening on {}\n", address.to_string());
     std::fflush(stdout);
@@ -82,9 +86,7 @@ object::ServiceOptions service_options(const CommonOptions& common, const ServeO
   out.max_sessions = options.max_sessions;
   out.limits.slots = options.slots;
   out.limits.slot_bytes = options.slot_mib << 20;
-  out.on_job_done = [json = common.json](const std::string& peer, const object::JobReport& report) {
-    print_job(peer, report, json);
-  };
+  out.on_job_done = [&common](const std::string& peer, const object::JobReport& report) { print_job(peer, report, common); };
   return out;
 }
 

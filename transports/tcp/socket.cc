@@ -85,6 +85,17 @@ uint64_t buffer_for(uint64_t path_bytes) {
   return 4 * std::min(path_bytes, most_path);
 }
 
+// What waits in the socket of a paced lane. The send buffer is made for what is on the way (hold_path): without a bound of its
+// own as much again, up to seconds of the rate, would wait behind it unsent, where a message can't overtake it, cancelling
+// comes too late, and a lane that got more of the rate can't have it. The kernel asks for more when half of this is gone: an
+// engine that is woken has 10 ms to bring it, before the path counts as idle for want of data.
+uint32_t unsent_for(uint64_t rate_bytes_s) {
+  constexpr uint64_t parts_of_a_second = 50;
+  constexpr uint64_t least = 128U << 10;
+  constexpr uint64_t most = 1U << 30;
+  return static_cast<uint32_t>(std::clamp(rate_bytes_s / parts_of_a_second, least, most));
+}
+
 std::string congestion_in_force(int fd) {
   constexpr size_t name_bytes = 16;  // TCP_CA_NAME_MAX
   std::array<char, name_bytes> name{};
@@ -277,6 +288,7 @@ void pace(int fd, std::optional<uint64_t> rate_bytes_s) noexcept {
     rate = std::max(rate, bursts_a_second * segments_a_burst * std::max(info_of(fd).tcpi_snd_mss, 536U));
   }
   set_option(fd, SOL_SOCKET, SO_MAX_PACING_RATE, rate);
+  set_option(fd, tcp_protocol, TCP_NOTSENT_LOWAT, rate_bytes_s ? unsent_for(rate) : 0U);
 }
 
 Result<base::UniqueFd> listen_on(const Endpoint& endpoint, bool both_families, const Options& options) {

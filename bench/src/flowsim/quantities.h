@@ -1,25 +1,22 @@
-// Rates, times, sizes and fractions as people write them, in scenarios and on command lines.
+// Quantities as scenarios have them: those of lib/base, and queues, whose size may depend on the link.
 #pragma once
 
 #include <cstdint>
 #include <optional>
 #include <string_view>
 
+#include "base/quantities.h"
 #include "flowsim/scenario.h"
 
 namespace flowsim {
 
-/// "500M" (bits per second; K, M, G) in bytes per second. Empty: not a rate.
-std::optional<uint64_t> parse_rate(std::string_view text);
-/// "20ms", "1.5s", "50us". Empty: not a time.
-std::optional<Duration> parse_duration(std::string_view text);
-/// "1%", "0.01", "1e-4". Empty: not between 0 and 1.
-std::optional<double> parse_fraction(std::string_view text);
-/// "4MB", "64KiB", "1000". Empty: not a number of bytes.
-std::optional<uint64_t> parse_size(std::string_view text);
+using haul::base::parse_duration;
+using haul::base::parse_fraction;
+using haul::base::parse_number;
+using haul::base::parse_rate;
+using haul::base::parse_size;
+
 /// "1bdp", a time at the link's rate, or a size. Empty: none of them.
 std::optional<uint64_t> parse_buffer(std::string_view text, const Link& link);
-/// A number without a unit, not below 0. Empty: something else.
-std::optional<double> parse_number(std::string_view text);
 
 }  // namespace flowsim

@@ -37,6 +37,8 @@ haul::tcp::Options tcp_options(const Settings& settings, const haul::LogSink& lo
   options.log = log;
   if (settings.kernel_tls == "off") options.kernel_tls = haul::tcp::KernelTls::off;
   if (settings.kernel_tls == "require") options.kernel_tls = haul::tcp::KernelTls::require;
+  if (settings.kernel_controller == "auto") options.kernel_controller = haul::tcp::KernelController::automatic;
+  if (settings.kernel_controller == "require") options.kernel_controller = haul::tcp::KernelController::require;
   if (!settings.congestion.empty()) options.congestion_rack = options.congestion_wan = {settings.congestion};
   return options;
 }
@@ -76,6 +78,8 @@ haul::Result<std::unique_ptr<haul::Engine>> make_engine(const Settings& settings
   if (settings.encryption == "integrity") options.protection = haul::Protection::integrity_only;
   if (settings.encryption == "plain") options.protection = haul::Protection::plain;
   if (settings.insecure) options.security = haul::SecurityPolicy::insecure;
+  options.congestion.controller = settings.controller;
+  options.rate_limit_bytes_s = settings.rate_limit_bytes_s;
   if (settings.poll == "spin") options.spin = haul::Duration::max();
   options.log = log_to_stderr;
   options.log_level = haul::LogLevel::warning;

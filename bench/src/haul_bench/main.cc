@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "base/quantities.h"
 #include "haul/engine.h"
 #include "haul_bench/credentials.h"
 #include "haul_bench/modes.h"
@@ -16,6 +17,7 @@
 #include "haul_bench/settings.h"
 #include "haul_bench/sim.h"
 #include "haul_bench/wan.h"
+#include "wan/matrix.h"
 
 namespace {
 
@@ -24,6 +26,17 @@ using bench::Settings;
 
 constexpr int exit_failed = 1;
 constexpr int exit_usage = 2;
+
+/// Bytes per second in place of what people write.
+CLI::Validator rate_reader() {
+  return {[](std::string& text) {
+            const auto rate = haul::base::parse_rate(text);
+            if (!rate) return fmt::format("{} is not {}", text, haul::base::rate_remedy);
+            text = std::to_string(*rate);
+            return std::string();
+          },
+          "RATE"};
+}
 
 void add_shared_options(CLI::App& command, Settings& settings) {
   command.add_option("--transport", settings.transport, "Backend of payload (rdma: control messages go over tcp)")
@@ -46,7 +59,21 @@ void add_shared_options(CLI::App& command, Settings& settings) {
                   "tcp sends large payload without copying: auto (where it pays), off, always (even where the kernel copies)")
       ->check(CLI::IsMember({"auto", "off", "always"}))
       ->capture_default_str();
-  command.add_option("--congestion", settings.congestion, "Congestion control of tcp (default: the backend's choice)");
+  command.add_option("--congestion", settings.congestion,
+                     "The kernel's congestion control for tcp (default: the backend's choice)");
+  command.add_option("--controller", settings.controller, "haul's own congestion control: automatic is hub from 2 ms on")
+      ->check(CLI::IsMember(wan::controller_names()))
+      ->capture_default_str();
+  command
+      .add_option(
+          "--kernel-controller", settings.kernel_controller,
+          "Whether tcp takes haul's congestion control in the kernel: auto (beyond a rack, where it is there), off, require")
+      ->check(CLI::IsMember({"auto", "off", "require"}))
+      ->capture_default_str();
+  command
+      .add_option("--rate", settings.rate_limit_bytes_s,
+                  "At most so much payload, in bits per second (500M, 2G), of what a side starts to move")
+      ->transform(rate_reader());
   command.add_option("--poll", settings.poll, "spin: busy polling; event: poll briefly, then block")
       ->check(CLI::IsMember({"spin", "event"}))
       ->capture_default_str();

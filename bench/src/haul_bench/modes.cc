@@ -130,20 +130,34 @@ haul::Result<Report> measure_mode(Session& session, const Settings& settings) {
                                                            : measure_transfers(session, settings);
 }
 
+/// Who steers what is moved, as far as this side knows: what is read over tcp is sent, and so steered, by the other.
+std::optional<std::string> controller_in_force(const haul::PeerStats& stats, const Settings& settings) {
+  for (const haul::PathStats& path : stats.paths) {
+    if (path.transport == settings.transport && path.direction == (settings.get() ? "in" : "out") && path.controller != "none")
+      return path.controller;
+  }
+  return std::nullopt;
+}
+
+std::string last_lane(const haul::PeerStats& stats) {
+  return stats.lanes.empty() ? std::string() : stats.lanes.back().description;
+}
+
 }  // namespace
 
 haul::Result<Report> measure(Session& session, const Settings& settings) {
-  // The lane's description names the congestion control in force; it is read before a failure could take the peer away.
-  const haul::PeerStats stats = session.peer().stats();
-  const std::string path = stats.lanes.empty() ? std::string() : stats.lanes.back().description;
-  if (path.find(settings.congestion) == std::string::npos) {
-    return haul::Status(haul::StatusCode::unsupported, "--congestion " + settings.congestion + " is not in force: " + path +
+  // The lane's description names the kernel's congestion control in force.
+  const std::string at_first = last_lane(session.peer().stats());
+  if (at_first.find(settings.congestion) == std::string::npos) {
+    return haul::Status(haul::StatusCode::unsupported, "--congestion " + settings.congestion + " is not in force: " + at_first +
                                                            "; see net.ipv4.tcp_available_congestion_control");
   }
   auto report = measure_mode(session, settings);
   if (!report) return report;
-  report->path = path;
+  // What was tried, as sending without copying, may have been given up under way.
   const haul::PeerStats after = session.peer().stats();
+  report->path = last_lane(after);
+  report->controller = controller_in_force(after, settings);
   report->lanes = static_cast<size_t>(std::count_if(after.lanes.begin(), after.lanes.end(), [&](const haul::LaneStats& lane) {
     return lane.transport == settings.transport;
   }));

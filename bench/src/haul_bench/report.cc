@@ -51,6 +51,8 @@ void set_latency(Report& report, const Histogram& latency) {
 std::string to_text(const Settings& settings, const Report& report) {
   std::string text = headline(settings, report.lanes);
   if (!report.path.empty()) text += fmt::format("  path: {}\n", report.path);
+  if (report.controller) text += fmt::format("  controller: {}\n", *report.controller);
+  if (settings.rate_limit_bytes_s) text += fmt::format("  rate limit: {} bytes/s\n", *settings.rate_limit_bytes_s);
   if (settings.mode == Mode::idle) {
     text += line("processor, this side", report.cpu_percent_client, "%");
     text += line("processor, receiver", report.cpu_percent_server, "%");
@@ -99,6 +101,10 @@ std::string to_json(const Settings& settings, const Report& report) {
   json["working_set_bytes"] = settings.working_set_bytes;
   json["inflight"] = settings.inflight;
   json["congestion"] = settings.congestion.empty() ? Json(nullptr) : Json(settings.congestion);
+  json["controller"] = settings.controller;
+  json["kernel_controller"] = settings.kernel_controller;
+  json["controller_in_force"] = optional_json(report.controller);
+  json["rate_limit_bytes_s"] = optional_json(settings.rate_limit_bytes_s);
   json["integrity"] = settings.integrity;
   json["io"] = settings.io;
   json["zero_copy"] = settings.zero_copy;

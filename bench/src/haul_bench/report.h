@@ -28,9 +28,10 @@ struct Report {
   std::optional<uint64_t> peak_resident_bytes_sender;
   std::optional<uint64_t> peak_resident_bytes_receiver;
   double elapsed_s = 0;
-  bool verified = false;  ///< the bytes on both sides were compared after the run
-  std::string path;       ///< the last lane, as the transport describes it
-  size_t lanes = 0;       ///< that carried payload, at the end
+  bool verified = false;                  ///< the bytes on both sides were compared after the run
+  std::string path;                       ///< the last lane, as the transport describes it at the end
+  std::optional<std::string> controller;  ///< of haul's that steered what was moved, at the end
+  size_t lanes = 0;                       ///< that carried payload, at the end
 };
 
 void set_latency(Report& report, const Histogram& latency);

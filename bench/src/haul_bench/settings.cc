@@ -78,12 +78,12 @@ std::string complete(Settings& settings) {
 
 std::vector<std::string> server_arguments(const Settings& settings) {
   std::vector<std::string> arguments = {
-      "server",          "--listen",         "127.0.0.1:0",
-      "--once",          "--lifetime",       fmt::format("{}", settings.measured_s() + settings.warmup_s + 60),
-      "--transport",     settings.transport, "--io",
-      settings.io,       "--poll",           settings.poll,
-      "--integrity",     settings.integrity, "--zero-copy",
-      settings.zero_copy};
+      "server",           "--listen",         "127.0.0.1:0",
+      "--once",           "--lifetime",       fmt::format("{}", settings.measured_s() + settings.warmup_s + 60),
+      "--transport",      settings.transport, "--io",
+      settings.io,        "--poll",           settings.poll,
+      "--integrity",      settings.integrity, "--zero-copy",
+      settings.zero_copy, "--controller",     settings.controller};
   if (settings.authenticates()) {
     arguments.insert(arguments.end(), {"--encryption", settings.encryption, "--kernel-tls", settings.kernel_tls,
                                        "--credentials", settings.credentials});
@@ -91,15 +91,24 @@ std::vector<std::string> server_arguments(const Settings& settings) {
   for (const std::string& rail : settings.receiver_rails.empty() ? settings.rails : settings.receiver_rails) {
     arguments.insert(arguments.end(), {"--rdma-device", rail});
   }
+  if (settings.kernel_controller != "off")
+    arguments.insert(arguments.end(), {"--kernel-controller", settings.kernel_controller});
   if (!settings.congestion.empty()) arguments.insert(arguments.end(), {"--congestion", settings.congestion});
+  constexpr uint64_t bits = 8;
+  if (settings.rate_limit_bytes_s)
+    arguments.insert(arguments.end(), {"--rate", std::to_string(*settings.rate_limit_bytes_s * bits)});
   if (settings.pin.size() > 1) arguments.insert(arguments.end(), {"--pin", std::to_string(settings.pin[1])});
   return arguments;
 }
 
 std::string shared_settings(const Settings& settings) {
-  return fmt::format("transport={} io={} zero-copy={} congestion={} poll={} integrity={} encryption={}", settings.transport,
-                     settings.io, settings.zero_copy, settings.congestion.empty() ? "default" : settings.congestion,
-                     settings.poll, settings.integrity, settings.encryption);
+  return fmt::format(
+      "transport={} io={} zero-copy={} congestion={} controller={} kernel-controller={} rate={} poll={} integrity={} "
+      "encryption={}",
+      settings.transport, settings.io, settings.zero_copy, settings.congestion.empty() ? "default" : settings.congestion,
+      settings.controller, settings.kernel_controller,
+      settings.rate_limit_bytes_s ? fmt::format("{} bytes/s", *settings.rate_limit_bytes_s) : "unbounded", settings.poll,
+      settings.integrity, settings.encryption);
 }
 
 }  // namespace bench

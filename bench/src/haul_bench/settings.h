@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "haul/congestion.h"
+
 namespace bench {
 
 enum class Mode : uint8_t { throughput, latency, descriptors, idle, server };
@@ -19,12 +21,15 @@ struct Settings {
   std::vector<std::string> receiver_rails;  ///< of a receiver that we start; none: like `rails`
   std::string io = "uring";                 ///< uring, epoll, prefer
   std::string zero_copy = "auto";           ///< of tcp: auto, off, always
-  std::string congestion;                   ///< empty: the backend's own choice
-  std::string poll = "event";               ///< spin, event
-  std::string integrity = "on";             ///< on, off
-  std::string encryption = "off";           ///< on, integrity, plain (authenticated only), off (no credentials)
-  std::string kernel_tls = "auto";          ///< auto, off, require
-  std::string credentials;                  ///< folder with haul.crt, haul.key, authorized_peers; empty: made for this run
+  std::string congestion;                   ///< the kernel's; empty: the backend's own choice
+  std::string controller = haul::CongestionPolicy().controller;
+  std::string kernel_controller = "off";       ///< of tcp: auto, off, require
+  std::optional<uint64_t> rate_limit_bytes_s;  ///< of the payload that a side starts to move; absent: no bound
+  std::string poll = "event";                  ///< spin, event
+  std::string integrity = "on";                ///< on, off
+  std::string encryption = "off";              ///< on, integrity, plain (authenticated only), off (no credentials)
+  std::string kernel_tls = "auto";             ///< auto, off, require
+  std::string credentials;                     ///< folder with haul.crt, haul.key, authorized_peers; empty: made for this run
   bool insecure = false;
   std::vector<int> pin;  ///< processors of this side and of a receiver that we start
 

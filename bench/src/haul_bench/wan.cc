@@ -50,12 +50,16 @@ std::string missing(const wan::Program& program) {
   return {};
 }
 
-/// haul with every controller that was asked for, then what can be had of `beside`; the rest is told and noted.
+/// haul with every controller, over every congestion control of the kernel, that was asked for; then what can be had of
+/// `beside`. The rest is told and noted.
 std::vector<wan::Program> programs_of(const WanSettings& settings, const wan::Matrix& matrix,
                                       std::vector<std::string>& skipped) {
   std::vector<wan::Program> programs;
-  for (const std::string& controller : settings.controllers) programs.push_back({true, controller, settings.lanes});
-  if (programs.empty()) programs.push_back({true, "", settings.lanes});
+  const auto or_default = [](std::vector<std::string> names) { return names.empty() ? std::vector<std::string>{""} : names; };
+  for (const std::string& controller : or_default(matrix.controllers)) {
+    for (const std::string& kernel : or_default(settings.congestions))
+      programs.push_back({true, controller, settings.lanes, kernel});
+  }
   for (const wan::Program& program : matrix.beside) {
     const std::string why = missing(program);
     if (why.empty()) {
@@ -123,8 +127,8 @@ class Bench {
     }
     if (link.faults.empty()) {
       for (const wan::Program& program : programs) {
-        auto run =
-            run_across({&row, program, settings_.transport, settings_.io, settings_.zero_copy, matrix_.duration, matrix_.seed});
+        auto run = run_across({&row, program, settings_.transport, settings_.io, settings_.zero_copy,
+                               settings_.kernel_controller, matrix_.duration, matrix_.seed});
         if (!run) return run.status();
         link.runs.push_back(std::move(*run));
       }

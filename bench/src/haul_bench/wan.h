@@ -36,9 +36,11 @@ struct WanSettings {
   std::string matrix_path;
   std::vector<std::string> beside;
   std::string transport = "tcp";
-  std::vector<std::string> controllers;  ///< each gives a run; empty: the transport's own choice
-  std::string io = "uring";              ///< of tcp
-  std::string zero_copy = "auto";        ///< of tcp
+  std::vector<std::string> controllers;   ///< of haul, each gives runs; empty: the matrix's, or the library's default
+  std::vector<std::string> congestions;   ///< the kernel's below, each gives runs; empty: the transport's own choice
+  std::string io = "uring";               ///< of tcp
+  std::string zero_copy = "auto";         ///< of tcp
+  std::string kernel_controller = "off";  ///< of tcp
   uint32_t lanes = 1;
   std::optional<double> duration_s;
   std::optional<uint64_t> seed;
@@ -60,7 +62,8 @@ struct WanRun {
   double goodput_bits_s = 0;  ///< as the program itself counts it
   std::optional<double> rival_goodput_bits_s;
   std::optional<uint64_t> retransmits;
-  std::string path;  ///< haul's lane, as the transport describes it
+  std::string path;        ///< haul's lane, as the transport describes it
+  std::string controller;  ///< of haul's, that steered; empty: nobody but the kernel
   wan::Record record;
   std::string rejected;  ///< why it does not count; empty: it does
   std::string failed;    ///< what the program said; empty: it ran
@@ -72,6 +75,7 @@ struct WanRequest {
   std::string transport;
   std::string io;
   std::string zero_copy;
+  std::string kernel_controller;
   haul::Duration duration = haul::Duration::zero();
   uint64_t seed = 1;
 };

@@ -10,6 +10,7 @@
 #include "haul_bench/sim_json.h"
 #include "haul_bench/svg.h"
 #include "haul_bench/wan.h"
+#include "haul_bench/wan_series.h"
 
 namespace bench {
 
@@ -76,6 +77,7 @@ Json wan_run_json(const WanRun& run) {
   Json json;
   json["program"] = run.program.name();
   json["controller"] = text_or_null(run.sim.result.flows.front().controller);
+  json["congestion"] = text_or_null(run.program.haul ? kernel_congestion_in(run.path) : run.program.controller);
   json["connections"] = run.program.connections;
   json["goodput_bits_s"] = run.goodput_bits_s;
   json["use"] = run.sim.figures.use;
@@ -161,6 +163,7 @@ std::string wan_json(const WanSettings& settings, const wan::Matrix& matrix, con
   json["transport"] = settings.transport;
   json["io"] = settings.io;
   json["zero_copy"] = settings.zero_copy;
+  json["kernel_controller"] = settings.kernel_controller;
   json["lanes"] = settings.lanes;
   json["duration_s"] = seconds(matrix.duration);
   json["seed"] = matrix.seed;

@@ -48,12 +48,20 @@ Load load_for(const flowsim::Link& link) {
   return load;
 }
 
+/// The same on both sides.
+void add_control(std::vector<std::string>& command, const WanRequest& request) {
+  const wan::Program& program = request.program;
+  command.insert(command.end(), {"--kernel-controller", request.kernel_controller});
+  if (!program.controller.empty()) command.insert(command.end(), {"--controller", program.controller});
+  if (!program.kernel.empty()) command.insert(command.end(), {"--congestion", program.kernel});
+}
+
 std::vector<std::string> haul_server(const WanRequest& request) {
   std::vector<std::string> command{
       "/proc/self/exe", "server",      "--listen",        fmt::format("{}:{}", far_address, haul_port),
       "--insecure",     "--transport", request.transport, "--io",
       request.io,       "--zero-copy", request.zero_copy, "--once"};
-  if (!request.program.controller.empty()) command.insert(command.end(), {"--congestion", request.program.controller});
+  add_control(command, request);
   return command;
 }
 
@@ -71,7 +79,7 @@ std::vector<std::string> haul_client(const WanRequest& request) {
   add("--inflight", std::to_string(load.inflight));
   add("--working-set", std::to_string(load.block * load.inflight));
   add("--drain", fmt::format("{}", drain_s));
-  if (!request.program.controller.empty()) add("--congestion", request.program.controller);
+  add_control(command, request);
   command.insert(command.end(), {"--insecure", "--json"});
   return command;
 }
@@ -139,6 +147,8 @@ std::string take_haul(const std::string& text, WanRun& run) {
   run.goodput_bits_s = *goodput * 8e9;
   if (const auto count = number_at(json, "/retransmits")) run.retransmits = static_cast<uint64_t>(*count);
   run.path = json.value("path", "");
+  const auto controller = json.find("controller_in_force");
+  if (controller != json.end() && controller->is_string()) run.controller = controller->get<std::string>();
   return {};
 }
 
@@ -183,7 +193,7 @@ class Crossing {
     run.record = std::move(emulator_.record());
     run.rejected = wan::rejection(run.record.sending, run.record.reading, run.record.failed_writes + *dropped + *dropped_back);
     const SeriesRequest series{request_.row, &request_.program, &run.record, &watched_, request_.duration, request_.seed};
-    run.sim = series_of(series, run.path, run.goodput_bits_s);
+    run.sim = series_of(series, run.path, run.controller, run.goodput_bits_s);
     return run;
   }
 

@@ -12,16 +12,7 @@ namespace {
 
 using haul::Duration;
 
-/// "… congestion control bbr, …": bbr.
-std::string controller_in(const std::string& path) {
-  constexpr std::string_view before = "congestion control ";
-  const size_t at = path.find(before);
-  if (at == std::string::npos) return {};
-  const size_t from = at + before.size();
-  return path.substr(from, path.find_first_of(" ,;)", from) - from);
-}
-
-flowsim::Scenario scenario_of(const SeriesRequest& request, const std::string& path) {
+flowsim::Scenario scenario_of(const SeriesRequest& request, const std::string& path, const std::string& controller) {
   flowsim::Scenario scenario;
   scenario.name = request.row->name + ": " + request.program->name();
   scenario.description = path;
@@ -30,7 +21,8 @@ flowsim::Scenario scenario_of(const SeriesRequest& request, const std::string& p
   scenario.link = request.row->link;
   flowsim::Flow flow;
   flow.name = request.program->haul ? "haul" : "iperf3";
-  flow.controller = request.program->controller.empty() ? controller_in(path) : request.program->controller;
+  flow.controller = request.program->controller;
+  if (request.program->haul) flow.controller = controller.empty() ? kernel_congestion_in(path) : controller;
   scenario.flows.push_back(flow);
   if (request.row->rival) {
     flow.name = "rival";
@@ -67,9 +59,18 @@ Duration longest_stall(const std::vector<flowsim::FlowPoint>& points, const std:
 
 }  // namespace
 
-SimRun series_of(const SeriesRequest& request, const std::string& path, double goodput_bits_s) {
+// "… congestion control bbr, …": bbr.
+std::string kernel_congestion_in(const std::string& path) {
+  constexpr std::string_view before = "congestion control ";
+  const size_t at = path.find(before);
+  if (at == std::string::npos) return {};
+  const size_t from = at + before.size();
+  return path.substr(from, path.find_first_of(" ,;)", from) - from);
+}
+
+SimRun series_of(const SeriesRequest& request, const std::string& path, const std::string& controller, double goodput_bits_s) {
   SimRun run;
-  run.scenario = scenario_of(request, path);
+  run.scenario = scenario_of(request, path, controller);
   flowsim::SimulationResult& result = run.result;
   const wan::Record& record = *request.record;
   const Duration every = record.point_every;

@@ -28,7 +28,11 @@ struct SeriesRequest {
 };
 
 /// `delivered_bytes` of the points is payload that arrived at the far end, what was sent twice included; `figures.use` is
-/// by `goodput_bits_s`, the program's own count. `path`: haul's description of its lane, which names the controller in force.
-SimRun series_of(const SeriesRequest& request, const std::string& path, double goodput_bits_s);
+/// by `goodput_bits_s`, the program's own count. `path`: haul's description of its lane; `controller`: of haul's, that steered
+/// it, or empty. The flow is named after that, else after the kernel's congestion control.
+SimRun series_of(const SeriesRequest& request, const std::string& path, const std::string& controller, double goodput_bits_s);
+
+/// The kernel's congestion control that haul's description of a lane names. Empty: none.
+std::string kernel_congestion_in(const std::string& path);
 
 }  // namespace bench

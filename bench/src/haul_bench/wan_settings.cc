@@ -16,13 +16,13 @@ namespace {
 using haul::Status;
 using haul::StatusCode;
 
-Status wrong(const char* option, const std::string& text, const char* remedy) {
+Status wrong(const char* option, const std::string& text, std::string_view remedy) {
   return {StatusCode::invalid, fmt::format("--{} {} is not {}", option, text, remedy)};
 }
 
 /// Reads `text` where there is one.
 template <typename T, typename Parse>
-Status take(const char* option, const std::string& text, const Parse& parse, const char* remedy, T& into) {
+Status take(const char* option, const std::string& text, const Parse& parse, std::string_view remedy, T& into) {
   if (text.empty()) return {};
   const auto value = parse(text);
   if (!value) return wrong(option, text, remedy);
@@ -51,7 +51,7 @@ std::optional<flowsim::Outage> parse_outage(const std::string& text) {
 }
 
 haul::Result<wan::Row> row_of(const WanSettings& settings) {
-  constexpr const char* rate = "a rate in bits per second: write 500M, 1G";
+  constexpr std::string_view rate = haul::base::rate_remedy;
   constexpr const char* time = "a time: write 100ms, 1.5s";
   wan::Row row;
   flowsim::Link& link = row.link;
@@ -98,6 +98,7 @@ haul::Result<wan::Matrix> matrix_of(const WanSettings& settings) {
     if (!row) return row.status();
     matrix.rows.push_back(std::move(*row));
   }
+  if (!settings.controllers.empty()) matrix.controllers = settings.controllers;
   if (!settings.beside.empty()) matrix.beside.clear();
   for (const std::string& text : settings.beside) {
     const auto program = wan::parse_iperf3(text);
@@ -140,8 +141,19 @@ CLI::App* add_wan(CLI::App& app, WanSettings& settings) {
       ->check(CLI::IsMember({"auto", "off", "always"}))
       ->capture_default_str();
   command
-      ->add_option("--controller", settings.controllers, "haul's congestion control (default: the backend's choice); several")
+      ->add_option("--controller", settings.controllers,
+                   "haul's own congestion control (default: the matrix's, or off); several")
+      ->check(CLI::IsMember(wan::controller_names()))
       ->delimiter(',');
+  command
+      ->add_option("--congestion", settings.congestions,
+                   "The kernel's congestion control under haul's tcp (default: the backend's choice); several")
+      ->delimiter(',');
+  command
+      ->add_option("--kernel-controller", settings.kernel_controller,
+                   "Whether haul's tcp takes haul's congestion control in the kernel (haul cc): auto, off, require")
+      ->check(CLI::IsMember({"auto", "off", "require"}))
+      ->capture_default_str();
   command->add_option("--lanes", settings.lanes, "haul's connections")->check(CLI::Range(1, 64))->capture_default_str();
   command->add_option("--duration", settings.duration_s, "Seconds of each run (default 20, or the matrix's)");
   command->add_option("--seed", settings.seed, "Of what chance decides on the link");

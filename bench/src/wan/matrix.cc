@@ -3,10 +3,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "flowsim/quantities.h"
 #include "flowsim/toml_reader.h"
+#include "haul/congestion.h"
 #include "wan/one_way.h"
 
 namespace wan {
@@ -35,6 +37,13 @@ void read_matrix(flowsim::Reader& reader, Matrix& matrix) {
   reader.duration("duration", matrix.duration);
   if (const std::string wrong = complaint(matrix.duration); !wrong.empty()) reader.refuse(wrong);
   reader.whole("seed", matrix.seed, 0, uint64_t{1} << 53);
+  const auto names = controller_names();
+  reader.list(
+      "controllers", matrix.controllers,
+      [&names](const std::string& text) {
+        return std::find(names.begin(), names.end(), text) != names.end() ? std::optional(text) : std::nullopt;
+      },
+      fmt::format("a controller of haul's; there are: {}", fmt::join(names, ", ")));
   matrix.beside = {{false, "cubic"}, {false, "bbr"}};
   reader.list("beside", matrix.beside, parse_iperf3, iperf3_remedy);
   reader.tables("link", [&](flowsim::Reader& inner) { read_row(inner, matrix.rows); });
@@ -46,8 +55,15 @@ void read_matrix(flowsim::Reader& reader, Matrix& matrix) {
 std::string Program::name() const {
   std::string name = haul ? "haul" : "iperf3";
   if (!controller.empty()) name += " " + controller;
+  if (!kernel.empty()) name += " over " + kernel;
   if (connections > 1) name += fmt::format(" ×{}", connections);
   return name;
+}
+
+std::vector<std::string> controller_names() {
+  std::vector<std::string> names{"off", "automatic"};
+  names.insert(names.end(), haul::congestion::names().begin(), haul::congestion::names().end());
+  return names;
 }
 
 std::optional<Program> parse_iperf3(std::string_view text) {

@@ -15,12 +15,16 @@ namespace wan {
 /// A program that moves payload across a link.
 struct Program {
   bool haul = true;          ///< else iperf3
-  std::string controller;    ///< empty (haul only): its own choice
+  std::string controller;    ///< one of haul's own, empty: the library's default; of iperf3 the kernel's congestion control
   uint32_t connections = 1;  ///< lanes of haul, streams of iperf3
+  std::string kernel{};      ///< haul only: the kernel's congestion control below; empty: the backend's choice
 
-  /// "iperf3 cubic", "iperf3 bbr ×8", "haul", "haul bbr".
+  /// "iperf3 cubic", "iperf3 bbr ×8", "haul", "haul hub", "haul hub over cubic".
   std::string name() const;
 };
+
+/// What haul can be told of its own congestion control: "off", "automatic", and the controllers by name.
+std::vector<std::string> controller_names();
 
 /// "cubic", "bbr:8": iperf3 with this congestion control and so many streams. Empty: not that.
 std::optional<Program> parse_iperf3(std::string_view text);
@@ -34,7 +38,8 @@ struct Row {
 struct Matrix {
   haul::Duration duration = std::chrono::seconds(20);
   uint64_t seed = 1;
-  std::vector<Program> beside;  ///< measured on the same links, one after the other
+  std::vector<std::string> controllers;  ///< of haul, each measured on every link; none: the library's default
+  std::vector<Program> beside;           ///< measured on the same links, one after the other
   std::vector<Row> rows;
 };
 
