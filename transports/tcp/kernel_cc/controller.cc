@@ -1,10 +1,23 @@
 // Driving one kernel socket.
 #include "tcp/kernel_cc/controller.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
 namespace haul::tcp {
+
+Result<std::shared_ptr<const KernelMaps>> KernelMaps::of(int socket, std::shared_ptr<const KernelMaps> known,
+                                                         const std::string& directory) {
+  if (known->has(socket)) return known;
+  auto newer = open(directory);
+  if (!newer.ok() || (*newer)->has(socket)) return newer;
+  return Status(StatusCode::unsupported,
+                fmt::format("the congestion control haul that sockets select now is not the one in {}: it was installed in "
+                            "another folder, or the kernel has no memory for its samples",
+                            directory));
+}
 
 SocketController::SocketController(std::shared_ptr<const KernelMaps> maps, int socket)
     : maps_(std::move(maps)), socket_(socket) {

@@ -57,6 +57,11 @@ Result<KernelSamples> KernelMaps::read(int socket) const {
   return Status::from_errno(StatusCode::invalid, errno, fmt::format("cannot read the samples of descriptor {}", socket));
 }
 
+bool KernelMaps::has(int socket) const {
+  KernelSamples samples{};
+  return bpf_map_lookup_elem_flags(samples_.get(), &socket, &samples, BPF_F_LOCK) == 0;
+}
+
 Status KernelMaps::write(int socket, const KernelCommand& command) const {
   if (bpf_map_update_elem(commands_.get(), &socket, &command, BPF_ANY) == 0) return {};
   if (errno == ENOMEM || errno == EAGAIN) {

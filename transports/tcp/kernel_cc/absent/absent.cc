@@ -17,6 +17,7 @@ Status not_built() {
 
 Result<std::shared_ptr<const KernelMaps>> KernelMaps::open(const std::string&) { return not_built(); }
 // Nobody has maps to call them on.
+bool KernelMaps::has(int) const { return false; }
 Result<KernelSamples> KernelMaps::read(int) const { return not_built(); }
 Status KernelMaps::write(int, const KernelCommand&) const { return not_built(); }
 
