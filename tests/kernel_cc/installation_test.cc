@@ -12,6 +12,7 @@
 
 #include "stream.h"
 #include "tcp/kernel_cc/controller.h"
+#include "tcp/kernel_cc/pins.h"
 
 using namespace haul;
 using namespace haul::tcp::test;
@@ -126,6 +127,37 @@ TEST_CASE("installation: the group drives its sockets, others only select it", "
           return opened.code() == StatusCode::refused && has(opened.message(), "--group") && !state.permitted &&
                  state.registered && has(state.text, "not for this process");
         }) == 0);
+}
+
+TEST_CASE("installation: no process of the group can end commanding for the others", "[kernel-cc]") {
+  const Installed installed(InstallOptions{.directory = directory, .group = "nogroup"});
+  CHECK(as(somebody, id_of("nogroup"), [] {
+          const base::UniqueFd commands(bpf_obj_get((directory + "/commands").c_str()));
+          return commands && bpf_map_freeze(commands.get()) != 0;
+        }) == 0);
+  const Stream stream;
+  const auto maps = KernelMaps::open(directory);
+  REQUIRE(maps.ok());
+  CHECK((*maps)->write(stream.sender(), {}).ok());
+}
+
+TEST_CASE("installation: a map that takes no commands any more is told, with the remedy", "[kernel-cc]") {
+  namespace pins = haul::tcp::pins;
+  const Installed installed;
+  // Ours can't be frozen; this one is called as it is.
+  const base::UniqueFd frozen(bpf_map_create(BPF_MAP_TYPE_ARRAY, pins::map_name(pins::Kind::commands), sizeof(int),
+                                             sizeof(haul::tcp::KernelCommand), 1, nullptr));
+  REQUIRE(frozen);
+  const std::string path = pins::path_of(directory, pins::Kind::commands);
+  REQUIRE(unlink(path.c_str()) == 0);
+  REQUIRE(bpf_obj_pin(frozen.get(), path.c_str()) == 0);
+  const auto maps = KernelMaps::open(directory);
+  REQUIRE(maps.ok());
+  REQUIRE(bpf_map_freeze(frozen.get()) == 0);
+  const Stream stream;
+  const Status status = (*maps)->write(stream.sender(), {});
+  CHECK(status.code() == StatusCode::refused);
+  CHECK(has(status.message(), "haul cc uninstall"));
 }
 
 TEST_CASE("installation: the group may be changed, and left out again", "[kernel-cc]") {

@@ -33,7 +33,7 @@ class KernelMaps {
   /// `socket` is a TCP socket's descriptor. All zeroes for one that has not selected this congestion control.
   /// Errors: invalid (no such socket).
   Result<KernelSamples> read(int socket) const;
-  /// Errors: invalid (no such socket), exhausted (net.core.optmem_max).
+  /// Errors: invalid (no such socket), exhausted (net.core.optmem_max), refused (frozen map).
   Status write(int socket, const KernelCommand& command) const;
 
  private:

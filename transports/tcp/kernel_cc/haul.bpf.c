@@ -19,14 +19,14 @@ struct {
   __uint(map_flags, BPF_F_NO_PREALLOC);
   __type(key, int);
   __type(value, struct KernelSamples);
-} haul_samples_1 SEC(".maps");
+} haul_samples_2 SEC(".maps");
 
 struct {
   __uint(type, BPF_MAP_TYPE_SK_STORAGE);
   __uint(map_flags, BPF_F_NO_PREALLOC);
   __type(key, int);
   __type(value, struct KernelCommand);
-} haul_command_1 SEC(".maps");
+} haul_command_2 SEC(".maps");
 
 static struct tcp_sock *tcp_sk(struct sock *sk) { return (struct tcp_sock *)sk; }
 
@@ -36,7 +36,7 @@ static uint32_t packets_in_flight(const struct tcp_sock *tp) {
 
 // Null: the kernel has no memory for it. Then the window stays as it is.
 static struct KernelSamples *samples_of(struct sock *sk) {
-  return bpf_sk_storage_get(&haul_samples_1, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+  return bpf_sk_storage_get(&haul_samples_2, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 }
 
 static void pace(struct sock *sk, uint64_t rate) {
@@ -87,7 +87,7 @@ static void collect(struct tcp_sock *tp, const struct rate_sample *rs, struct Ke
 
 // Sets what the command says, if there is one that holds. Returns whether there is.
 static int obey(struct sock *sk, struct KernelSamples *samples, uint64_t now_ns) {
-  const struct KernelCommand *command = bpf_sk_storage_get(&haul_command_1, sk, 0, 0);
+  const struct KernelCommand *command = bpf_sk_storage_get(&haul_command_2, sk, 0, 0);
   if (!command) return 0;
   const uint64_t sequence = command->sequence;
   if (sequence != samples->sequence) {
@@ -185,7 +185,7 @@ void BPF_PROG(haul_cong_control, struct sock *sk, const struct rate_sample *rs) 
 #endif
 
 SEC(".struct_ops")
-struct tcp_congestion_ops haul_ops_1 = {
+struct tcp_congestion_ops haul_ops_2 = {
     .flags = TCP_CONG_NON_RESTRICTED,
     .init = (void *)haul_init,
     .ssthresh = (void *)haul_ssthresh,

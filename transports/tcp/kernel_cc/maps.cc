@@ -68,6 +68,12 @@ Status KernelMaps::write(int socket, const KernelCommand& command) const {
     return Status::from_errno(StatusCode::exhausted, errno,
                               "the kernel has no room for a command beside the socket (net.core.optmem_max)");
   }
+  if (errno == EPERM) {
+    return Status::from_errno(
+        StatusCode::refused, errno,
+        "the kernel takes no commands any more: somebody froze their map. haul cc uninstall, then haul cc "
+        "install; connections from before stay without a controller");
+  }
   return Status::from_errno(StatusCode::invalid, errno, fmt::format("cannot command descriptor {}", socket));
 }
 
