@@ -22,7 +22,7 @@ inline constexpr const char* name = "haul";
 inline constexpr const char* default_directory = "/sys/fs/bpf/haul";
 
 struct InstallOptions {
-  std::string directory = default_directory;
+  std::string directory = default_directory;  ///< absolute
   /// Whose processes may read samples and write commands, besides root's. Empty: nobody's. Every process may select it.
   std::string group;
 };
@@ -31,7 +31,7 @@ struct InstallOptions {
 /// is set anew. On failure nothing is left behind.
 /// Errors: unsupported (built without it, a kernel without BTF or BPF, or with another form of congestion control), refused
 /// (CAP_BPF, CAP_PERFMON, for a group CAP_CHOWN; another version or program has the name), invalid (no such group, no bpf file
-/// system at `directory`, or the group can't reach it), exhausted.
+/// system at `directory`, or the group can't reach it), exhausted, internal.
 HAUL_API Status install(const InstallOptions& options = {});
 
 /// Takes it out, also what another version installed, or one whose maps have lost their names. Sockets that have selected it

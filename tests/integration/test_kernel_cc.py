@@ -46,7 +46,8 @@ class KernelCongestion(HaulTest):
 
     def test_wrong_command_lines(self):
         elsewhere = ["install", "--directory", self.folder / "haul"]
-        for arguments in ([], ["mend"], ["install", "--group", "no_such_group"], elsewhere):
+        relative = ["install", "--directory", "haul"]
+        for arguments in ([], ["mend"], ["install", "--group", "no_such_group"], elsewhere, relative):
             outcome = Haul.run("cc", *arguments)
             self.assertEqual(outcome.code, 2, outcome)
         self.assertFalse(registered())

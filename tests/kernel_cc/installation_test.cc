@@ -191,6 +191,21 @@ TEST_CASE("installation: a folder that is in no bpf file system is refused, with
   nothing_is_left();
 }
 
+TEST_CASE("installation: a folder may be spelled in several ways, but not relatively", "[kernel-cc]") {
+  const Installed installed(InstallOptions{.directory = "/sys/fs/bpf//./haul/", .group = {}});
+  CHECK(exists(directory + "/samples"));
+  CHECK(kernel_congestion::install({.directory = directory + "/", .group = "nogroup"}).ok());
+  CHECK(kernel_congestion::status(directory + "/").presence == Presence::installed);
+  for (const char* wrong : {"haul", "", "/", "./haul"}) {
+    const Status status = kernel_congestion::install({.directory = wrong, .group = {}});
+    CHECK(status.code() == StatusCode::invalid);
+    CHECK(has(status.message(), "absolute"));
+    CHECK(has(kernel_congestion::status(wrong).text, "absolute"));
+  }
+  CHECK(*kernel_congestion::uninstall(directory + "/"));
+  nothing_is_left();
+}
+
 TEST_CASE("installation: a group that is not there, or cannot reach the maps, is refused", "[kernel-cc]") {
   CHECK(kernel_congestion::install({.directory = directory, .group = "no_such_group"}).code() == StatusCode::invalid);
   const mode_t before = mode_of("/sys/fs/bpf");

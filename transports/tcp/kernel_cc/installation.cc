@@ -1,7 +1,6 @@
 // Installing, uninstalling, and telling what is installed.
 #include <bpf/bpf.h>
 #include <fmt/format.h>
-#include <grp.h>
 #include <linux/magic.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -9,11 +8,10 @@
 
 #include <cerrno>
 #include <filesystem>
-#include <optional>
-#include <vector>
 
 #include "haul/kernel_congestion.h"
 #include "tcp/kernel_cc/controller.h"
+#include "tcp/kernel_cc/groups.h"
 #include "tcp/kernel_cc/pins.h"
 #include "tcp/kernel_cc/program.h"
 
@@ -25,6 +23,15 @@ namespace fs = std::filesystem;
 
 constexpr gid_t no_group = static_cast<gid_t>(-1);
 
+// In one spelling, so that the folder above is the one above.
+Result<std::string> folder_of(const std::string& directory) {
+  fs::path path = fs::path(directory).lexically_normal();
+  if (!path.has_filename()) path = path.parent_path();
+  if (path.is_absolute() && path.has_filename()) return path.string();
+  return Status(StatusCode::invalid,
+                fmt::format("\"{}\" is no absolute name of a folder: name one as {} is", directory, default_directory));
+}
+
 Status check_file_system(const std::string& directory) {
   const std::string parent = fs::path(directory).parent_path();
   struct statfs found {};
@@ -32,18 +39,6 @@ Status check_file_system(const std::string& directory) {
   return Status(
       StatusCode::invalid,
       fmt::format("{} is no bpf file system: mount -t bpf bpf /sys/fs/bpf, or choose a folder in another one", parent));
-}
-
-Result<gid_t> group_id(const std::string& group) {
-  std::vector<char> memory(1U << 16);
-  struct group entry {};
-  struct group* found = nullptr;
-  getgrnam_r(group.c_str(), &entry, memory.data(), memory.size(), &found);
-  if (found == nullptr) {
-    return Status(StatusCode::invalid,
-                  fmt::format("there is no group \"{}\" here: groupadd {}, or name another", group, group));
-  }
-  return found->gr_gid;
 }
 
 // systemd mounts /sys/fs/bpf for root only.
@@ -122,8 +117,7 @@ Names look(const std::string& directory) {
     }
     ++names.seen;
     if (kind != pins::Kind::samples || (found.st_mode & S_IRGRP) == 0) continue;
-    const struct group* entry = getgrgid(found.st_gid);
-    names.group = entry != nullptr ? entry->gr_name : std::to_string(found.st_gid);
+    names.group = group_name(found.st_gid);
   }
   return names;
 }
@@ -153,7 +147,9 @@ std::string text_of(const State& state, const std::string& directory, const Stat
 }  // namespace
 
 Status install(const InstallOptions& options) {
-  const std::string& directory = options.directory;
+  const auto folder = folder_of(options.directory);
+  if (!folder) return folder.status();
+  const std::string& directory = *folder;
   if (Status status = check_file_system(directory); !status.ok()) return status;
   gid_t group = no_group;
   if (!options.group.empty()) {
@@ -170,7 +166,10 @@ Status install(const InstallOptions& options) {
   }
 }
 
-Result<bool> uninstall(const std::string& directory) {
+Result<bool> uninstall(const std::string& chosen) {
+  const auto folder = folder_of(chosen);
+  if (!folder) return folder.status();
+  const std::string& directory = *folder;
   const std::string operations = pins::path_of(directory, pins::Kind::operations);
   const base::UniqueFd map(bpf_obj_get(operations.c_str()));
   if (!map && (errno == EACCES || errno == EPERM)) {
@@ -190,7 +189,10 @@ Result<bool> uninstall(const std::string& directory) {
   return Status(StatusCode::refused, fmt::format("what is in {} cannot be removed: run this as root", directory));
 }
 
-State status(const std::string& directory) {
+State status(const std::string& chosen) {
+  const auto folder = folder_of(chosen);
+  if (!folder) return {.built = true, .registered = registered(), .group = {}, .text = std::string(folder.status().message())};
+  const std::string& directory = *folder;
   const Names names = look(directory);
   const Status opened = KernelMaps::open(directory).status();
   State state{.built = true, .registered = registered(), .permitted = opened.ok(), .group = names.group, .text = {}};

@@ -37,8 +37,8 @@ endif()
 set(HAUL_HAS_TCP_BPF ON CACHE INTERNAL "This build has haul's congestion control for the kernel")
 set(HAUL_KERNEL_CC_LINKS PkgConfig::LIBBPF)
 set(HAUL_KERNEL_CC_PC libbpf)
-list(APPEND HAUL_KERNEL_CC_SOURCES ${folder}/installation.cc ${folder}/maps.cc ${folder}/pins.cc ${folder}/program.cc
-  ${folder}/variant.cc)
+list(APPEND HAUL_KERNEL_CC_SOURCES ${folder}/groups.cc ${folder}/installation.cc ${folder}/loader_log.cc
+  ${folder}/maps.cc ${folder}/pins.cc ${folder}/program.cc ${folder}/variant.cc)
 
 # Once for each form of cong_control(). -g: the loader needs the types (BTF). clang does not look where Debian keeps
 # asm/types.h.
