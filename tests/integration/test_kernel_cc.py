@@ -16,7 +16,7 @@ def registered():
 @unittest.skipUnless(os.path.ismount("/sys/fs/bpf"), "needs tests/kernel_cc/alone.sh")
 class KernelCongestion(HaulTest):
     def tearDown(self):
-        Haul.run("cc", "uninstall")
+        Haul.run("cc", "uninstall", "--wherever")
         super().tearDown()
 
     def status(self, *arguments, prefix=()):
@@ -37,6 +37,17 @@ class KernelCongestion(HaulTest):
         self.assertFalse(registered())
         self.assertFalse(NAMES.exists())
         self.assertEqual(self.succeeds(Haul.run("cc", "uninstall")).out, "not installed\n")
+
+    def test_from_another_folder(self):
+        elsewhere = ("--directory", "/sys/fs/bpf/haul-elsewhere")
+        self.succeeds(Haul.run("cc", "install", *elsewhere))
+        refused = Haul.run("cc", "uninstall")
+        self.assertEqual(refused.code, 4, refused)
+        self.assertIn("--wherever", refused.err)
+        self.assertTrue(registered())
+        self.succeeds(Haul.run("cc", "uninstall", "--wherever"))
+        self.assertFalse(registered())
+        self.succeeds(Haul.run("cc", "uninstall", *elsewhere))
 
     def test_without_rights(self):
         refused = Haul.run("cc", "install", "--json", prefix=NOBODY)

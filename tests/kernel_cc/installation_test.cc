@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <fstream>
 
 #include "stream.h"
@@ -21,11 +22,13 @@ using haul::tcp::SocketController;
 namespace kernel_congestion = haul::tcp::kernel_congestion;
 using kernel_congestion::InstallOptions;
 using kernel_congestion::Presence;
+using kernel_congestion::Reach;
 
 namespace {
 
 constexpr uid_t somebody = 54321;
 const std::string directory = kernel_congestion::default_directory;
+const std::string elsewhere = "/sys/fs/bpf/haul-elsewhere";
 
 bool has(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
 
@@ -225,10 +228,69 @@ TEST_CASE("installation: a registration whose maps have lost their names is seen
   CHECK(state.presence == Presence::incomplete);
   CHECK(has(state.text, "haul cc uninstall"));
   CHECK(kernel_congestion::install().code() == StatusCode::refused);
-  const auto removed = kernel_congestion::uninstall();
+  CHECK(kernel_congestion::uninstall().status().code() == StatusCode::refused);
+  CHECK(in_kernels_list());
+  const auto removed = kernel_congestion::uninstall(directory, Reach::machine);
   REQUIRE(removed.ok());
   CHECK(*removed);
   nothing_is_left();
+}
+
+TEST_CASE("installation: what has its maps in another folder stays, unless the whole machine is meant", "[kernel-cc]") {
+  const Installed installed(InstallOptions{.directory = elsewhere, .group = {}});
+  const auto state = kernel_congestion::status();
+  CHECK(state.presence == Presence::incomplete);
+  CHECK(has(state.text, "another folder"));
+  const Status refused = kernel_congestion::uninstall().status();
+  CHECK(refused.code() == StatusCode::refused);
+  CHECK(has(refused.message(), "--wherever"));
+  CHECK(in_kernels_list());
+  CHECK(kernel_congestion::status(elsewhere).presence == Presence::installed);
+  CHECK(kernel_congestion::install().code() == StatusCode::refused);
+
+  // From where the folder can't be seen.
+  const auto removed = kernel_congestion::uninstall("/tmp/haul-bpf", Reach::machine);
+  REQUIRE(removed.ok());
+  CHECK(*removed);
+  CHECK_FALSE(in_kernels_list());
+  CHECK(has(kernel_congestion::status(elsewhere).text, "haul cc uninstall --directory " + elsewhere));
+  CHECK(*kernel_congestion::uninstall(elsewhere));
+  CHECK_FALSE(exists(elsewhere));
+  nothing_is_left();
+}
+
+TEST_CASE("installation: nothing that is not haul's is taken out of a folder", "[kernel-cc]") {
+  const std::string theirs = "/sys/fs/bpf/theirs";
+  const base::UniqueFd map(bpf_map_create(BPF_MAP_TYPE_HASH, "theirs", sizeof(int), sizeof(int), 1, nullptr));
+  REQUIRE(map);
+  const int key = 0, value = 7;
+  REQUIRE(bpf_map_update_elem(map.get(), &key, &value, BPF_ANY) == 0);
+  REQUIRE(mkdir(theirs.c_str(), 0700) == 0);
+  for (const char* file : {"/samples", "/commands", "/operations"})
+    REQUIRE(bpf_obj_pin(map.get(), (theirs + file).c_str()) == 0);
+
+  const Status status = kernel_congestion::uninstall(theirs).status();
+  CHECK(status.code() == StatusCode::refused);
+  CHECK(has(status.message(), "no map of haul's"));
+  for (const char* file : {"/samples", "/commands", "/operations"}) CHECK(exists(theirs + file));
+  int found = 0;
+  CHECK(bpf_map_lookup_elem(map.get(), &key, &found) == 0);
+  CHECK(found == value);
+
+  for (const char* file : {"/samples", "/commands", "/operations"}) unlink((theirs + file).c_str());
+  rmdir(theirs.c_str());
+}
+
+TEST_CASE("installation: files that are in no bpf file system are not touched", "[kernel-cc]") {
+  std::string folder = "/tmp/haul-files-XXXXXX";
+  REQUIRE(mkdtemp(folder.data()) != nullptr);
+  const std::string file = folder + "/samples";
+  std::ofstream(file) << "mine";
+  CHECK(kernel_congestion::uninstall(folder).status().code() == StatusCode::invalid);
+  CHECK(kernel_congestion::uninstall(folder, Reach::machine).ok());
+  CHECK(exists(file));
+  unlink(file.c_str());
+  rmdir(folder.c_str());
 }
 
 TEST_CASE("installation: maps without a registration are seen and taken out", "[kernel-cc]") {

@@ -22,14 +22,17 @@ namespace haul::tcp::test {
 
 /// Installed as long as this lives.
 struct Installed {
-  explicit Installed(const kernel_congestion::InstallOptions& options = {}) {
+  explicit Installed(const kernel_congestion::InstallOptions& options = {}) : directory_(options.directory) {
     const Status status = kernel_congestion::install(options);
     INFO(status.to_string());
     REQUIRE(status.ok());
   }
-  ~Installed() { static_cast<void>(kernel_congestion::uninstall()); }
+  ~Installed() { static_cast<void>(kernel_congestion::uninstall(directory_, kernel_congestion::Reach::machine)); }
   Installed(const Installed&) = delete;
   Installed& operator=(const Installed&) = delete;
+
+ private:
+  std::string directory_;
 };
 
 class Stream {

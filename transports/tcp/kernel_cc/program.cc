@@ -7,7 +7,6 @@
 
 #include <cerrno>
 #include <fstream>
-#include <string_view>
 
 #include "haul/kernel_congestion.h"
 #include "tcp/kernel_cc/embedded.h"
@@ -66,7 +65,10 @@ Status Program::do_register() {
   registration_.reset(bpf_map__attach_struct_ops(map_of(object_.get(), pins::Kind::operations)));
   if (registration_) return {};
   if (errno == EEXIST) {
-    return Status(StatusCode::refused, "a congestion control called haul is registered already: haul cc uninstall");
+    return Status(
+        StatusCode::refused,
+        "a congestion control called haul is registered already, maybe from another folder or another mount namespace: "
+        "haul cc status");
   }
   return Status::from_errno(errno == EPERM ? StatusCode::refused : StatusCode::internal, errno,
                             "the kernel did not register haul's congestion control");
@@ -87,16 +89,12 @@ bool unregister(int operations_map) {
   return bpf_map_delete_elem(operations_map, &only_key) == 0;
 }
 
-bool unregister_nameless() {
+bool unregister_everywhere() {
   bool any = false;
   uint32_t id = 0;
   while (bpf_map_get_next_id(id, &id) == 0) {
     const base::UniqueFd map(bpf_map_get_fd_by_id(id));
-    bpf_map_info info{};
-    uint32_t bytes = sizeof(info);
-    if (!map || bpf_obj_get_info_by_fd(map.get(), &info, &bytes) != 0) continue;
-    const bool ours = info.type == BPF_MAP_TYPE_STRUCT_OPS && std::string_view(info.name).starts_with("haul_ops_");
-    if (ours && unregister(map.get())) any = true;
+    if (map && pins::is_of_some_version(map.get(), pins::Kind::operations) && unregister(map.get())) any = true;
   }
   return any;
 }

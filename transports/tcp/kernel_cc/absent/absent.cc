@@ -24,7 +24,7 @@ Status KernelMaps::write(int, const KernelCommand&) const { return not_built(); 
 namespace kernel_congestion {
 
 Status install(const InstallOptions&) { return not_built(); }
-Result<bool> uninstall(const std::string&) { return not_built(); }
+Result<bool> uninstall(const std::string&, Reach) { return not_built(); }
 State status(const std::string&) {
   State state;
   state.text = not_built().message();
