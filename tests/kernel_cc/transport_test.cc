@@ -24,8 +24,8 @@ tcp::Options with(KernelController wanted) {
 TEST_CASE("kernel controller: required, it is selected on every path", "[kernel-cc]") {
   const Installed installed;
   const Pair pair(with(KernelController::require), with(KernelController::require));
-  CHECK(has(pair.a.transport->describe(pair.at_a), "congestion control haul (driven from here)"));
-  CHECK(has(pair.b.transport->describe(pair.at_b), "congestion control haul (driven from here)"));
+  CHECK(has(pair.a.transport->describe(pair.at_a), "congestion control haul (nobody drives it: RFC 5681)"));
+  CHECK(has(pair.b.transport->describe(pair.at_b), "congestion control haul (nobody drives it: RFC 5681)"));
 }
 
 TEST_CASE("kernel controller: a connection is driven through the transport", "[kernel-cc]") {
@@ -58,6 +58,9 @@ TEST_CASE("kernel controller: a connection is driven through the transport", "[k
   CHECK(took_s > 0.95 * at_rate_s);
   CHECK(took_s < 1.3 * at_rate_s);
   CHECK(acked > writes * length * 9 / 10);
+  CHECK(has(transport.describe(pair.at_a), "congestion control haul (driven from here)"));
+  REQUIRE(transport.steer(pair.at_a, 0, std::nullopt, Duration::zero()).ok());
+  CHECK(has(transport.describe(pair.at_a), "nobody drives it"));
 }
 
 TEST_CASE("kernel controller: automatic leaves loopback, which is a rack, alone", "[kernel-cc]") {

@@ -406,7 +406,7 @@ std::string Connection::describe() const {
   if (!socket_) return state_ < State::greeting ? fmt::format("tcp, connecting to {}", target_) : "tcp, closed";
   std::string congestion = congestion_;
   if (steering_) {
-    congestion += " (driven from here)";
+    congestion += steering_->driven() ? " (driven from here)" : " (nobody drives it: RFC 5681)";
   } else if (!context_.no_kernel_maps.empty()) {
     congestion += fmt::format(" (not the kernel's haul: {})", context_.no_kernel_maps);
   }

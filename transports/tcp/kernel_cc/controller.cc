@@ -37,7 +37,9 @@ Status SocketController::command(uint64_t window_bytes, std::optional<uint64_t> 
   const uint64_t valid_ns = valid_for > Duration::zero() ? static_cast<uint64_t>(valid_for.count()) : 0;
   // A rate of 0 would be none.
   const uint64_t rate = rate_bytes_s ? std::max<uint64_t>(*rate_bytes_s, 1) : 0;
-  return maps_->write(socket_, {++sequence_, window_bytes, rate, valid_ns, {}});
+  Status written = maps_->write(socket_, {++sequence_, window_bytes, rate, valid_ns, {}});
+  driven_ = written.ok() && valid_ns > 0;
+  return written;
 }
 
 }  // namespace haul::tcp

@@ -60,10 +60,14 @@ class SocketController {
   /// Leaves the socket to those rules at once.
   Status withdraw() { return command(0, std::nullopt, Duration::zero()); }
 
+  /// The last command was written, and was none to withdraw. Whether it still holds is in the reports.
+  bool driven() const noexcept { return driven_; }
+
  private:
   std::shared_ptr<const KernelMaps> maps_;
   int socket_;
   uint64_t sequence_ = 0;
+  bool driven_ = false;
   SampleReader reader_;
 };
 
