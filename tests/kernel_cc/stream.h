@@ -51,7 +51,11 @@ class Stream {
     REQUIRE(connect(sender_.get(), generic, bytes) == 0);
     receiver_ = base::UniqueFd(accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
     REQUIRE(receiver_);
-    const std::string name = kernel_congestion::name;
+    choose(kernel_congestion::name);
+  }
+
+  /// The sender's congestion control from here on.
+  void choose(const std::string& name) {
     REQUIRE(setsockopt(sender_.get(), IPPROTO_TCP, TCP_CONGESTION, name.data(), static_cast<socklen_t>(name.size())) == 0);
   }
 

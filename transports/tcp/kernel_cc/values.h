@@ -14,7 +14,8 @@ namespace haul::tcp {
 #define HAUL_KERNEL_CC_VERSION "2"
 
 /// What the kernel saw of a socket, since haul drives it. Written by the program only. The kernel counts packets; bytes are
-/// packets × mss, as windows are counted. Read with BPF_F_LOCK, all of it is of one moment.
+/// packets × mss, as windows are counted. Read with BPF_F_LOCK, all that is counted or measured is of one moment; what concerns
+/// commands, and `state`, is noted beside it, and may be of the next.
 struct KernelSamples {
   uint64_t acks;                  ///< acknowledgements
   uint64_t time_ns;               ///< CLOCK_MONOTONIC, of the newest one, or of a retransmission timeout since
