@@ -22,7 +22,7 @@ inline constexpr const char* name = "haul";
 inline constexpr const char* default_directory = "/sys/fs/bpf/haul";
 
 struct InstallOptions {
-  std::string directory = default_directory;
+  std::string directory = default_directory;  ///< absolute
   /// Whose processes may read samples and write commands, besides root's. Empty: nobody's. Every process may select it.
   std::string group;
 };
@@ -31,19 +31,26 @@ struct InstallOptions {
 /// is set anew. On failure nothing is left behind.
 /// Errors: unsupported (built without it, a kernel without BTF or BPF, or with another form of congestion control), refused
 /// (CAP_BPF, CAP_PERFMON, for a group CAP_CHOWN; another version or program has the name), invalid (no such group, no bpf file
-/// system at `directory`, or the group can't reach it), exhausted.
+/// system at `directory`, or the group can't reach it), exhausted, internal.
 HAUL_API Status install(const InstallOptions& options = {});
 
-/// Takes it out, also what another version installed, or one whose maps have lost their names. Sockets that have selected it
-/// keep it, with their commands, until they are closed. The value says whether anything was there.
-/// Errors: unsupported, refused, internal.
-HAUL_API Result<bool> uninstall(const std::string& directory = default_directory);
+/// What uninstall() takes out.
+enum class Reach : uint8_t {
+  folder,   ///< what has its maps in the folder
+  machine,  ///< besides, all that haul registered on this machine, in whatever folder, container or version its maps are
+};
+
+/// Takes it out, also what another version installed. Sockets that have selected it keep it, with their commands, until they
+/// are closed. The value says whether anything was there.
+/// Errors: unsupported, invalid (no folder of a bpf file system; with Reach::folder only), refused (not root; what is in the
+/// folder is not haul's; haul stays registered, since its maps are elsewhere: the message tells).
+HAUL_API Result<bool> uninstall(const std::string& directory = default_directory, Reach reach = Reach::folder);
 
 enum class Presence : uint8_t {
   absent,
   installed,      ///< by this version: sockets can be driven
   other_version,  ///< by a version that speaks otherwise with its program
-  incomplete,     ///< registered without maps in the folder, or maps without a registration
+  incomplete,     ///< registered without maps in the folder (maybe in another), or maps without a registration
 };
 
 /// The name as it is spelled above. Never null.

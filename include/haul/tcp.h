@@ -38,7 +38,8 @@ enum class KernelTls : uint8_t {
 /// Whether sockets take haul's congestion control in the kernel, whose window and pacing rate come from this process.
 enum class KernelController : uint8_t {
   off,
-  automatic,  ///< Beyond a rack, where it is installed and this process may drive it; describe() says which is in force.
+  automatic,  ///< Beyond a rack, where it is installed and this process may drive it; describe() says which is in force, and
+              ///< whether anybody drives it.
   require,    ///< On every path, or make_transport() and the connection fail.
 };
 

@@ -16,7 +16,7 @@ def registered():
 @unittest.skipUnless(os.path.ismount("/sys/fs/bpf"), "needs tests/kernel_cc/alone.sh")
 class KernelCongestion(HaulTest):
     def tearDown(self):
-        Haul.run("cc", "uninstall")
+        Haul.run("cc", "uninstall", "--wherever")
         super().tearDown()
 
     def status(self, *arguments, prefix=()):
@@ -38,6 +38,17 @@ class KernelCongestion(HaulTest):
         self.assertFalse(NAMES.exists())
         self.assertEqual(self.succeeds(Haul.run("cc", "uninstall")).out, "not installed\n")
 
+    def test_from_another_folder(self):
+        elsewhere = ("--directory", "/sys/fs/bpf/haul-elsewhere")
+        self.succeeds(Haul.run("cc", "install", *elsewhere))
+        refused = Haul.run("cc", "uninstall")
+        self.assertEqual(refused.code, 4, refused)
+        self.assertIn("--wherever", refused.err)
+        self.assertTrue(registered())
+        self.succeeds(Haul.run("cc", "uninstall", "--wherever"))
+        self.assertFalse(registered())
+        self.succeeds(Haul.run("cc", "uninstall", *elsewhere))
+
     def test_without_rights(self):
         refused = Haul.run("cc", "install", "--json", prefix=NOBODY)
         self.assertEqual(refused.code, 4, refused)
@@ -46,7 +57,8 @@ class KernelCongestion(HaulTest):
 
     def test_wrong_command_lines(self):
         elsewhere = ["install", "--directory", self.folder / "haul"]
-        for arguments in ([], ["mend"], ["install", "--group", "no_such_group"], elsewhere):
+        relative = ["install", "--directory", "haul"]
+        for arguments in ([], ["mend"], ["install", "--group", "no_such_group"], elsewhere, relative):
             outcome = Haul.run("cc", *arguments)
             self.assertEqual(outcome.code, 2, outcome)
         self.assertFalse(registered())

@@ -8,10 +8,12 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <fstream>
 
 #include "stream.h"
 #include "tcp/kernel_cc/controller.h"
+#include "tcp/kernel_cc/pins.h"
 
 using namespace haul;
 using namespace haul::tcp::test;
@@ -20,11 +22,13 @@ using haul::tcp::SocketController;
 namespace kernel_congestion = haul::tcp::kernel_congestion;
 using kernel_congestion::InstallOptions;
 using kernel_congestion::Presence;
+using kernel_congestion::Reach;
 
 namespace {
 
 constexpr uid_t somebody = 54321;
 const std::string directory = kernel_congestion::default_directory;
+const std::string elsewhere = "/sys/fs/bpf/haul-elsewhere";
 
 bool has(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
 
@@ -128,6 +132,37 @@ TEST_CASE("installation: the group drives its sockets, others only select it", "
         }) == 0);
 }
 
+TEST_CASE("installation: no process of the group can end commanding for the others", "[kernel-cc]") {
+  const Installed installed(InstallOptions{.directory = directory, .group = "nogroup"});
+  CHECK(as(somebody, id_of("nogroup"), [] {
+          const base::UniqueFd commands(bpf_obj_get((directory + "/commands").c_str()));
+          return commands && bpf_map_freeze(commands.get()) != 0;
+        }) == 0);
+  const Stream stream;
+  const auto maps = KernelMaps::open(directory);
+  REQUIRE(maps.ok());
+  CHECK((*maps)->write(stream.sender(), {}).ok());
+}
+
+TEST_CASE("installation: a map that takes no commands any more is told, with the remedy", "[kernel-cc]") {
+  namespace pins = haul::tcp::pins;
+  const Installed installed;
+  // Ours can't be frozen; this one is called as it is.
+  const base::UniqueFd frozen(bpf_map_create(BPF_MAP_TYPE_ARRAY, pins::map_name(pins::Kind::commands), sizeof(int),
+                                             sizeof(haul::tcp::KernelCommand), 1, nullptr));
+  REQUIRE(frozen);
+  const std::string path = pins::path_of(directory, pins::Kind::commands);
+  REQUIRE(unlink(path.c_str()) == 0);
+  REQUIRE(bpf_obj_pin(frozen.get(), path.c_str()) == 0);
+  const auto maps = KernelMaps::open(directory);
+  REQUIRE(maps.ok());
+  REQUIRE(bpf_map_freeze(frozen.get()) == 0);
+  const Stream stream;
+  const Status status = (*maps)->write(stream.sender(), {});
+  CHECK(status.code() == StatusCode::refused);
+  CHECK(has(status.message(), "haul cc uninstall"));
+}
+
 TEST_CASE("installation: the group may be changed, and left out again", "[kernel-cc]") {
   const Installed installed(InstallOptions{.directory = directory, .group = "nogroup"});
   REQUIRE(kernel_congestion::install({.directory = directory, .group = "daemon"}).ok());
@@ -159,6 +194,21 @@ TEST_CASE("installation: a folder that is in no bpf file system is refused, with
   nothing_is_left();
 }
 
+TEST_CASE("installation: a folder may be spelled in several ways, but not relatively", "[kernel-cc]") {
+  const Installed installed(InstallOptions{.directory = "/sys/fs/bpf//./haul/", .group = {}});
+  CHECK(exists(directory + "/samples"));
+  CHECK(kernel_congestion::install({.directory = directory + "/", .group = "nogroup"}).ok());
+  CHECK(kernel_congestion::status(directory + "/").presence == Presence::installed);
+  for (const char* wrong : {"haul", "", "/", "./haul"}) {
+    const Status status = kernel_congestion::install({.directory = wrong, .group = {}});
+    CHECK(status.code() == StatusCode::invalid);
+    CHECK(has(status.message(), "absolute"));
+    CHECK(has(kernel_congestion::status(wrong).text, "absolute"));
+  }
+  CHECK(*kernel_congestion::uninstall(directory + "/"));
+  nothing_is_left();
+}
+
 TEST_CASE("installation: a group that is not there, or cannot reach the maps, is refused", "[kernel-cc]") {
   CHECK(kernel_congestion::install({.directory = directory, .group = "no_such_group"}).code() == StatusCode::invalid);
   const mode_t before = mode_of("/sys/fs/bpf");
@@ -178,10 +228,69 @@ TEST_CASE("installation: a registration whose maps have lost their names is seen
   CHECK(state.presence == Presence::incomplete);
   CHECK(has(state.text, "haul cc uninstall"));
   CHECK(kernel_congestion::install().code() == StatusCode::refused);
-  const auto removed = kernel_congestion::uninstall();
+  CHECK(kernel_congestion::uninstall().status().code() == StatusCode::refused);
+  CHECK(in_kernels_list());
+  const auto removed = kernel_congestion::uninstall(directory, Reach::machine);
   REQUIRE(removed.ok());
   CHECK(*removed);
   nothing_is_left();
+}
+
+TEST_CASE("installation: what has its maps in another folder stays, unless the whole machine is meant", "[kernel-cc]") {
+  const Installed installed(InstallOptions{.directory = elsewhere, .group = {}});
+  const auto state = kernel_congestion::status();
+  CHECK(state.presence == Presence::incomplete);
+  CHECK(has(state.text, "another folder"));
+  const Status refused = kernel_congestion::uninstall().status();
+  CHECK(refused.code() == StatusCode::refused);
+  CHECK(has(refused.message(), "--wherever"));
+  CHECK(in_kernels_list());
+  CHECK(kernel_congestion::status(elsewhere).presence == Presence::installed);
+  CHECK(kernel_congestion::install().code() == StatusCode::refused);
+
+  // From where the folder can't be seen.
+  const auto removed = kernel_congestion::uninstall("/tmp/haul-bpf", Reach::machine);
+  REQUIRE(removed.ok());
+  CHECK(*removed);
+  CHECK_FALSE(in_kernels_list());
+  CHECK(has(kernel_congestion::status(elsewhere).text, "haul cc uninstall --directory " + elsewhere));
+  CHECK(*kernel_congestion::uninstall(elsewhere));
+  CHECK_FALSE(exists(elsewhere));
+  nothing_is_left();
+}
+
+TEST_CASE("installation: nothing that is not haul's is taken out of a folder", "[kernel-cc]") {
+  const std::string theirs = "/sys/fs/bpf/theirs";
+  const base::UniqueFd map(bpf_map_create(BPF_MAP_TYPE_HASH, "theirs", sizeof(int), sizeof(int), 1, nullptr));
+  REQUIRE(map);
+  const int key = 0, value = 7;
+  REQUIRE(bpf_map_update_elem(map.get(), &key, &value, BPF_ANY) == 0);
+  REQUIRE(mkdir(theirs.c_str(), 0700) == 0);
+  for (const char* file : {"/samples", "/commands", "/operations"})
+    REQUIRE(bpf_obj_pin(map.get(), (theirs + file).c_str()) == 0);
+
+  const Status status = kernel_congestion::uninstall(theirs).status();
+  CHECK(status.code() == StatusCode::refused);
+  CHECK(has(status.message(), "no map of haul's"));
+  for (const char* file : {"/samples", "/commands", "/operations"}) CHECK(exists(theirs + file));
+  int found = 0;
+  CHECK(bpf_map_lookup_elem(map.get(), &key, &found) == 0);
+  CHECK(found == value);
+
+  for (const char* file : {"/samples", "/commands", "/operations"}) unlink((theirs + file).c_str());
+  rmdir(theirs.c_str());
+}
+
+TEST_CASE("installation: files that are in no bpf file system are not touched", "[kernel-cc]") {
+  std::string folder = "/tmp/haul-files-XXXXXX";
+  REQUIRE(mkdtemp(folder.data()) != nullptr);
+  const std::string file = folder + "/samples";
+  std::ofstream(file) << "mine";
+  CHECK(kernel_congestion::uninstall(folder).status().code() == StatusCode::invalid);
+  CHECK(kernel_congestion::uninstall(folder, Reach::machine).ok());
+  CHECK(exists(file));
+  unlink(file.c_str());
+  rmdir(folder.c_str());
 }
 
 TEST_CASE("installation: maps without a registration are seen and taken out", "[kernel-cc]") {

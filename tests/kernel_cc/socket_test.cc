@@ -251,6 +251,64 @@ TEST_CASE("kernel socket: nobody ever commanded it: slow start, then half of the
   CHECK(samples->fallbacks == 0);
 }
 
+TEST_CASE("kernel socket: nobody commands it: after a pause it begins with the initial window", "[kernel-cc]") {
+  const Installed installed;
+  Stream stream;
+  stream.run(300ms);
+  stream.drain();
+  REQUIRE(stream.info().tcpi_snd_cwnd > 10);
+  std::this_thread::sleep_for(2 * std::chrono::microseconds(stream.info().tcpi_rto));
+  stream.send_one();
+  CHECK(stream.info().tcpi_snd_cwnd == 10);
+}
+
+TEST_CASE("kernel socket: selected again, it does not take up what it had noted before another one came", "[kernel-cc]") {
+  const Installed installed;
+  Driven driven;
+  SECTION("that it obeyed") {
+    driven.command(4 * mib, rate);
+    driven.stream.run(100ms);
+    REQUIRE(driven.samples().obeys == 1);
+    driven.stream.choose("reno");
+    REQUIRE(driven.controller.withdraw().ok());
+    driven.stream.choose(kernel_congestion::name);
+    driven.stream.run(100ms);
+    CHECK(driven.samples().fallbacks == 0);
+  }
+  SECTION("that a loss was being repaired") {
+    bool left = false;
+    driven.stream.lose(300);
+    driven.stream.run(3s, [&] {
+      if (left || driven.samples().state != TCP_CA_Recovery) return;
+      left = true;
+      driven.stream.choose("reno");
+      driven.stream.lose(0);
+    });
+    REQUIRE(left);
+    driven.stream.choose(kernel_congestion::name);
+    CHECK(driven.samples().state == TCP_CA_Open);
+  }
+}
+
+TEST_CASE("kernel socket: what was sent before it was selected makes no absurd samples", "[kernel-cc]") {
+  const Netem delay("20ms");
+  if (!delay.works) {
+    std::puts("SKIPPED: this kernel has no netem");
+    return;
+  }
+  const Installed installed;
+  Driven driven;
+  driven.stream.choose("reno");
+  driven.stream.run(300ms);
+  const uint64_t rates_before = driven.samples().rates;
+  driven.stream.choose(kernel_congestion::name);
+  driven.stream.run(60ms, [&] {
+    const KernelSamples samples = driven.samples();
+    CHECK(samples.delivered_at_send <= samples.delivered_bytes);
+  });
+  CHECK(driven.samples().rates > rates_before);
+}
+
 TEST_CASE("kernel socket: a pacing limit of the socket holds as well", "[kernel-cc]") {
   const Installed installed;
   Driven driven;

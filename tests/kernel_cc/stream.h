@@ -22,14 +22,17 @@ namespace haul::tcp::test {
 
 /// Installed as long as this lives.
 struct Installed {
-  explicit Installed(const kernel_congestion::InstallOptions& options = {}) {
+  explicit Installed(const kernel_congestion::InstallOptions& options = {}) : directory_(options.directory) {
     const Status status = kernel_congestion::install(options);
     INFO(status.to_string());
     REQUIRE(status.ok());
   }
-  ~Installed() { static_cast<void>(kernel_congestion::uninstall()); }
+  ~Installed() { static_cast<void>(kernel_congestion::uninstall(directory_, kernel_congestion::Reach::machine)); }
   Installed(const Installed&) = delete;
   Installed& operator=(const Installed&) = delete;
+
+ private:
+  std::string directory_;
 };
 
 class Stream {
@@ -48,7 +51,11 @@ class Stream {
     REQUIRE(connect(sender_.get(), generic, bytes) == 0);
     receiver_ = base::UniqueFd(accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
     REQUIRE(receiver_);
-    const std::string name = kernel_congestion::name;
+    choose(kernel_congestion::name);
+  }
+
+  /// The sender's congestion control from here on.
+  void choose(const std::string& name) {
     REQUIRE(setsockopt(sender_.get(), IPPROTO_TCP, TCP_CONGESTION, name.data(), static_cast<socklen_t>(name.size())) == 0);
   }
 

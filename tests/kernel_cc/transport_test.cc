@@ -24,8 +24,8 @@ tcp::Options with(KernelController wanted) {
 TEST_CASE("kernel controller: required, it is selected on every path", "[kernel-cc]") {
   const Installed installed;
   const Pair pair(with(KernelController::require), with(KernelController::require));
-  CHECK(has(pair.a.transport->describe(pair.at_a), "congestion control haul (driven from here)"));
-  CHECK(has(pair.b.transport->describe(pair.at_b), "congestion control haul (driven from here)"));
+  CHECK(has(pair.a.transport->describe(pair.at_a), "congestion control haul (nobody drives it: RFC 5681)"));
+  CHECK(has(pair.b.transport->describe(pair.at_b), "congestion control haul (nobody drives it: RFC 5681)"));
 }
 
 TEST_CASE("kernel controller: a connection is driven through the transport", "[kernel-cc]") {
@@ -58,6 +58,9 @@ TEST_CASE("kernel controller: a connection is driven through the transport", "[k
   CHECK(took_s > 0.95 * at_rate_s);
   CHECK(took_s < 1.3 * at_rate_s);
   CHECK(acked > writes * length * 9 / 10);
+  CHECK(has(transport.describe(pair.at_a), "congestion control haul (driven from here)"));
+  REQUIRE(transport.steer(pair.at_a, 0, std::nullopt, Duration::zero()).ok());
+  CHECK(has(transport.describe(pair.at_a), "nobody drives it"));
 }
 
 TEST_CASE("kernel controller: automatic leaves loopback, which is a rack, alone", "[kernel-cc]") {
@@ -98,4 +101,60 @@ TEST_CASE("kernel controller: required and taken out since, the connection fails
   REQUIRE(closed != nullptr);
   CHECK(closed->status.code() == StatusCode::unsupported);
   CHECK(has(closed->status.message(), "taken out"));
+}
+
+TEST_CASE("kernel controller: installed anew while the transport lives, new connections are driven by the new maps",
+          "[kernel-cc]") {
+  auto installed = std::make_unique<Installed>();
+  Pair pair(with(KernelController::require), with(KernelController::off));
+  installed.reset();
+  installed = std::make_unique<Installed>();
+  const ConnectionId before = pair.at_a;
+  pair.a.seen.clear();
+  pair.b.seen.clear();
+  pair.connect();
+
+  auto& transport = static_cast<tcp::TcpTransport&>(*pair.a.transport);
+  REQUIRE(transport.steerable(pair.at_a));
+  // The older one belongs to the program that is gone, and is driven through it.
+  for (const auto connection : {pair.at_a, before}) {
+    REQUIRE(transport.steer(connection, 4U << 20, 20'000'000, std::chrono::seconds(10)).ok());
+    const std::string text = "hello";
+    REQUIRE(transport.send(connection, std::as_bytes(std::span(text)), Side::now()));
+    bool obeyed = false;
+    REQUIRE(pair.run_until([&] {
+      const auto report = transport.take_report(connection);
+      obeyed = obeyed || (report && report->obeyed);
+      return obeyed;
+    }));
+  }
+}
+
+TEST_CASE("kernel controller: installed anew in another folder, it is not taken for ours", "[kernel-cc]") {
+  const std::string elsewhere = "/sys/fs/bpf/haul-elsewhere";
+  tcp::Options options = with(GENERATE(KernelController::require, KernelController::automatic));
+  const bool required = options.kernel_controller == KernelController::require;
+  options.congestion_rack = {kernel_congestion::name};  // automatic selects it beyond a rack only
+  auto installed = std::make_unique<Installed>();
+  Side side(options);
+  Side other(options_for(Io::epoll));
+  const auto address = other.transport->listen(Address{"127.0.0.1", 0});
+  REQUIRE(address.ok());
+  installed.reset();
+  REQUIRE(kernel_congestion::install({.directory = elsewhere, .group = {}}).ok());
+
+  const auto end = side.transport->open({.address = *address}, Side::now());
+  REQUIRE(end.ok());
+  REQUIRE(side.transport->join(end->connection, {}, Side::now()).ok());
+  const auto told = required ? Event::Kind::closed : Event::Kind::connected;
+  CHECK(run({&side, &other}, [&] { return side.find(told) != nullptr; }));
+  CHECK(kernel_congestion::uninstall(elsewhere).ok());
+  REQUIRE(side.find(told) != nullptr);
+  if (required) {
+    CHECK(side.find(told)->status.code() == StatusCode::unsupported);
+    CHECK(has(side.find(told)->status.message(), "haul cc install"));
+  } else {
+    CHECK_FALSE(static_cast<tcp::TcpTransport&>(*side.transport).steerable(end->connection));
+    CHECK(has(side.transport->describe(end->connection), "(not the kernel's haul:"));
+  }
 }

@@ -78,6 +78,19 @@ TEST_CASE("kernel rules: without commands it goes on from half of what is in fli
   CHECK(after_silence(1000, 0) == 10);
 }
 
+TEST_CASE("kernel rules: after a pause it begins again with ten packets at most", "[tcp][kernel-cc]") {
+  CHECK(after_idle(1000, 201, 200) == 10);
+  CHECK(after_idle(1000, 200, 200) == 1000);
+  CHECK(after_idle(4, 201, 200) == 4);
+  CHECK(after_idle(1000, 0, 0) == 1000);
+}
+
+TEST_CASE("kernel rules: nothing was delivered before packets that are older than the sums", "[tcp][kernel-cc]") {
+  CHECK(delivered_before(5000, 2000) == 3000);
+  CHECK(delivered_before(5000, 5000) == 0);
+  CHECK(delivered_before(2000, 5000) == 0);
+}
+
 TEST_CASE("kernel rules: the clamp bounds growth", "[tcp][kernel-cc]") {
   CHECK(next_window({95, 0}, infinite, 10, 95, 0, 100).packets == 100);
   CHECK(next_window({100, 99}, 50, 1, 100, 0, 100).packets == 100);

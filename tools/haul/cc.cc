@@ -52,7 +52,10 @@ int tell(const CommonOptions& common, const CcOptions& options) {
 int cc(const CommonOptions& common, const CcOptions& options) {
   Status status;
   if (options.action == CcAction::install) status = kernel::install({.directory = options.directory, .group = options.group});
-  if (options.action == CcAction::uninstall) status = kernel::uninstall(options.directory).status();
+  if (options.action == CcAction::uninstall) {
+    const kernel::Reach reach = options.wherever ? kernel::Reach::machine : kernel::Reach::folder;
+    status = kernel::uninstall(options.directory, reach).status();
+  }
   return status.ok() ? tell(common, options) : failed(status, common.json);
 }
 

@@ -208,7 +208,9 @@ void add_cc(CLI::App& app, CommandLine& line) {
   add("install", CcAction::install, "Put it into the kernel (root, or CAP_BPF, CAP_PERFMON and CAP_CHOWN)")
       ->add_option("--group", line.cc.own.group, "Whose processes may drive their sockets with it, besides root's")
       ->option_text("NAME");
-  add("uninstall", CcAction::uninstall, "Take it out, of whatever version; open connections keep it (root)");
+  add("uninstall", CcAction::uninstall, "Take it out, of whatever version; open connections keep it (root)")
+      ->add_flag("--wherever", line.cc.own.wherever,
+                 "Also what has its maps in another folder or container: ends every installation of haul on this machine");
   add("status", CcAction::status, "Tell whether it is there, and whether you may use it");
 }
 

@@ -72,7 +72,8 @@ enum class CcAction : uint8_t { install, uninstall, status };
 struct CcOptions {
   CcAction action = CcAction::status;
   std::string directory = tcp::kernel_congestion::default_directory;
-  std::string group;  ///< empty: root's processes only
+  std::string group;      ///< empty: root's processes only
+  bool wherever = false;  ///< uninstall: also what has its maps elsewhere
 };
 
 }  // namespace haul::tool

@@ -80,20 +80,32 @@ Status Connection::use_socket(base::UniqueFd socket) {
 // Errors: unsupported (what Options::kernel_controller requires can't be had any more).
 Status Connection::tune(Distance distance) {
   const Options& options = *context_.options;
-  const Congestion congestion = tune_socket(socket_.get(), distance, options, context_.kernel_maps != nullptr);
+  Congestion congestion = tune_socket(socket_.get(), distance, options, context_.kernel_maps != nullptr);
+  const bool selected = context_.kernel_maps && congestion.name == kernel_congestion::name;
+  if (selected) take_control();
+  // What this process can't drive is not better than what the lists have.
+  if (selected && !steering_) congestion = tune_socket(socket_.get(), distance, options, false);
   congestion_ = congestion.name;
-  if (context_.kernel_maps && congestion.name == kernel_congestion::name) {
-    steering_.emplace(context_.kernel_maps, socket_.get());
-  } else if (options.kernel_controller == KernelController::require) {
-    return Status(
-        StatusCode::unsupported,
-        fmt::format("kernel_controller requires haul's congestion control, which was taken out since this transport was "
-                    "made: {} is in force (haul cc install)",
-                    congestion.name));
+  if (options.kernel_controller == KernelController::require && !steering_) {
+    return Status(StatusCode::unsupported,
+                  fmt::format("kernel_controller requires haul's congestion control, but {}",
+                              selected ? context_.no_kernel_maps
+                                       : fmt::format("it was taken out since this transport was made: {} is in force (haul cc "
+                                                     "install)",
+                                                     congestion.name)));
   }
   if (congestion.as_asked || std::exchange(context_.told_of_congestion[congestion.rack ? 1 : 0], true)) return {};
   context_.log(LogLevel::warning, congestion_warning(congestion, options));
   return {};
+}
+
+// Somebody may have installed it anew since the maps were opened: then the socket belongs to other maps.
+void Connection::take_control() {
+  auto maps = KernelMaps::of(socket_.get(), context_.kernel_maps, context_.options->kernel_controller_directory);
+  context_.no_kernel_maps = maps.status().message();
+  if (!maps.ok()) return;
+  context_.kernel_maps = std::move(*maps);
+  steering_.emplace(context_.kernel_maps, socket_.get());
 }
 
 void Connection::on_dialed(base::UniqueFd socket) {
@@ -394,7 +406,7 @@ std::string Connection::describe() const {
   if (!socket_) return state_ < State::greeting ? fmt::format("tcp, connecting to {}", target_) : "tcp, closed";
   std::string congestion = congestion_;
   if (steering_) {
-    congestion += " (driven from here)";
+    congestion += steering_->driven() ? " (driven from here)" : " (nobody drives it: RFC 5681)";
   } else if (!context_.no_kernel_maps.empty()) {
     congestion += fmt::format(" (not the kernel's haul: {})", context_.no_kernel_maps);
   }

@@ -114,6 +114,7 @@ class Connection final : public IoHandler, public FrameHandler, public DialerOwn
   // connection.cc: life
   Status use_socket(base::UniqueFd socket);
   Status tune(Distance distance);
+  void take_control();
   void begin_greeting();
   void continue_greeting(Status status);
   void become_ready(const wire::Preface& peer, Link link, Event::Kind event);

@@ -47,7 +47,7 @@ struct Context {
   TimePoint hot_heard;  ///< when it last received something
 
   std::shared_ptr<const KernelMaps> kernel_maps;  ///< null: sockets don't take haul's congestion control
-  std::string no_kernel_maps;                     ///< why, where they were asked to if they can
+  std::string no_kernel_maps;                     ///< why those that should take it don't, or can't be driven
   std::array<bool, 2> told_of_congestion{};       ///< that nothing on congestion_wan, congestion_rack could be set
 
   std::vector<ConnectionId> ended;  ///< whose `closed` was emitted, to be removed

@@ -22,10 +22,18 @@ class KernelMaps {
   /// Errors: unsupported (not built, not installed, another version's), refused (not this process's group).
   static Result<std::shared_ptr<const KernelMaps>> open(const std::string& directory);
 
+  /// Sockets select by name, which says nothing of whose program they get. These are the maps that belong to it: `known`, or
+  /// those of the installation that is in `directory` by now.
+  /// Errors: as open(), and unsupported where neither knows the socket.
+  static Result<std::shared_ptr<const KernelMaps>> of(int socket, std::shared_ptr<const KernelMaps> known,
+                                                      const std::string& directory);
+
+  /// Whether the socket has selected the program that these maps belong to, and the kernel had memory for its samples.
+  bool has(int socket) const;
   /// `socket` is a TCP socket's descriptor. All zeroes for one that has not selected this congestion control.
   /// Errors: invalid (no such socket).
   Result<KernelSamples> read(int socket) const;
-  /// Errors: invalid (no such socket), exhausted (net.core.optmem_max).
+  /// Errors: invalid (no such socket), exhausted (net.core.optmem_max), refused (frozen map).
   Status write(int socket, const KernelCommand& command) const;
 
  private:
@@ -52,10 +60,14 @@ class SocketController {
   /// Leaves the socket to those rules at once.
   Status withdraw() { return command(0, std::nullopt, Duration::zero()); }
 
+  /// The last command was written, and was none to withdraw. Whether it still holds is in the reports.
+  bool driven() const noexcept { return driven_; }
+
  private:
   std::shared_ptr<const KernelMaps> maps_;
   int socket_;
   uint64_t sequence_ = 0;
+  bool driven_ = false;
   SampleReader reader_;
 };
 

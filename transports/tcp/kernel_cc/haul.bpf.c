@@ -19,16 +19,17 @@ struct {
   __uint(map_flags, BPF_F_NO_PREALLOC);
   __type(key, int);
   __type(value, struct KernelSamples);
-} haul_samples_1 SEC(".maps");
+} haul_samples_2 SEC(".maps");
 
 struct {
   __uint(type, BPF_MAP_TYPE_SK_STORAGE);
   __uint(map_flags, BPF_F_NO_PREALLOC);
   __type(key, int);
   __type(value, struct KernelCommand);
-} haul_command_1 SEC(".maps");
+} haul_command_2 SEC(".maps");
 
 static struct tcp_sock *tcp_sk(struct sock *sk) { return (struct tcp_sock *)sk; }
+static struct inet_connection_sock *inet_csk(struct sock *sk) { return (struct inet_connection_sock *)sk; }
 
 static uint32_t packets_in_flight(const struct tcp_sock *tp) {
   return tp->packets_out - (tp->sacked_out + tp->lost_out) + tp->retrans_out;
@@ -36,7 +37,7 @@ static uint32_t packets_in_flight(const struct tcp_sock *tp) {
 
 // Null: the kernel has no memory for it. Then the window stays as it is.
 static struct KernelSamples *samples_of(struct sock *sk) {
-  return bpf_sk_storage_get(&haul_samples_1, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+  return bpf_sk_storage_get(&haul_samples_2, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 }
 
 static void pace(struct sock *sk, uint64_t rate) {
@@ -49,7 +50,7 @@ static void pace_by_window(struct sock *sk) {
   pace(sk, rate_of(tp->snd_cwnd, tp->snd_ssthresh, tp->mss_cache, tp->srtt_us));
 }
 
-// Adds up what the kernel counted since the last look. `rs` is null where there is no acknowledgement.
+// Adds up what the kernel counted since the last look. `rs` is null where it is not an acknowledgement, but a timeout.
 static void collect(struct tcp_sock *tp, const struct rate_sample *rs, struct KernelSamples *samples, uint64_t now_ns) {
   // No loads from the kernel's memory under the lock: it is held for the sums only.
   const uint32_t mss = tp->mss_cache, delivered = tp->delivered, lost = tp->lost, marked = tp->delivered_ce;
@@ -61,7 +62,10 @@ static void collect(struct tcp_sock *tp, const struct rate_sample *rs, struct Ke
   const uint64_t rtt_us = has_rtt ? rs->rtt_us : 0;
 
   bpf_spin_lock(&samples->lock);
-  if (rs) samples->acks += 1;
+  if (rs)
+    samples->acks += 1;
+  else
+    samples->timeouts += 1;
   samples->time_ns = now_ns;
   samples->mss = mss;
   samples->delivered_bytes += (uint64_t)(uint32_t)(delivered - samples->kernel_delivered) * mss;
@@ -75,7 +79,7 @@ static void collect(struct tcp_sock *tp, const struct rate_sample *rs, struct Ke
     samples->rates += 1;
     samples->rate_delivered_bytes = rate_delivered * mss;
     samples->rate_interval_us = interval_us;
-    samples->delivered_at_send = samples->delivered_bytes - (uint64_t)since_send * mss;
+    samples->delivered_at_send = delivered_before(samples->delivered_bytes, (uint64_t)since_send * mss);
     samples->app_limited = app_limited;
   }
   if (has_rtt) {
@@ -87,7 +91,7 @@ static void collect(struct tcp_sock *tp, const struct rate_sample *rs, struct Ke
 
 // Sets what the command says, if there is one that holds. Returns whether there is.
 static int obey(struct sock *sk, struct KernelSamples *samples, uint64_t now_ns) {
-  const struct KernelCommand *command = bpf_sk_storage_get(&haul_command_1, sk, 0, 0);
+  const struct KernelCommand *command = bpf_sk_storage_get(&haul_command_2, sk, 0, 0);
   if (!command) return 0;
   const uint64_t sequence = command->sequence;
   if (sequence != samples->sequence) {
@@ -102,15 +106,21 @@ static int obey(struct sock *sk, struct KernelSamples *samples, uint64_t now_ns)
   return 1;
 }
 
+static void bound_window(struct tcp_sock *tp, uint32_t packets) {
+  if (tp->snd_cwnd <= packets) return;
+  tp->snd_cwnd = packets;
+  tp->snd_cwnd_cnt = 0;
+}
+
 // Commands ran out: from here on by the rules.
 static void fall_back(struct tcp_sock *tp, struct KernelSamples *samples, uint32_t in_flight) {
   if (!samples->obeys) return;
   samples->obeys = 0;
   samples->fallbacks += 1;
-  const uint32_t window = tp->snd_cwnd, ssthresh = after_silence(window, in_flight);
+  const uint32_t ssthresh = after_silence(tp->snd_cwnd, in_flight);
   tp->snd_ssthresh = ssthresh;
-  tp->snd_cwnd = least(window, ssthresh);
   tp->snd_cwnd_cnt = 0;
+  bound_window(tp, ssthresh);
 }
 
 static void on_ack(struct sock *sk, const struct rate_sample *rs) {
@@ -133,8 +143,11 @@ SEC("struct_ops/haul_init")
 void BPF_PROG(haul_init, struct sock *sk) {
   const struct tcp_sock *tp = tcp_sk(sk);
   struct KernelSamples *samples = samples_of(sk);
-  // Sums begin now, also where the socket had other algorithms before.
+  // Sums begin now, also where the socket had other algorithms before: then what was noted of it is old. A loss that is being
+  // repaired right now was answered by the algorithm before.
   if (samples) {
+    samples->state = TCP_CA_OPEN;
+    samples->obeys = 0;
     samples->kernel_delivered = tp->delivered;
     samples->kernel_lost = tp->lost;
     samples->kernel_marked = tp->delivered_ce;
@@ -156,17 +169,20 @@ void BPF_PROG(haul_set_state, struct sock *sk, uint8_t new_state) {
   if (!samples) return;
   samples->state = new_state;
   if (new_state != TCP_CA_LOSS) return;
-  samples->timeouts += 1;
   collect(tcp_sk(sk), 0, samples, bpf_ktime_get_ns());
 }
 
-// The first packet after nothing was under way: what was commanded meanwhile holds for it already, and what ran out does not.
+// The first packet after nothing was under way: what was commanded meanwhile holds for it already, and what ran out does not; nor
+// does, without commands, a window from before a pause. The kernel has cut this packet already, which may be a burst of segments.
 SEC("struct_ops/haul_cwnd_event")
 void BPF_PROG(haul_cwnd_event, struct sock *sk, uint32_t event) {
   if (event != CA_EVENT_TX_START) return;
   struct KernelSamples *samples = samples_of(sk);
   if (!samples || obey(sk, samples, bpf_ktime_get_ns())) return;
-  fall_back(tcp_sk(sk), samples, 0);
+  struct tcp_sock *tp = tcp_sk(sk);
+  fall_back(tp, samples, 0);
+  const uint32_t idle = (uint32_t)bpf_jiffies64() - tp->lsndtime;
+  bound_window(tp, after_idle(tp->snd_cwnd, idle, inet_csk(sk)->icsk_rto));
   pace_by_window(sk);
 }
 
@@ -185,7 +201,7 @@ void BPF_PROG(haul_cong_control, struct sock *sk, const struct rate_sample *rs) 
 #endif
 
 SEC(".struct_ops")
-struct tcp_congestion_ops haul_ops_1 = {
+struct tcp_congestion_ops haul_ops_2 = {
     .flags = TCP_CONG_NON_RESTRICTED,
     .init = (void *)haul_init,
     .ssthresh = (void *)haul_ssthresh,

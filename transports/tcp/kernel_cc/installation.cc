@@ -1,7 +1,6 @@
 // Installing, uninstalling, and telling what is installed.
 #include <bpf/bpf.h>
 #include <fmt/format.h>
-#include <grp.h>
 #include <linux/magic.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -9,11 +8,12 @@
 
 #include <cerrno>
 #include <filesystem>
-#include <optional>
+#include <utility>
 #include <vector>
 
 #include "haul/kernel_congestion.h"
 #include "tcp/kernel_cc/controller.h"
+#include "tcp/kernel_cc/groups.h"
 #include "tcp/kernel_cc/pins.h"
 #include "tcp/kernel_cc/program.h"
 
@@ -25,25 +25,26 @@ namespace fs = std::filesystem;
 
 constexpr gid_t no_group = static_cast<gid_t>(-1);
 
+// In one spelling, so that the folder above is the one above.
+Result<std::string> folder_of(const std::string& directory) {
+  fs::path path = fs::path(directory).lexically_normal();
+  if (!path.has_filename()) path = path.parent_path();
+  if (path.is_absolute() && path.has_filename()) return path.string();
+  return Status(StatusCode::invalid,
+                fmt::format("\"{}\" is no absolute name of a folder: name one as {} is", directory, default_directory));
+}
+
 Status check_file_system(const std::string& directory) {
   const std::string parent = fs::path(directory).parent_path();
   struct statfs found {};
-  if (statfs(parent.c_str(), &found) == 0 && found.f_type == BPF_FS_MAGIC) return {};
+  const bool looked = statfs(parent.c_str(), &found) == 0;
+  if (looked && found.f_type == BPF_FS_MAGIC) return {};
+  if (!looked && errno == EACCES) {
+    return Status::from_errno(StatusCode::refused, errno, fmt::format("cannot look into {}: run this as root", parent));
+  }
   return Status(
       StatusCode::invalid,
       fmt::format("{} is no bpf file system: mount -t bpf bpf /sys/fs/bpf, or choose a folder in another one", parent));
-}
-
-Result<gid_t> group_id(const std::string& group) {
-  std::vector<char> memory(1U << 16);
-  struct group entry {};
-  struct group* found = nullptr;
-  getgrnam_r(group.c_str(), &entry, memory.data(), memory.size(), &found);
-  if (found == nullptr) {
-    return Status(StatusCode::invalid,
-                  fmt::format("there is no group \"{}\" here: groupadd {}, or name another", group, group));
-  }
-  return found->gr_gid;
 }
 
 // systemd mounts /sys/fs/bpf for root only.
@@ -83,9 +84,46 @@ Status set_all_rights(const std::string& directory, gid_t group) {
   return status;
 }
 
-void remove_names(const std::string& directory) {
-  for (const pins::Kind kind : pins::kinds) unlink(pins::path_of(directory, kind).c_str());
-  rmdir(directory.c_str());
+struct Pin {
+  pins::Kind kind;
+  std::string path;
+  base::UniqueFd map;
+};
+
+// The maps of some version that are in the folder. Errors: refused (something there is not haul's, or only root may look).
+Result<std::vector<Pin>> pins_in(const std::string& directory) {
+  std::vector<Pin> found;
+  for (const pins::Kind kind : pins::kinds) {
+    Pin pin{kind, pins::path_of(directory, kind), {}};
+    pin.map = base::UniqueFd(bpf_obj_get(pin.path.c_str()));
+    if (!pin.map && errno == ENOENT) continue;
+    if (!pin.map && geteuid() != 0) {
+      return Status::from_errno(StatusCode::refused, errno, fmt::format("cannot open {}: run this as root", pin.path));
+    }
+    if (!pin.map || !pins::is_of_some_version(pin.map.get(), kind)) {
+      return Status(StatusCode::refused,
+                    fmt::format("{} is no map of haul's, so nothing in this folder was touched: name the folder that haul cc "
+                                "install was given",
+                                pin.path));
+    }
+    found.push_back(std::move(pin));
+  }
+  return found;
+}
+
+// Ends what is registered by the maps in the folder, and removes their names. The value says whether anything was there.
+Result<bool> take_out(const std::string& directory) {
+  const auto found = pins_in(directory);
+  if (!found) return found.status();
+  for (const Pin& pin : *found) {
+    if (pin.kind == pins::Kind::operations) unregister(pin.map.get());
+  }
+  for (const Pin& pin : *found) {
+    if (unlink(pin.path.c_str()) == 0) continue;
+    return Status::from_errno(StatusCode::refused, errno, fmt::format("cannot remove {}: run this as root", pin.path));
+  }
+  rmdir(directory.c_str());  // stays where something else is in it
+  return !found->empty();
 }
 
 Status install_new(const std::string& directory, gid_t group) {
@@ -101,14 +139,15 @@ Status install_new(const std::string& directory, gid_t group) {
   if (status.ok()) {
     program->release();
   } else {
-    remove_names(directory);
+    static_cast<void>(take_out(directory));
   }
   return status;
 }
 
 struct Names {
   size_t seen = 0;
-  bool hidden = false;  // this process may not look
+  bool operations = false;  // of them, that by which a registration is ended
+  bool hidden = false;      // this process may not look
   std::string group;
 };
 
@@ -121,9 +160,9 @@ Names look(const std::string& directory) {
       continue;
     }
     ++names.seen;
+    names.operations = names.operations || kind == pins::Kind::operations;
     if (kind != pins::Kind::samples || (found.st_mode & S_IRGRP) == 0) continue;
-    const struct group* entry = getgrgid(found.st_gid);
-    names.group = entry != nullptr ? entry->gr_name : std::to_string(found.st_gid);
+    names.group = group_name(found.st_gid);
   }
   return names;
 }
@@ -136,7 +175,20 @@ Presence presence_of(bool registered, const Names& names, const Status& opened) 
   return opened.code() == StatusCode::unsupported ? Presence::other_version : Presence::installed;
 }
 
-std::string text_of(const State& state, const std::string& directory, const Status& opened) {
+std::string cleaning_up(const std::string& directory) {
+  const std::string option = directory == default_directory ? "" : fmt::format(" --directory {}", directory);
+  return fmt::format("haul cc uninstall{} cleans up", option);
+}
+
+std::string not_from_here(const std::string& directory) {
+  return fmt::format(
+      "registered, but not from {}: maybe installed in another folder (--directory) or another mount namespace, such as the "
+      "host's "
+      "of this container. haul cc uninstall --wherever ends it for the whole machine",
+      directory);
+}
+
+std::string text_of(const State& state, const std::string& directory, const Names& names, const Status& opened) {
   switch (state.presence) {
     case Presence::absent: return "not installed";
     case Presence::installed:
@@ -145,15 +197,17 @@ std::string text_of(const State& state, const std::string& directory, const Stat
     case Presence::other_version: return std::string(opened.message());
     default: break;
   }
-  return fmt::format("{}: haul cc uninstall cleans up",
-                     state.registered ? fmt::format("registered, but its maps are not all in {}", directory)
-                                      : fmt::format("maps are in {}, but nothing is registered", directory));
+  if (!state.registered) return fmt::format("maps are in {}, but nothing is registered: {}", directory, cleaning_up(directory));
+  if (!names.operations) return not_from_here(directory);
+  return fmt::format("registered, but its maps are not all in {}: {}", directory, cleaning_up(directory));
 }
 
 }  // namespace
 
 Status install(const InstallOptions& options) {
-  const std::string& directory = options.directory;
+  const auto folder = folder_of(options.directory);
+  if (!folder) return folder.status();
+  const std::string& directory = *folder;
   if (Status status = check_file_system(directory); !status.ok()) return status;
   gid_t group = no_group;
   if (!options.group.empty()) {
@@ -170,32 +224,35 @@ Status install(const InstallOptions& options) {
   }
 }
 
-Result<bool> uninstall(const std::string& directory) {
-  const std::string operations = pins::path_of(directory, pins::Kind::operations);
-  const base::UniqueFd map(bpf_obj_get(operations.c_str()));
-  if (!map && (errno == EACCES || errno == EPERM)) {
-    return Status::from_errno(StatusCode::refused, errno, fmt::format("cannot open {}: run this as root", operations));
+Result<bool> uninstall(const std::string& chosen, Reach reach) {
+  const auto folder = folder_of(chosen);
+  if (!folder) return folder.status();
+  bool any = false;
+  if (const Status place = check_file_system(*folder); place.ok()) {
+    const auto here = take_out(*folder);
+    if (!here) return here;
+    any = *here;
+  } else if (reach == Reach::folder) {
+    return place;  // whoever means the whole machine may be where its maps have no names
   }
-  bool any = look(directory).seen > 0;
-  if (map && unregister(map.get())) any = true;
-  if (registered() && unregister_nameless()) any = true;
-  remove_names(directory);
-  if (registered()) {
-    return Status(
-        StatusCode::refused,
-        "a congestion control called haul is still registered: it is not haul's, or taking it out needs CAP_SYS_ADMIN (run "
-        "this as root)");
-  }
-  if (look(directory).seen == 0) return any;
-  return Status(StatusCode::refused, fmt::format("what is in {} cannot be removed: run this as root", directory));
+  if (reach == Reach::machine && unregister_everywhere()) any = true;
+  if (!registered()) return any;
+  if (reach == Reach::folder) return Status(StatusCode::refused, not_from_here(*folder));
+  return Status(
+      StatusCode::refused,
+      "a congestion control called haul is still registered: it is not haul's, or taking it out needs CAP_SYS_ADMIN (run "
+      "this as root)");
 }
 
-State status(const std::string& directory) {
+State status(const std::string& chosen) {
+  const auto folder = folder_of(chosen);
+  if (!folder) return {.built = true, .registered = registered(), .group = {}, .text = std::string(folder.status().message())};
+  const std::string& directory = *folder;
   const Names names = look(directory);
   const Status opened = KernelMaps::open(directory).status();
   State state{.built = true, .registered = registered(), .permitted = opened.ok(), .group = names.group, .text = {}};
   state.presence = presence_of(state.registered, names, opened);
-  state.text = text_of(state, directory, opened);
+  state.text = text_of(state, directory, names, opened);
   return state;
 }
 

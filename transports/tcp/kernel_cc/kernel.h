@@ -12,7 +12,12 @@ struct sock {
   uint32_t sk_pacing_status;
 };
 
+struct inet_connection_sock {
+  uint32_t icsk_rto;
+};
+
 struct tcp_sock {
+  uint32_t lsndtime;
   uint32_t mss_cache;
   uint32_t srtt_us;
   uint32_t snd_ssthresh;
@@ -64,4 +69,4 @@ struct tcp_congestion_ops {
 enum { TCP_CONG_NON_RESTRICTED = 1 };
 enum { CA_EVENT_TX_START = 0 };
 enum { SK_PACING_NONE = 0, SK_PACING_NEEDED = 1 };
-enum { TCP_CA_CWR = 2, TCP_CA_RECOVERY = 3, TCP_CA_LOSS = 4 };
+enum { TCP_CA_OPEN = 0, TCP_CA_CWR = 2, TCP_CA_RECOVERY = 3, TCP_CA_LOSS = 4 };

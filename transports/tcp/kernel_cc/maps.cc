@@ -57,11 +57,22 @@ Result<KernelSamples> KernelMaps::read(int socket) const {
   return Status::from_errno(StatusCode::invalid, errno, fmt::format("cannot read the samples of descriptor {}", socket));
 }
 
+bool KernelMaps::has(int socket) const {
+  KernelSamples samples{};
+  return bpf_map_lookup_elem_flags(samples_.get(), &socket, &samples, BPF_F_LOCK) == 0;
+}
+
 Status KernelMaps::write(int socket, const KernelCommand& command) const {
   if (bpf_map_update_elem(commands_.get(), &socket, &command, BPF_ANY) == 0) return {};
   if (errno == ENOMEM || errno == EAGAIN) {
     return Status::from_errno(StatusCode::exhausted, errno,
                               "the kernel has no room for a command beside the socket (net.core.optmem_max)");
+  }
+  if (errno == EPERM) {
+    return Status::from_errno(
+        StatusCode::refused, errno,
+        "the kernel takes no commands any more: somebody froze their map. haul cc uninstall, then haul cc "
+        "install; connections from before stay without a controller");
   }
   return Status::from_errno(StatusCode::invalid, errno, fmt::format("cannot command descriptor {}", socket));
 }

@@ -13,6 +13,15 @@ namespace haul::tcp::pins {
 enum class Kind : uint8_t { samples, commands, operations };
 inline constexpr std::array kinds{Kind::samples, Kind::commands, Kind::operations};
 
+/// How the names of such maps begin, in every version.
+constexpr std::string_view name_begin(Kind kind) noexcept {
+  switch (kind) {
+    case Kind::samples: return "haul_samples_";
+    case Kind::commands: return "haul_command_";
+    default: return "haul_ops_";
+  }
+}
+
 /// What the kernel and the loader call the map.
 constexpr const char* map_name(Kind kind) noexcept {
   switch (kind) {
@@ -35,5 +44,7 @@ inline std::string path_of(const std::string& directory, Kind kind) { return dir
 
 /// Whether a map is this version's: by its name and the size of its values.
 bool is_ours(int map, Kind kind);
+/// Whether it is that of some version.
+bool is_of_some_version(int map, Kind kind);
 
 }  // namespace haul::tcp::pins

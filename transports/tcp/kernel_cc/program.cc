@@ -5,55 +5,18 @@
 #include <bpf/libbpf.h>
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <cstdarg>
-#include <cstdio>
 #include <fstream>
-#include <mutex>
-#include <string_view>
 
 #include "haul/kernel_congestion.h"
 #include "tcp/kernel_cc/embedded.h"
+#include "tcp/kernel_cc/loader_log.h"
 #include "tcp/kernel_cc/pins.h"
 #include "tcp/kernel_cc/variant.h"
 
 namespace haul::tcp::kernel_congestion {
 
 namespace {
-
-constexpr size_t most_said = 2000;  // of the verifier's log, which may be long
-
-std::string& said() {
-  static std::string text;
-  return text;
-}
-
-int keep(libbpf_print_level level, const char* format, va_list arguments) {
-  if (level == LIBBPF_DEBUG || said().size() > most_said) return 0;
-  char line[512];  // NOLINT(cppcoreguidelines-avoid-c-arrays,modernize-avoid-c-arrays): for vsnprintf
-  const int bytes = std::vsnprintf(line, sizeof(line), format, arguments);
-  said() += line;
-  std::replace(said().begin(), said().end(), '\n', ' ');
-  return bytes;
-}
-
-// What libbpf says goes into messages, not to stderr. Its setting is the process's: one at a time.
-class Listener {
- public:
-  Listener() : lock_(mutex()), before_(libbpf_set_print(keep)) { said().clear(); }
-  ~Listener() { libbpf_set_print(before_); }
-  Listener(const Listener&) = delete;
-  Listener& operator=(const Listener&) = delete;
-
- private:
-  static std::mutex& mutex() {
-    static std::mutex one;
-    return one;
-  }
-  std::lock_guard<std::mutex> lock_;
-  libbpf_print_fn_t before_;
-};
 
 Status not_loaded(int error) {
   if (error == EPERM) {
@@ -63,7 +26,7 @@ Status not_loaded(int error) {
   }
   if (error == ENOMEM) return Status::from_errno(StatusCode::exhausted, error, "the kernel has no memory for haul's program");
   return Status::from_errno(StatusCode::unsupported, error,
-                            fmt::format("this kernel does not take haul's program; it says: {}", said()));
+                            fmt::format("this kernel does not take haul's program; it says: {}", LoaderLog::text()));
 }
 
 bpf_map* map_of(bpf_object* object, pins::Kind kind) { return bpf_object__find_map_by_name(object, pins::map_name(kind)); }
@@ -74,7 +37,7 @@ void Program::Free::operator()(bpf_object* object) const noexcept { bpf_object__
 void Program::Free::operator()(bpf_link* link) const noexcept { bpf_link__destroy(link); }
 
 Result<Program> Program::load() {
-  const Listener listener;
+  const LoaderLog log;
   const auto arguments = cong_control_arguments_here();
   if (!arguments) return arguments.status();
   const auto code = *arguments == 2 ? embedded::with_2_arguments : embedded::with_4_arguments;
@@ -88,7 +51,7 @@ Result<Program> Program::load() {
 }
 
 Status Program::pin(const std::string& directory) const {
-  const Listener listener;
+  const LoaderLog log;
   for (const pins::Kind kind : pins::kinds) {
     const std::string path = pins::path_of(directory, kind);
     const int failed = bpf_map__pin(map_of(object_.get(), kind), path.c_str());
@@ -98,11 +61,14 @@ Status Program::pin(const std::string& directory) const {
 }
 
 Status Program::do_register() {
-  const Listener listener;
+  const LoaderLog log;
   registration_.reset(bpf_map__attach_struct_ops(map_of(object_.get(), pins::Kind::operations)));
   if (registration_) return {};
   if (errno == EEXIST) {
-    return Status(StatusCode::refused, "a congestion control called haul is registered already: haul cc uninstall");
+    return Status(
+        StatusCode::refused,
+        "a congestion control called haul is registered already, maybe from another folder or another mount namespace: "
+        "haul cc status");
   }
   return Status::from_errno(errno == EPERM ? StatusCode::refused : StatusCode::internal, errno,
                             "the kernel did not register haul's congestion control");
@@ -123,16 +89,12 @@ bool unregister(int operations_map) {
   return bpf_map_delete_elem(operations_map, &only_key) == 0;
 }
 
-bool unregister_nameless() {
+bool unregister_everywhere() {
   bool any = false;
   uint32_t id = 0;
   while (bpf_map_get_next_id(id, &id) == 0) {
     const base::UniqueFd map(bpf_map_get_fd_by_id(id));
-    bpf_map_info info{};
-    uint32_t bytes = sizeof(info);
-    if (!map || bpf_obj_get_info_by_fd(map.get(), &info, &bytes) != 0) continue;
-    const bool ours = info.type == BPF_MAP_TYPE_STRUCT_OPS && std::string_view(info.name).starts_with("haul_ops_");
-    if (ours && unregister(map.get())) any = true;
+    if (map && pins::is_of_some_version(map.get(), pins::Kind::operations) && unregister(map.get())) any = true;
   }
   return any;
 }

@@ -41,7 +41,7 @@ class Program {
 bool registered();
 /// Ends a registration by its map. False: it was none.
 bool unregister(int operations_map);
-/// Ends those of any version whose maps have no name any more. Needs CAP_SYS_ADMIN.
-bool unregister_nameless();
+/// Ends those of any version on the whole machine, wherever the names of their maps are. Needs CAP_SYS_ADMIN.
+bool unregister_everywhere();
 
 }  // namespace haul::tcp::kernel_congestion

@@ -3,7 +3,8 @@
 //
 // Without a command the window follows RFC 5681: slow start from the kernel's initial window, one packet a round trip beyond
 // ssthresh, half of it after a loss. When commands run out, that begins at half of what is in flight, as after a loss, but not
-// below the ten packets with which any connection may begin (RFC 6928).
+// below the ten packets with which any connection may begin (RFC 6928). With these it also begins again after a pause: where
+// there is a cong_control(), the kernel does not see to that.
 #pragma once
 
 #include <stdint.h>  // NOLINT(modernize-deprecated-headers): in C too
@@ -43,6 +44,18 @@ static inline uint32_t after_loss(uint32_t packets) { return (uint32_t)most(pack
 /// ssthresh, and the bound of the window, once commands have run out.
 static inline uint32_t after_silence(uint32_t window, uint32_t in_flight) {
   return (uint32_t)most(least(window, in_flight) / 2, HAUL_INITIAL_WINDOW);
+}
+
+/// The window for the first packet after nothing was sent for `idle`; `timeout` is the retransmission timer, in the same unit
+/// (RFC 5681, 4.1).
+static inline uint32_t after_idle(uint32_t window, uint32_t idle, uint32_t timeout) {
+  return idle > timeout ? (uint32_t)least(window, HAUL_INITIAL_WINDOW) : window;
+}
+
+/// What was delivered when a packet was sent, from the sum of now and what was delivered since. The sum begins when haul is
+/// selected: of packets that were sent before, less was delivered since.
+static inline uint64_t delivered_before(uint64_t delivered, uint64_t since_send) {
+  return delivered > since_send ? delivered - since_send : 0;
 }
 
 /// The window after `acked` packets, of which `in_flight` were under way before. `recovers`: a loss is being repaired.

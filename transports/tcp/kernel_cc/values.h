@@ -11,10 +11,11 @@ namespace haul::tcp {
 
 // The names of the maps end with it, so that an installation by another version is told from this one's. See also
 // haul.bpf.c, where the map of the operations is named.
-#define HAUL_KERNEL_CC_VERSION "1"
+#define HAUL_KERNEL_CC_VERSION "2"
 
 /// What the kernel saw of a socket, since haul drives it. Written by the program only. The kernel counts packets; bytes are
-/// packets × mss, as windows are counted. Read with BPF_F_LOCK, all of it is of one moment.
+/// packets × mss, as windows are counted. Read with BPF_F_LOCK, all that is counted or measured is of one moment; what concerns
+/// commands, and `state`, is noted beside it, and may be of the next.
 struct KernelSamples {
   uint64_t acks;                  ///< acknowledgements
   uint64_t time_ns;               ///< CLOCK_MONOTONIC, of the newest one, or of a retransmission timeout since
@@ -49,6 +50,9 @@ struct KernelCommand {
   uint64_t window_bytes;  ///< that may be in flight; at least two packets are
   uint64_t rate_bytes_s;  ///< payload, also when sent again. 0: as fast as the window allows
   uint64_t valid_for_ns;  ///< at most HAUL_LONGEST_COMMAND_NS. 0: withdraws it at once
+  // Nobody takes it, since commands are replaced as a whole. But maps whose values have one cannot be frozen (BPF_MAP_FREEZE),
+  // which one process of the group could do to all others.
+  struct bpf_spin_lock lock;
 };
 
 #ifdef __cplusplus

@@ -17,13 +17,14 @@ Status not_built() {
 
 Result<std::shared_ptr<const KernelMaps>> KernelMaps::open(const std::string&) { return not_built(); }
 // Nobody has maps to call them on.
+bool KernelMaps::has(int) const { return false; }
 Result<KernelSamples> KernelMaps::read(int) const { return not_built(); }
 Status KernelMaps::write(int, const KernelCommand&) const { return not_built(); }
 
 namespace kernel_congestion {
 
 Status install(const InstallOptions&) { return not_built(); }
-Result<bool> uninstall(const std::string&) { return not_built(); }
+Result<bool> uninstall(const std::string&, Reach) { return not_built(); }
 State status(const std::string&) {
   State state;
   state.text = not_built().message();
