@@ -235,6 +235,7 @@ class EngineCore {
                                                         std::string_view name) const;
   static std::optional<Duration> measured_rtt(const PeerEntry& peer, const engine::PathState& path);
   void take_samples(const PeerEntry& peer, const engine::PathState& path);
+  void command_lane(const PeerEntry& peer, const LaneState& lane, congestion::SampledPath& path, const Limits& limits);
   void steer(PeerEntry& peer, engine::PathState& path, std::string_view name, std::string_view why);
   void leave_uncontrolled(PeerEntry& peer, engine::PathState& path, std::string_view why);
   void decide_path(PeerEntry& peer, engine::PathState& path);
