@@ -126,7 +126,8 @@ void SampledPath::take(LaneNumber number, const PathSample& sample, const std::o
     rtt_by_bytes_ += static_cast<double>(news.delivered) * to_seconds(*news.rtt);
     rtt_bytes_ += news.delivered;
   }
-  lane->active = news.delivered > 0 || sample.bytes_in_flight > 0;
+  // Between two bursts of a pace, where the round trip is short, nothing may be under way.
+  lane->active = news.delivered > 0 || sample.bytes_in_flight > 0 || sample.bytes_unsent > 0 || !sample.app_limited;
   lane->in_flight = sample.bytes_in_flight;
 }
 
