@@ -2,6 +2,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+#include <utility>
 
 #include "engine/core.h"
 #include "haul/lane_steering.h"
@@ -25,6 +27,7 @@ constexpr uint32_t controlled_operation_bytes = 256U << 10;
 constexpr uint64_t measured_operations = 8;
 // Of a lane whose window the engine keeps for all of them: no bound of its own, and far from overflow.
 constexpr uint64_t no_window = uint64_t{1} << 62;
+constexpr std::array<std::string_view, 2> directions{"out", "in"};
 
 bool is_off(const CongestionPolicy& policy) { return !policy.make && policy.controller == "off"; }
 bool is_automatic(const CongestionPolicy& policy) { return !policy.make && policy.controller == "automatic"; }
@@ -124,10 +127,15 @@ void EngineCore::leave_path(const PeerEntry& peer, const LaneState& lane) {
   if (path != nullptr && path->sampled) path->sampled->remove_lane(lane.number);
 }
 
-std::unique_ptr<CongestionController> EngineCore::make_controller(const PeerEntry& peer, const PathState& path,
-                                                                  std::string_view name) const {
+std::unique_ptr<CongestionController> EngineCore::make_controller(const PeerEntry& peer, PathState& path, size_t direction,
+                                                                  std::string_view name) {
   const CongestionPolicy& policy = congestion_policy(peer);
   ControllerOptions options;
+  path.memory_names[direction] =
+      engine::path_name(peer.identity, peer.initiator ? peer.address.to_string() : std::string(),
+                        transports_[path.transport_index]->capabilities().name, directions[direction]);
+  options.memory = path_memories_.start(path.memory_names[direction]);
+  path.given_memory[direction] = options.memory.has_value();
   if (path.operations[0]) options.packet_bytes = controlled_operation_bytes;
   if (policy.make) return policy.make(options);
   auto made = congestion::make(name, options);  // the name was checked when it was set
@@ -138,16 +146,16 @@ void EngineCore::steer(PeerEntry& peer, PathState& path, std::string_view name, 
   constexpr std::string_view none = "CongestionPolicy::make made no controller";
   path.decided = true;
   if (path.sampled) {
-    auto controller = make_controller(peer, path, name);
+    auto controller = make_controller(peer, path, 0, name);
     if (!controller) return leave_uncontrolled(peer, path, none);
     path.verdict = fmt::format("{} ({})", controller->name(), why);
     return path.sampled->steer_by(std::move(controller));
   }
-  for (auto& each : path.operations) {
-    auto controller = make_controller(peer, path, name);
+  for (size_t i = 0; i < path.operations.size(); ++i) {
+    auto controller = make_controller(peer, path, i, name);
     if (!controller) return leave_uncontrolled(peer, path, none);
     path.verdict = fmt::format("{} ({})", controller->name(), why);
-    each->steer_by(std::move(controller));
+    path.operations[i]->steer_by(std::move(controller));
   }
   for (const auto& lane : peer.lanes) {
     if (lane->ready && lane->transport_index == path.transport_index)
@@ -155,9 +163,25 @@ void EngineCore::steer(PeerEntry& peer, PathState& path, std::string_view name, 
   }
 }
 
+// Its controllers are not needed any more. A second call does nothing.
+void EngineCore::remember_path(PathState& path) {
+  const auto remember = [&](size_t direction, const CongestionController* controller) {
+    const std::string name = std::exchange(path.memory_names.at(direction), {});
+    path_memories_.ended(name, path.given_memory.at(direction), controller);
+  };
+  if (path.sampled) return remember(0, path.sampled->controller());
+  for (size_t i = 0; i < path.operations.size(); ++i)
+    remember(i, path.operations[i] ? path.operations[i]->controller() : nullptr);
+}
+
+void EngineCore::remember_paths(PeerEntry& peer) {
+  for (const auto& path : peer.paths) remember_path(*path);
+}
+
 // As without a policy. Operations that are under way hold tickets of nothing then, which are ignored.
 void EngineCore::leave_uncontrolled(PeerEntry& peer, PathState& path, std::string_view why) {
   path.decided = true;
+  remember_path(path);
   path.operations = {};
   path.sampled.reset();
   path.verdict = fmt::format("nobody but the backend ({})", why);
@@ -347,7 +371,6 @@ std::optional<TimePoint> EngineCore::paths_deadline() const {
 }
 
 std::vector<PathStats> EngineCore::path_stats(const PeerEntry& peer) const {
-  constexpr std::array<std::string_view, 2> directions{"out", "in"};
   std::vector<PathStats> all;
   for (const auto& path : peer.paths) {
     const std::string_view transport = transports_[path->transport_index]->capabilities().name;
