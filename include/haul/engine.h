@@ -54,6 +54,13 @@ struct EngineOptions {
   TransportPolicy accept_policy;
 
   CongestionPolicy congestion;  ///< of what this engine sends, unless PeerOptions say otherwise
+  /// What controllers learn of the paths to peers is kept for the engine's life, and offered to those of the next connection
+  /// (ControllerOptions::memory); of peers that connect to us only if they are authenticated. With a file's name it is read
+  /// from there when the engine is made, and written there when it is destroyed; the file need not exist, its folder must. One
+  /// engine a file: the last one to write wins.
+  std::string remembered_paths_file;
+  /// Seconds since 1970: what is remembered of paths outlives monotonic clocks. Empty: the system's.
+  std::function<int64_t()> wall_clock_s;
   /// Payload of the puts and gets that this engine starts, all peers together, over any transport: bytes per second; absent: no
   /// bound. Peers that have something to move take turns. See Engine::limit_rate().
   std::optional<uint64_t> rate_limit_bytes_s;
@@ -95,9 +102,9 @@ struct EngineOptions {
 /// The order of destruction: peers are aborted, transfers end as peer_lost without callbacks, then memory and transports go.
 class HAUL_API Engine {
  public:
-  /// Errors: invalid (options that contradict each other, credentials that cannot be read: names the file, an accept_policy
-  /// that requires a transport which is not among these, or leaves none), unsupported (a transport that cannot authenticate,
-  /// with credentials).
+  /// Errors: invalid (options that contradict each other, credentials or remembered paths that cannot be read: names the file,
+  /// an accept_policy that requires a transport which is not among these, or leaves none), unsupported (a transport that cannot
+  /// authenticate, with credentials).
   static Result<std::unique_ptr<Engine>> create(EngineOptions options, std::vector<std::unique_ptr<Transport>> transports);
   ~Engine();
   Engine(const Engine&) = delete;

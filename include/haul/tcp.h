@@ -59,8 +59,8 @@ struct Options {
   std::vector<std::string> congestion_rack = {"reno", "cubic"};
   std::vector<std::string> congestion_wan = {"bbr", "cubic"};
 
-  /// `haul` before those lists (docs/congestion-control.md, "Ours in the kernel"; `haul cc install`). A socket that nobody
-  /// drives follows RFC 5681, which is slow on long lossy paths: only for programs that drive theirs.
+  /// `haul` before those lists (docs/congestion-control.md, "Ours in the kernel"; `haul cc install`). The engine's controller
+  /// drives it: set EngineOptions::congestion too. A socket that nobody drives follows RFC 5681, slow on long lossy paths.
   KernelController kernel_controller = KernelController::off;
   std::string kernel_controller_directory = kernel_congestion::default_directory;
 

@@ -60,6 +60,12 @@ struct PathStats {
   std::string controller;  ///< CongestionController::name(); "none" while it is not decided
   std::string phase;
   std::string limited_by;  ///< "nothing to send", "window", "pacing", "budget", "lanes"
+  /// By what it controls: "operations" (when each is posted), "pacing" (over the backend's own congestion control), "window and
+  /// pacing" (in place of it), "mixed" (some lanes so, some so).
+  std::string steers;
+  uint64_t lanes = 0;  ///< but for "operations"
+  /// Of those whose window it steers, how many followed it at the last report; the others follow safe rules of their backend's.
+  uint64_t lanes_obeying = 0;
   uint64_t window_bytes = 0;
   uint64_t in_flight_bytes = 0;
   std::optional<uint64_t> rate_bytes_s;  ///< pacing; absent: as the window allows

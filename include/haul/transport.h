@@ -1,8 +1,8 @@
 // What a backend owes the core. For authors of backends; applications need only construct one and hand it to the engine.
 //
 // A Transport is used by exactly one engine thread and no call blocks. It places bytes; the core cuts transfers into
-// operations, stripes them over connections, verifies checksums and tells the application. No method is optional: what
-// differs between backends is data, in Capabilities.
+// operations, stripes them over connections, verifies checksums and tells the application. No method but steering() is
+// optional: what differs between backends is data, in Capabilities.
 //
 // The contract (docs/architecture.md has the reasons):
 //  - From post() to the operation's `completed` event the local memory is the transport's; afterwards never again.
@@ -31,6 +31,8 @@
 #include "haul/time.h"
 
 namespace haul {
+
+class LaneSteering;
 
 /// Own identity and trust, made by the engine from Credentials; lib/security has its inside.
 class SecurityContext;
@@ -246,6 +248,10 @@ class HAUL_API Transport {
   virtual std::string describe(ConnectionId connection) const = 0;
 
   virtual void set_limits(ConnectionId connection, const Limits& limits) = 0;
+
+  /// Where Capabilities::acknowledged_by is `samples`: what some connections offer beyond sample() and set_limits()
+  /// (haul/lane_steering.h); null: none do. The transport's own, and lives as long.
+  virtual LaneSteering* steering() noexcept { return nullptr; }
 
   /// Moves bytes, then fills `events` from the front and returns how many. A full span means: call again.
   /// Payload spans of earlier events end here.

@@ -18,6 +18,11 @@ constexpr Duration longest_interval = std::chrono::milliseconds(25);
 constexpr double idle_weight = 0.125;
 // A new rate is a system call: a hundredth more is not worth it.
 constexpr double most_untold = 1.01;
+// Of a command to a steered lane. It is repeated when a third of that is over.
+constexpr int64_t valid_round_trips = 8;
+constexpr Duration least_validity = std::chrono::seconds(1);
+constexpr Duration most_validity = std::chrono::seconds(10);
+constexpr int64_t commands_in_validity = 3;
 // The kernel's retransmission timer is never shorter, and it is the kernel that probes.
 constexpr Duration least_silence = std::chrono::milliseconds(200);
 
@@ -28,15 +33,40 @@ uint64_t advance(uint64_t& counter, uint64_t to) noexcept {
 }
 
 /// Less must be told at once, or the lanes together would have too much.
-bool worth_telling(std::optional<uint64_t> told, std::optional<uint64_t> rate) noexcept {
-  if (!told || !rate) return told.has_value() != rate.has_value();
-  return *rate < *told || static_cast<double>(*rate) > most_untold * static_cast<double>(*told);
+bool differs(std::optional<uint64_t> told, std::optional<uint64_t> now) noexcept {
+  if (!told || !now) return told.has_value() != now.has_value();
+  return *now < *told || static_cast<double>(*now) > most_untold * static_cast<double>(*told);
 }
 
 }  // namespace
 
-void SampledPath::add_lane(LaneNumber lane) {
-  if (find(lane) == nullptr) lanes_.emplace_back().number = lane;
+void SampledPath::add_lane(LaneNumber lane, bool steered) {
+  if (find(lane) != nullptr) return;
+  Lane& added = lanes_.emplace_back();
+  added.number = lane;
+  added.steered = steered;
+}
+
+void SampledPath::stop_steering(LaneNumber number) noexcept {
+  Lane* lane = find(number);
+  if (lane == nullptr) return;
+  lane->steered = lane->obeys = lane->known = false;
+  lane->told_rate.reset();
+  lane->told_bytes = 0;
+}
+
+bool SampledPath::steered(LaneNumber lane) const noexcept {
+  return std::any_of(lanes_.begin(), lanes_.end(), [lane](const Lane& each) { return each.number == lane && each.steered; });
+}
+
+size_t SampledPath::steered_lanes() const noexcept {
+  const auto count = std::count_if(lanes_.begin(), lanes_.end(), [](const Lane& lane) { return lane.steered; });
+  return static_cast<size_t>(count);
+}
+
+size_t SampledPath::obeying_lanes() const noexcept {
+  const auto count = std::count_if(lanes_.begin(), lanes_.end(), [](const Lane& lane) { return lane.obeys; });
+  return static_cast<size_t>(count);
 }
 
 void SampledPath::remove_lane(LaneNumber lane) {
@@ -49,27 +79,55 @@ SampledPath::Lane* SampledPath::find(LaneNumber lane) noexcept {
   return found != lanes_.end() ? &*found : nullptr;
 }
 
-void SampledPath::take(LaneNumber number, const PathSample& sample) noexcept {
+SampledPath::News SampledPath::counted(Lane& lane, const PathSample& sample) noexcept {
+  return {.delivered = advance(lane.last.delivered, sample.bytes_delivered),
+          .lost = advance(lane.last.lost, sample.bytes_lost),
+          .marked = advance(lane.last.marked, sample.bytes_marked),
+          .rtt = sample.rtt_latest ? sample.rtt_latest : sample.rtt_smoothed};
+}
+
+SampledPath::News SampledPath::reported(Lane& lane, const LaneReport& report) noexcept {
+  News news;
+  const bool newest = report.at >= lane.reported_at;
+  if (report.ack) {
+    news.delivered = report.ack->acked_bytes;
+    news.marked = report.ack->marked_bytes;
+    if (newest) news.rtt = report.ack->rtt;
+  }
+  if (report.loss) news.lost = report.loss->lost_bytes;
+  timed_out_ |= report.timed_out;
+  if (newest) {
+    lane.reported_at = report.at;
+    lane.obeys = report.obeyed;
+  }
+  return news;
+}
+
+void SampledPath::take(LaneNumber number, const PathSample& sample, const std::optional<LaneReport>& report) noexcept {
   Lane* lane = find(number);
   if (lane == nullptr) return;
   // The first sample says only where its counters stand.
-  Counters& last = lane->last;
   if (!std::exchange(lane->known, true))
-    last = {sample.bytes_sent, sample.bytes_delivered, sample.bytes_lost, sample.bytes_marked};
-  const uint64_t delivered = advance(last.delivered, sample.bytes_delivered);
-  new_delivered_ += delivered;
+    lane->last = {sample.bytes_sent, sample.bytes_delivered, sample.bytes_lost, sample.bytes_marked};
+  News news;
+  if (!lane->steered) {
+    news = counted(*lane, sample);
+  } else if (report) {
+    news = reported(*lane, *report);
+  }
+  new_delivered_ += news.delivered;
   // Of a time that began or ended without anything to send.
   const bool was_limited = std::exchange(lane->app_limited, sample.app_limited);
-  new_limited_ += was_limited || sample.app_limited ? delivered : 0;
-  new_sent_ += advance(last.sent, sample.bytes_sent);
-  new_lost_ += advance(last.lost, sample.bytes_lost);
-  new_marked_ += std::min(advance(last.marked, sample.bytes_marked), delivered);
-  const auto rtt = sample.rtt_latest ? sample.rtt_latest : sample.rtt_smoothed;
-  if (delivered > 0 && rtt && plausible_rtt(*rtt)) {
-    rtt_by_bytes_ += static_cast<double>(delivered) * to_seconds(*rtt);
-    rtt_bytes_ += delivered;
+  new_limited_ += was_limited || sample.app_limited ? news.delivered : 0;
+  new_sent_ += advance(lane->last.sent, sample.bytes_sent);
+  new_lost_ += news.lost;
+  new_marked_ += std::min(news.marked, news.delivered);
+  if (news.delivered > 0 && news.rtt && plausible_rtt(*news.rtt)) {
+    rtt_by_bytes_ += static_cast<double>(news.delivered) * to_seconds(*news.rtt);
+    rtt_bytes_ += news.delivered;
   }
-  lane->active = delivered > 0 || sample.bytes_in_flight > 0;
+  // Between two bursts of a pace, where the round trip is short, nothing may be under way.
+  lane->active = news.delivered > 0 || sample.bytes_in_flight > 0 || sample.bytes_unsent > 0 || !sample.app_limited;
   lane->in_flight = sample.bytes_in_flight;
 }
 
@@ -103,6 +161,8 @@ void SampledPath::settle(TimePoint now) {
   lost_ += new_lost_;
   if (controller_) {
     if (new_sent_ > 0) controller_->on_sent(now, new_sent_, in_flight_);
+    // A lane may have lost its last packets while others go on: that is no silence of the path.
+    if (timed_out_ && new_delivered_ == 0 && now - progress_at_ >= rtt_.smoothed()) fall_silent(now);
     tell_losses(now, sent);
     tell_arrivals(now, sent);
     notice_silence(now);
@@ -111,6 +171,8 @@ void SampledPath::settle(TimePoint now) {
   next_moment_ = (next_moment_ + 1) % moments;
   new_sent_ = new_delivered_ = new_limited_ = new_lost_ = new_marked_ = rtt_bytes_ = 0;
   rtt_by_bytes_ = 0;
+  timed_out_ = false;
+  settled_at_ = now;
   next_ = now + interval();
 }
 
@@ -122,13 +184,13 @@ void SampledPath::tell_losses(TimePoint now, const Moment& sent) {
                              .in_flight_at_send = sent.in_flight,
                              .lost_since_send = lost_ - sent.lost,
                              .sent_at = sent.at,
-                             .in_silence = silent_});
+                             .in_silence = silent_ || (silence_ended_at_ && sent.at <= *silence_ended_at_)});
 }
 
 void SampledPath::tell_arrivals(TimePoint now, const Moment& sent) {
   if (new_delivered_ == 0) return;
   progress_at_ = now;
-  silent_ = false;
+  if (std::exchange(silent_, false)) silence_ended_at_ = now;
   AckSample sample;
   sample.acked_bytes = new_delivered_;
   sample.marked_bytes = new_marked_;
@@ -148,8 +210,11 @@ void SampledPath::tell_arrivals(TimePoint now, const Moment& sent) {
 void SampledPath::notice_silence(TimePoint now) {
   if (in_flight_ == 0 || silent_ || new_delivered_ > 0) return;
   const Duration patience = rtt_.smoothed() + std::max({4 * rtt_.variation(), rtt_.smoothed() / 2, least_silence});
-  if (now - progress_at_ < patience) return;
-  silent_ = true;
+  if (now - progress_at_ >= patience) fall_silent(now);
+}
+
+void SampledPath::fall_silent(TimePoint now) {
+  if (std::exchange(silent_, true)) return;
   controller_->on_silence(now);
 }
 
@@ -161,6 +226,18 @@ double SampledPath::weights() const noexcept {
   return all;
 }
 
+Duration SampledPath::validity() const noexcept {
+  return std::clamp(valid_round_trips * rtt_.smoothed(), least_validity, most_validity);
+}
+
+bool SampledPath::worth_telling(const Lane& lane, std::optional<uint64_t> rate, uint64_t bytes) const noexcept {
+  if (lane.told_bytes == 0 || differs(lane.told_rate, rate)) return true;
+  // What a backend holds for the window need not be exact.
+  if (!lane.steered) return bytes > 2 * lane.told_bytes || 2 * bytes < lane.told_bytes;
+  const Duration ago = settled_at_ - lane.told_at;
+  return differs(lane.told_bytes, bytes) || ago < Duration::zero() || ago >= validity() / commands_in_validity;
+}
+
 std::optional<Limits> SampledPath::command(LaneNumber number) noexcept {
   Lane* lane = find(number);
   if (lane == nullptr || !controller_) return std::nullopt;
@@ -170,12 +247,10 @@ std::optional<Limits> SampledPath::command(LaneNumber number) noexcept {
   if (const auto whole = controller_->pacing_rate())
     rate = std::max<uint64_t>(static_cast<uint64_t>(share * static_cast<double>(*whole)), 1);
   const auto bytes = static_cast<uint64_t>(share * static_cast<double>(controller_->window_bytes()));
-  // What a backend holds for the window need not be exact.
-  if (!worth_telling(lane->told_rate, rate) && lane->told_bytes != 0 && bytes <= 2 * lane->told_bytes &&
-      2 * bytes >= lane->told_bytes)
-    return std::nullopt;
+  if (!worth_telling(*lane, rate, bytes)) return std::nullopt;
   lane->told_rate = rate;
   lane->told_bytes = std::max<uint64_t>(bytes, 1);
+  lane->told_at = settled_at_;
   return Limits{.window_bytes = {}, .rate_bytes_s = rate, .path_bytes = lane->told_bytes};
 }
 

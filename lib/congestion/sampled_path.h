@@ -10,6 +10,7 @@
 
 #include "congestion/path_model.h"
 #include "haul/congestion.h"
+#include "haul/lane_steering.h"
 #include "haul/telemetry.h"
 #include "haul/transport.h"
 
@@ -21,6 +22,9 @@ namespace haul::congestion {
 /// A kernel tells totals, not packets. What a controller wants to know of the packet that was just acknowledged is what was
 /// known a round trip ago, when it was sent: the totals of that time are kept. Counters may wrap; one that goes back counts
 /// nothing until it has passed where it was.
+///
+/// A steered lane (LaneSteering) reports its acknowledgements, and obeys window and pacing rate. Its reports count in place of
+/// the samples' counters: they tell of each loss and mark, and how long the newest packet took. Other lanes are paced only.
 class SampledPath {
  public:
   using LaneNumber = uint32_t;
@@ -29,23 +33,34 @@ class SampledPath {
   void steer_by(std::unique_ptr<CongestionController> controller) noexcept { controller_ = std::move(controller); }
   const CongestionController* controller() const noexcept { return controller_.get(); }
 
-  void add_lane(LaneNumber lane);
+  void add_lane(LaneNumber lane, bool steered = false);
+  /// It can't be steered any more: from now on it is paced only, and its samples count.
+  void stop_steering(LaneNumber lane) noexcept;
+  bool steered(LaneNumber lane) const noexcept;
   /// What it had under way is forgotten, and its share goes to the others.
   void remove_lane(LaneNumber lane);
   size_t lanes() const noexcept { return lanes_.size(); }
+  size_t steered_lanes() const noexcept;
+  /// Steered ones whose newest report says that the newest command was in force.
+  size_t obeying_lanes() const noexcept;
 
   /// Whether it is time for samples of all lanes. Costs a comparison.
   bool due(TimePoint now) const noexcept { return now >= next_; }
-  /// Unknown lanes are ignored.
-  void take(LaneNumber lane, const PathSample& sample) noexcept;
+  /// `report`: of a steered lane, where it has one. Reports may come in any order: each counts its bytes, but of one that is
+  /// older than another, the round trip is not taken. Unknown lanes are ignored.
+  void take(LaneNumber lane, const PathSample& sample, const std::optional<LaneReport>& report = {}) noexcept;
   /// After take() for each lane: tells the controller.
   void settle(TimePoint now);
   /// When due() will say so, while anything moves. An idle path asks for nothing: who polls it anyway may ask due().
   std::optional<TimePoint> deadline() const noexcept { return moving_ ? std::optional(next_) : std::nullopt; }
 
-  /// What a lane may do from now on, if that differs from what was said before by more than a little. The rates of all lanes
-  /// together are at most the controller's.
+  /// What a lane may do from now on, if that differs from what was said before by more than a little, or if what a steered one
+  /// was told will soon be void. The rates of all lanes together are at most the controller's, and so are their windows
+  /// (Limits::path_bytes).
   std::optional<Limits> command(LaneNumber lane) noexcept;
+  /// For how long a steered lane holds to a command: some round trips, so that a late engine does not lose its window, and
+  /// one that hangs does not go on for long.
+  Duration validity() const noexcept;
 
   uint64_t in_flight_bytes() const noexcept { return in_flight_; }
   const RttEstimator& rtt() const noexcept { return rtt_; }
@@ -60,13 +75,24 @@ class SampledPath {
   };
   struct Lane {
     LaneNumber number = 0;
+    bool steered = false;
     bool known = false;  // `last` is of a sample of it
     bool active = false;
     bool app_limited = false;
+    bool obeys = false;
     Counters last;
     uint64_t in_flight = 0;
     std::optional<uint64_t> told_rate;
     uint64_t told_bytes = 0;
+    TimePoint told_at;
+    TimePoint reported_at;
+  };
+  // What one look at a lane adds.
+  struct News {
+    uint64_t delivered = 0;
+    uint64_t lost = 0;
+    uint64_t marked = 0;
+    std::optional<Duration> rtt;
   };
   /// Totals at one moment.
   struct Moment {
@@ -79,6 +105,9 @@ class SampledPath {
   static constexpr size_t moments = 32;
 
   Lane* find(LaneNumber lane) noexcept;
+  static News counted(Lane& lane, const PathSample& sample) noexcept;
+  News reported(Lane& lane, const LaneReport& report) noexcept;
+  bool worth_telling(const Lane& lane, std::optional<uint64_t> rate, uint64_t bytes) const noexcept;
   double weight(const Lane& lane) const noexcept;
   double weights() const noexcept;
   Duration interval() const noexcept;
@@ -86,10 +115,12 @@ class SampledPath {
   void tell_losses(TimePoint now, const Moment& sent);
   void tell_arrivals(TimePoint now, const Moment& sent);
   void notice_silence(TimePoint now);
+  void fall_silent(TimePoint now);
 
   std::unique_ptr<CongestionController> controller_;
   std::vector<Lane> lanes_;
   RttEstimator rtt_;
+  TimePoint settled_at_;
   TimePoint next_;
   bool moving_ = false;
 
@@ -105,11 +136,13 @@ class SampledPath {
   uint64_t new_marked_ = 0;
   double rtt_by_bytes_ = 0;
   uint64_t rtt_bytes_ = 0;
+  bool timed_out_ = false;
 
   std::array<Moment, moments> history_{};
   size_t next_moment_ = 0;
   TimePoint progress_at_;
   bool silent_ = false;
+  std::optional<TimePoint> silence_ended_at_;
 };
 
 }  // namespace haul::congestion

@@ -63,6 +63,9 @@ Result<std::unique_ptr<EngineCore>> EngineCore::create(EngineOptions options,
   if (Status status = core->open_descriptors(); !status.ok()) return status;
   if (Status status = core->take_credentials(); !status.ok()) return status;
   if (Status status = core->take_accept_policy(); !status.ok()) return status;
+  if (const std::string& file = core->options_.remembered_paths_file; !file.empty()) {
+    if (Status status = core->path_memories_.load(file); !status.ok()) return status;
+  }
   if (core->options_.security == SecurityPolicy::insecure) {
     core->log(LogLevel::warning, "policy `insecure`: peers are not authenticated and data is not encrypted");
   }
@@ -79,6 +82,7 @@ EngineCore::EngineCore(EngineOptions options, std::vector<std::unique_ptr<Transp
       links_(transports_.size()),
       events_(event_batch),
       link_budget_({.rate_bytes_s = options_.rate_limit_bytes_s}, now_),
+      path_memories_(options_.wall_clock_s),
       controlled_(options_.rate_limit_bytes_s.has_value()) {
   for (const auto& transport : transports_)
     most_operation_bytes_ = std::min(most_operation_bytes_, transport->capabilities().max_operation_bytes);
@@ -103,6 +107,8 @@ EngineCore::~EngineCore() {
       epoll_wait(epoll_fd_.get(), &ignored, 1, 1);
     }
   }
+  for (auto& [id, peer] : peers_) remember_paths(*peer);
+  if (const Status saved = path_memories_.save(); !saved.ok()) log(LogLevel::warning, saved.message());
   for (auto& [id, transfer] : transfers_) {
     drop_unposted(*transfer);
     while (auto* record = transfer->outstanding.front()) drop_operation(*record);

@@ -17,6 +17,7 @@
 
 #include "base/unique_fd.h"
 #include "engine/codec.h"
+#include "engine/path_memory.h"
 #include "engine/peer_entry.h"
 #include "engine/policy.h"
 #include "engine/spin.h"
@@ -231,10 +232,13 @@ class EngineCore {
   static engine::PathState* find_path(const PeerEntry& peer, uint32_t transport);
   void enter_path(PeerEntry& peer, LaneState& lane);
   static void leave_path(const PeerEntry& peer, const LaneState& lane);
-  std::unique_ptr<CongestionController> make_controller(const PeerEntry& peer, const engine::PathState& path,
-                                                        std::string_view name) const;
+  std::unique_ptr<CongestionController> make_controller(const PeerEntry& peer, engine::PathState& path, size_t direction,
+                                                        std::string_view name);
+  void remember_path(engine::PathState& path);
+  void remember_paths(PeerEntry& peer);
   static std::optional<Duration> measured_rtt(const PeerEntry& peer, const engine::PathState& path);
   void take_samples(const PeerEntry& peer, const engine::PathState& path);
+  void command_lane(const PeerEntry& peer, const LaneState& lane, congestion::SampledPath& path, const Limits& limits);
   void steer(PeerEntry& peer, engine::PathState& path, std::string_view name, std::string_view why);
   void leave_uncontrolled(PeerEntry& peer, engine::PathState& path, std::string_view why);
   void decide_path(PeerEntry& peer, engine::PathState& path);
@@ -310,6 +314,7 @@ class EngineCore {
   std::deque<Deferred> deferred_;
   std::vector<TransferState*> all_posted_;
   congestion::Budget link_budget_;  // what all peers share
+  engine::PathMemories path_memories_;
   uint64_t next_turn_ = 1;
   std::vector<PeerEntry*> in_turn_;  // of one run; kept, as events_ is
   bool controlled_ = false;          // some path is, or was

@@ -81,6 +81,7 @@ void EngineCore::finish_loss_if_quiet(PeerEntry& peer) {
     for (auto& call : grant.on_revoked) deferred_.emplace_back(std::move(call));
   }
   peer.grants.made.clear();
+  remember_paths(peer);
   const Peer handle(this, peer.id);
   // Who connects in vain hears it from on_ready.
   const LogLevel level = peer.initiator && !peer.announced ? LogLevel::debug : graceful ? LogLevel::info : LogLevel::warning;

@@ -17,6 +17,9 @@ struct PathState {
   uint32_t transport_index = 0;
   std::array<std::unique_ptr<congestion::OperationPath>, 2> operations;  // by Op; Acknowledgements::completions
   std::unique_ptr<congestion::SampledPath> sampled;                      // Acknowledgements::samples
+  // Of what is remembered, by the same index; a sampled path has the first. Empty: nothing is.
+  std::array<std::string, 2> memory_names;
+  std::array<bool, 2> given_memory{};
   bool decided = false;
   std::string verdict;  // for explain(): who controls, and why
 

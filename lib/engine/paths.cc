@@ -2,8 +2,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+#include <utility>
 
 #include "engine/core.h"
+#include "haul/lane_steering.h"
 
 namespace haul::detail {
 
@@ -24,6 +27,7 @@ constexpr uint32_t controlled_operation_bytes = 256U << 10;
 constexpr uint64_t measured_operations = 8;
 // Of a lane whose window the engine keeps for all of them: no bound of its own, and far from overflow.
 constexpr uint64_t no_window = uint64_t{1} << 62;
+constexpr std::array<std::string_view, 2> directions{"out", "in"};
 
 bool is_off(const CongestionPolicy& policy) { return !policy.make && policy.controller == "off"; }
 bool is_automatic(const CongestionPolicy& policy) { return !policy.make && policy.controller == "automatic"; }
@@ -49,6 +53,25 @@ PathStats stats_of(const Path& path, std::string_view transport) {
     stats.rate_bytes_s = controller->pacing_rate();
   }
   return stats;
+}
+
+bool steerable(const LaneState& lane) {
+  const LaneSteering* steering = lane.transport->steering();
+  return steering != nullptr && steering->steerable(lane.connection);
+}
+
+/// For people, behind what the controller says.
+std::string explain_form(const PathStats& path) {
+  if (path.steers == "operations") return {};
+  if (path.steers == "pacing") return "; it steers the pacing over the backend's own congestion control";
+  return fmt::format("; it steers {}, obeyed by {} of {} lanes",
+                     path.steers == "mixed" ? "window and pacing, of some lanes only the pacing" : "window and pacing",
+                     path.lanes_obeying, path.lanes);
+}
+
+std::string_view form_of(const SampledPath& path) {
+  if (path.steered_lanes() == 0) return "pacing";
+  return path.steered_lanes() == path.lanes() ? "window and pacing" : "mixed";
 }
 
 std::string_view name_of(PathLimit limit) {
@@ -97,7 +120,7 @@ void EngineCore::enter_path(PeerEntry& peer, LaneState& lane) {
     controlled_ = true;
     if (!is_automatic(policy)) steer(peer, *path, policy.controller, "by policy");
   }
-  if (path->sampled) path->sampled->add_lane(lane.number);
+  if (path->sampled) path->sampled->add_lane(lane.number, steerable(lane));
   if (!path->operations[0]) return;
   lane.operation_bytes = std::min(lane.operation_bytes, controlled_operation_bytes);
   if (path->decided) lane.transport->set_limits(lane.connection, Limits{.window_bytes = no_window, .rate_bytes_s = {}});
@@ -108,10 +131,15 @@ void EngineCore::leave_path(const PeerEntry& peer, const LaneState& lane) {
   if (path != nullptr && path->sampled) path->sampled->remove_lane(lane.number);
 }
 
-std::unique_ptr<CongestionController> EngineCore::make_controller(const PeerEntry& peer, const PathState& path,
-                                                                  std::string_view name) const {
+std::unique_ptr<CongestionController> EngineCore::make_controller(const PeerEntry& peer, PathState& path, size_t direction,
+                                                                  std::string_view name) {
   const CongestionPolicy& policy = congestion_policy(peer);
   ControllerOptions options;
+  path.memory_names[direction] =
+      engine::path_name(peer.identity, peer.initiator ? peer.address.to_string() : std::string(),
+                        transports_[path.transport_index]->capabilities().name, directions[direction]);
+  options.memory = path_memories_.start(path.memory_names[direction]);
+  path.given_memory[direction] = options.memory.has_value();
   if (path.operations[0]) options.packet_bytes = controlled_operation_bytes;
   if (policy.make) return policy.make(options);
   auto made = congestion::make(name, options);  // the name was checked when it was set
@@ -122,16 +150,16 @@ void EngineCore::steer(PeerEntry& peer, PathState& path, std::string_view name, 
   constexpr std::string_view none = "CongestionPolicy::make made no controller";
   path.decided = true;
   if (path.sampled) {
-    auto controller = make_controller(peer, path, name);
-    if (!controller) return leave_uncontrolled(peer, path, none);
-    path.verdict = fmt::format("{} over the kernel's own ({})", controller->name(), why);
-    return path.sampled->steer_by(std::move(controller));
-  }
-  for (auto& each : path.operations) {
-    auto controller = make_controller(peer, path, name);
+    auto controller = make_controller(peer, path, 0, name);
     if (!controller) return leave_uncontrolled(peer, path, none);
     path.verdict = fmt::format("{} ({})", controller->name(), why);
-    each->steer_by(std::move(controller));
+    return path.sampled->steer_by(std::move(controller));
+  }
+  for (size_t i = 0; i < path.operations.size(); ++i) {
+    auto controller = make_controller(peer, path, i, name);
+    if (!controller) return leave_uncontrolled(peer, path, none);
+    path.verdict = fmt::format("{} ({})", controller->name(), why);
+    path.operations[i]->steer_by(std::move(controller));
   }
   for (const auto& lane : peer.lanes) {
     if (lane->ready && lane->transport_index == path.transport_index)
@@ -139,9 +167,25 @@ void EngineCore::steer(PeerEntry& peer, PathState& path, std::string_view name, 
   }
 }
 
+// Its controllers are not needed any more. A second call does nothing.
+void EngineCore::remember_path(PathState& path) {
+  const auto remember = [&](size_t direction, const CongestionController* controller) {
+    const std::string name = std::exchange(path.memory_names.at(direction), {});
+    path_memories_.ended(name, path.given_memory.at(direction), controller);
+  };
+  if (path.sampled) return remember(0, path.sampled->controller());
+  for (size_t i = 0; i < path.operations.size(); ++i)
+    remember(i, path.operations[i] ? path.operations[i]->controller() : nullptr);
+}
+
+void EngineCore::remember_paths(PeerEntry& peer) {
+  for (const auto& path : peer.paths) remember_path(*path);
+}
+
 // As without a policy. Operations that are under way hold tickets of nothing then, which are ignored.
 void EngineCore::leave_uncontrolled(PeerEntry& peer, PathState& path, std::string_view why) {
   path.decided = true;
+  remember_path(path);
   path.operations = {};
   path.sampled.reset();
   path.verdict = fmt::format("nobody but the backend ({})", why);
@@ -194,11 +238,25 @@ void EngineCore::take_samples(const PeerEntry& peer, const PathState& path) {
       if (lane->ready && lane->transport_index == path.transport_index) call(*lane);
     }
   };
-  each_lane([&](const LaneState& lane) { path.sampled->take(lane.number, lane.transport->sample(lane.connection)); });
+  each_lane([&](const LaneState& lane) {
+    std::optional<LaneReport> report;
+    if (path.sampled->steered(lane.number)) report = lane.transport->steering()->take_report(lane.connection);
+    path.sampled->take(lane.number, lane.transport->sample(lane.connection), report);
+  });
   path.sampled->settle(now_);
   each_lane([&](const LaneState& lane) {
-    if (const auto limits = path.sampled->command(lane.number)) lane.transport->set_limits(lane.connection, *limits);
+    if (const auto limits = path.sampled->command(lane.number)) command_lane(peer, lane, *path.sampled, *limits);
   });
+}
+
+void EngineCore::command_lane(const PeerEntry& peer, const LaneState& lane, SampledPath& path, const Limits& limits) {
+  if (!path.steered(lane.number)) return lane.transport->set_limits(lane.connection, limits);
+  const Status status =
+      lane.transport->steering()->steer(lane.connection, limits.path_bytes.value_or(0), limits.rate_bytes_s, path.validity());
+  if (status.ok()) return;
+  log(LogLevel::warning,
+      fmt::format("peer {}: lane {} can't be steered any more, and is paced only: {}", peer.id, lane.number, status.message()));
+  path.stop_steering(lane.number);
 }
 
 // What the scheduler is bounded by: the path of the lanes that it uses, and budgets.
@@ -317,7 +375,6 @@ std::optional<TimePoint> EngineCore::paths_deadline() const {
 }
 
 std::vector<PathStats> EngineCore::path_stats(const PeerEntry& peer) const {
-  constexpr std::array<std::string_view, 2> directions{"out", "in"};
   std::vector<PathStats> all;
   for (const auto& path : peer.paths) {
     const std::string_view transport = transports_[path->transport_index]->capabilities().name;
@@ -325,11 +382,15 @@ std::vector<PathStats> EngineCore::path_stats(const PeerEntry& peer) const {
       if (!path->operations[i]) continue;
       PathStats& stats = all.emplace_back(stats_of(*path->operations[i], transport));
       stats.direction = directions[i];
+      stats.steers = "operations";
       stats.limited_by = peer.gate && peer.gate->dry ? "budget" : name_of(path->operations[i]->limit());
     }
     if (!path->sampled) continue;
     PathStats& stats = all.emplace_back(stats_of(*path->sampled, transport));
     stats.direction = directions[0];
+    stats.steers = form_of(*path->sampled);
+    stats.lanes = path->sampled->lanes();
+    stats.lanes_obeying = path->sampled->obeying_lanes();
     const bool fills_window = stats.in_flight_bytes + stats.in_flight_bytes / 8 >= stats.window_bytes;
     stats.limited_by = path->sampled->app_limited() ? "nothing to send" : fills_window ? "window" : "pacing";
   }
@@ -356,10 +417,10 @@ std::string EngineCore::explain_paths(const PeerEntry& peer) const {
     const auto us = [](const std::optional<Duration>& time) {
       return time.value_or(Duration::zero()) / std::chrono::microseconds(1);
     };
-    text += fmt::format("    {} {}: {} {}, window {} bytes, {} in flight, {}, round trip {} us (lowest {}), limited by {}\n",
+    text += fmt::format("    {} {}: {} {}, window {} bytes, {} in flight, {}, round trip {} us (lowest {}), limited by {}{}\n",
                         path.transport, path.direction, path.controller, path.phase, path.window_bytes, path.in_flight_bytes,
                         path.rate_bytes_s ? fmt::format("paced at {} bytes/s", *path.rate_bytes_s) : "not paced",
-                        us(path.rtt_smoothed), us(path.rtt_min), path.limited_by);
+                        us(path.rtt_smoothed), us(path.rtt_min), path.limited_by, explain_form(path));
   }
   return text;
 }

@@ -125,6 +125,27 @@ TEST_CASE("lanes together never get more than the controller says") {
   CHECK(held.size() == 8);
 }
 
+TEST_CASE("a lane that waits for its pace keeps its share, one that has nothing to send does not") {
+  Bench bench;
+  bench.path.add_lane(0);
+  bench.path.add_lane(1);
+  const auto waiting = [](bool app_limited, uint64_t unsent) {
+    PathSample sample = counters(0, 0);
+    sample.app_limited = app_limited;
+    sample.bytes_unsent = unsent;
+    return sample;
+  };
+  const auto share = [&bench](const PathSample& sample) {
+    bench.path.remove_lane(1);
+    bench.path.add_lane(1);
+    bench.step({counters(0, 5000), sample});
+    return bench.path.command(1)->rate_bytes_s;
+  };
+  CHECK(share(waiting(false, 0)) == 5'000'000);
+  CHECK(share(waiting(true, 1000)) == 5'000'000);
+  CHECK(share(waiting(true, 0)) == 1'111'111);
+}
+
 TEST_CASE("a lane that goes leaves its share to the others, and its bytes to nobody") {
   Bench bench;
   bench.path.add_lane(0);

@@ -59,6 +59,7 @@ class CheckedTransport final : public Transport {
   PathSample sample(ConnectionId connection) const override { return inner_->sample(connection); }
   std::string describe(ConnectionId connection) const override { return inner_->describe(connection); }
   void set_limits(ConnectionId connection, const Limits& limits) override { inner_->set_limits(connection, limits); }
+  LaneSteering* steering() noexcept override { return inner_->steering(); }
   size_t poll(TimePoint now, NextPoll next, std::span<Event> events) override;
   std::optional<TimePoint> next_deadline() const override;
   int wakeup_fd() const noexcept override { return inner_->wakeup_fd(); }

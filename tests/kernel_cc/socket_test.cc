@@ -9,8 +9,8 @@
 using namespace haul;
 using namespace haul::tcp::test;
 using namespace std::chrono_literals;
+using haul::LaneReport;
 using haul::tcp::KernelMaps;
-using haul::tcp::KernelReport;
 using haul::tcp::KernelSamples;
 using haul::tcp::SocketController;
 namespace kernel_congestion = haul::tcp::kernel_congestion;

@@ -4,7 +4,7 @@
 #include "tcp/kernel_cc/reader.h"
 
 using namespace haul;
-using haul::tcp::KernelReport;
+using haul::LaneReport;
 using haul::tcp::KernelSamples;
 using haul::tcp::SampleReader;
 
@@ -33,7 +33,7 @@ struct Path {
     samples.rtt_us = 100'000;
     samples.in_flight_bytes = 100 * rate;
   }
-  KernelReport report() {
+  LaneReport report() {
     const auto report = reader.read(samples);
     REQUIRE(report);
     return *report;
@@ -57,7 +57,7 @@ TEST_CASE("kernel samples: several acknowledgements are one sample, of the newes
   path.ack(2 * packet);
   path.samples.marked_bytes += packet;
   path.ack(3 * packet);
-  const KernelReport report = path.report();
+  const LaneReport report = path.report();
   CHECK(report.at == TimePoint(std::chrono::milliseconds(3)));
   CHECK(report.packet_bytes == packet);
   CHECK_FALSE(report.timed_out);
@@ -79,7 +79,7 @@ TEST_CASE("kernel samples: a rate or a round trip that was told once is not told
   path.report();
   path.samples.acks += 1;
   path.samples.delivered_bytes += packet;
-  const KernelReport report = path.report();
+  const LaneReport report = path.report();
   REQUIRE(report.ack);
   CHECK(report.ack->acked_bytes == packet);
   CHECK(report.ack->delivery_rate == 0);
@@ -91,7 +91,7 @@ TEST_CASE("kernel samples: an acknowledgement that delivers nothing tells its lo
   path.ack(packet);
   path.report();
   path.ack(0, 3 * packet);
-  const KernelReport report = path.report();
+  const LaneReport report = path.report();
   CHECK_FALSE(report.ack);
   REQUIRE(report.loss);
   CHECK(report.loss->lost_bytes == 3 * packet);
@@ -104,7 +104,7 @@ TEST_CASE("kernel samples: losses come before what the same acknowledgement deli
     path.report();
   }
   path.ack(packet, 2 * packet);
-  const KernelReport report = path.report();
+  const LaneReport report = path.report();
   REQUIRE(report.loss);
   CHECK(report.loss->lost_bytes == 2 * packet);
   CHECK(report.loss->in_flight_bytes == 101 * packet);
@@ -127,7 +127,7 @@ TEST_CASE("kernel samples: what was lost during a packet's flight is told for a 
   uint64_t told_ms = 0;
   for (int i = 0; i < 300; ++i) {
     path.ack(packet);
-    const KernelReport report = path.report();
+    const LaneReport report = path.report();
     REQUIRE(report.ack);
     const bool told = report.ack->lost_since_send != 0;
     if (told) {
@@ -147,7 +147,7 @@ TEST_CASE("kernel samples: a reader that begins late does not count what was bef
   path.reader = SampleReader(path.samples);
   CHECK_FALSE(path.reader.read(path.samples));
   path.ack(packet);
-  const KernelReport report = path.report();
+  const LaneReport report = path.report();
   CHECK_FALSE(report.loss);
   REQUIRE(report.ack);
   CHECK(report.ack->acked_bytes == packet);
@@ -163,7 +163,7 @@ TEST_CASE("kernel samples: what the timer takes for lost was lost in silence, an
   path.samples.lost_bytes += 9 * packet;
   path.samples.time_ns += 400 * ms;
   path.samples.in_flight_bytes = 0;
-  KernelReport report = path.report();
+  LaneReport report = path.report();
   CHECK(report.timed_out);
   CHECK_FALSE(report.ack);
   REQUIRE(report.loss);
@@ -190,8 +190,46 @@ TEST_CASE("kernel samples: absurd numbers make no absurd samples", "[tcp][kernel
   path.samples.rate_delivered_bytes = ~uint64_t{0};
   path.samples.rate_interval_us = 1;
   path.samples.rtt_us = ~uint64_t{0};
-  const KernelReport report = path.report();
+  const LaneReport report = path.report();
   REQUIRE(report.ack);
   CHECK(report.ack->delivery_rate > 0);
   CHECK(report.ack->rtt == Duration::zero());
+}
+
+TEST_CASE("kernel samples: sums that wrap go on", "[tcp][kernel-cc]") {
+  Path path;
+  path.ack(packet);
+  path.samples.acks = ~uint64_t{0};
+  path.samples.delivered_bytes = path.samples.lost_bytes = path.samples.marked_bytes = ~uint64_t{0} - 2 * packet;
+  path.reader = SampleReader(path.samples);
+  for (int i = 0; i < 10; ++i) {
+    path.samples.marked_bytes += packet;
+    path.samples.lost_bytes += packet;
+    path.samples.acks += 1;
+    path.samples.time_ns += 10 * ms;
+    path.samples.delivered_bytes += packet;
+    path.samples.delivered_at_send = path.samples.delivered_bytes - packet;
+    path.samples.rates += 1;
+    const LaneReport report = path.report();
+    REQUIRE(report.ack);
+    CHECK(report.ack->acked_bytes == packet);
+    CHECK(report.ack->marked_bytes == packet);
+    CHECK(report.ack->lost_since_send == packet);
+    REQUIRE(report.loss);
+    CHECK(report.loss->lost_bytes == packet);
+  }
+}
+
+TEST_CASE("kernel samples: a clock that stands still or goes back loses nothing", "[tcp][kernel-cc]") {
+  Path path;
+  for (int i = 0; i < 10; ++i) path.ack(packet);
+  path.report();
+  uint64_t acked = 0;
+  for (int i = 0; i < 100; ++i) {
+    const uint64_t before = path.samples.time_ns;
+    path.ack(packet);
+    path.samples.time_ns = i == 50 ? before - 5 * ms : before;
+    acked += path.report().ack->acked_bytes;
+  }
+  CHECK(acked == 100 * packet);
 }

@@ -382,17 +382,23 @@ void Connection::set_limits(const Limits& limits) {
   const bool changed = rate_bytes_s_ != limits.rate_bytes_s;
   rate_bytes_s_ = limits.rate_bytes_s;
   if (changed && socket_) pace(socket_.get(), rate_bytes_s_);
-  if (socket_ && limits.path_bytes.value_or(0) > path_bytes_) {
-    path_bytes_ = *limits.path_bytes;
-    buffer_limited_ = !hold_path(socket_.get(), path_bytes_);
-  }
+  make_room_for(limits.path_bytes.value_or(0));
   mark_dirty();
 }
 
-std::optional<KernelReport> Connection::take_report() { return steering_ ? steering_->take_report() : std::nullopt; }
+// The send buffer never shrinks again.
+void Connection::make_room_for(uint64_t path_bytes) {
+  if (!socket_ || path_bytes <= path_bytes_) return;
+  path_bytes_ = path_bytes;
+  buffer_limited_ = !hold_path(socket_.get(), path_bytes_);
+}
+
+std::optional<LaneReport> Connection::take_report() { return steering_ ? steering_->take_report() : std::nullopt; }
 
 Status Connection::steer(uint64_t window_bytes, std::optional<uint64_t> rate_bytes_s, Duration valid_for) {
-  return steering_ ? steering_->command(window_bytes, rate_bytes_s, valid_for) : Status();
+  if (!steering_) return {};
+  make_room_for(window_bytes);
+  return steering_->command(window_bytes, rate_bytes_s, valid_for);
 }
 
 PathSample Connection::sample() const {

@@ -78,7 +78,7 @@ class Connection final : public IoHandler, public FrameHandler, public DialerOwn
   /// The kernel's window and pacing rate of this connection are this process's to say; else the next two do nothing.
   bool steerable() const noexcept { return steering_.has_value(); }
   /// What the kernel saw since the last call. Absent: nothing new.
-  std::optional<KernelReport> take_report();
+  std::optional<LaneReport> take_report();
   /// As SocketController::command(): holds for `valid_for`, then the kernel's program follows its own rules.
   Status steer(uint64_t window_bytes, std::optional<uint64_t> rate_bytes_s, Duration valid_for);
 
@@ -123,6 +123,7 @@ class Connection final : public IoHandler, public FrameHandler, public DialerOwn
   void end_misuse();
   void tear_down(Status status, bool reset);
   void finish_if_quiet();
+  void make_room_for(uint64_t path_bytes);
   Status lost() const;
   wire::Preface own_preface() const;
 

@@ -154,7 +154,7 @@ bool TcpTransport::steerable(ConnectionId connection) const noexcept {
   return found != nullptr && found->steerable();
 }
 
-std::optional<KernelReport> TcpTransport::take_report(ConnectionId connection) {
+std::optional<LaneReport> TcpTransport::take_report(ConnectionId connection) {
   Connection* found = find(connection);
   return found != nullptr ? found->take_report() : std::nullopt;
 }

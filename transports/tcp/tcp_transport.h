@@ -7,6 +7,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "haul/lane_steering.h"
 #include "haul/tcp.h"
 #include "haul/transport.h"
 #include "tcp/acceptor.h"
@@ -19,7 +20,7 @@
 
 namespace haul::tcp {
 
-class TcpTransport final : public Transport, private IoHandler, private ArrivalSink {
+class TcpTransport final : public Transport, public LaneSteering, private IoHandler, private ArrivalSink {
  public:
   /// What drives sockets from here, or null, and why where it was asked for.
   struct Steering {
@@ -50,14 +51,16 @@ class TcpTransport final : public Transport, private IoHandler, private ArrivalS
   PathSample sample(ConnectionId connection) const override;
   std::string describe(ConnectionId connection) const override;
   void set_limits(ConnectionId connection, const Limits& limits) override;
+  LaneSteering* steering() noexcept override { return context_.kernel_maps ? this : nullptr; }
   size_t poll(TimePoint now, NextPoll next, std::span<Event> events) override;
   std::optional<TimePoint> next_deadline() const override;
   int wakeup_fd() const noexcept override { return io_->wakeup_fd(); }
 
-  // As the methods of Connection: what drives the kernel's congestion control of a connection.
-  bool steerable(ConnectionId connection) const noexcept;
-  std::optional<KernelReport> take_report(ConnectionId connection);
-  Status steer(ConnectionId connection, uint64_t window_bytes, std::optional<uint64_t> rate_bytes_s, Duration valid_for);
+  // What drives the kernel's congestion control of a connection.
+  bool steerable(ConnectionId connection) const noexcept override;
+  std::optional<LaneReport> take_report(ConnectionId connection) override;
+  Status steer(ConnectionId connection, uint64_t window_bytes, std::optional<uint64_t> rate_bytes_s,
+               Duration valid_for) override;
 
  private:
   // An end between open() and join(), and a lane's passive end until its peer came.

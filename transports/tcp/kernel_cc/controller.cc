@@ -28,7 +28,7 @@ SocketController::SocketController(std::shared_ptr<const KernelMaps> maps, int s
   reader_ = SampleReader(*samples);
 }
 
-std::optional<KernelReport> SocketController::take_report() {
+std::optional<LaneReport> SocketController::take_report() {
   const auto samples = maps_->read(socket_);
   return samples.ok() ? reader_.read(*samples) : std::nullopt;
 }

@@ -50,7 +50,7 @@ class SocketController {
   SocketController(std::shared_ptr<const KernelMaps> maps, int socket);
 
   /// What happened since the last call. Absent: nothing, or the socket is gone.
-  std::optional<KernelReport> take_report();
+  std::optional<LaneReport> take_report();
 
   /// From the next acknowledgement on, or from the next packet where nothing is in flight: at most `window_bytes` in flight,
   /// and at most `rate_bytes_s` of payload a second (absent: as the window allows; SO_MAX_PACING_RATE holds as well). After

@@ -25,16 +25,16 @@ uint64_t rate_of(const KernelSamples& samples) noexcept {
 
 }  // namespace
 
-std::optional<KernelReport> SampleReader::read(const KernelSamples& samples) noexcept {
+std::optional<LaneReport> SampleReader::read(const KernelSamples& samples) noexcept {
   const bool timed_out = samples.timeouts != last_.timeouts;
   const bool acknowledged = samples.acks != last_.acks;
   if (!timed_out && !acknowledged) return std::nullopt;
-  KernelReport report{.at = time_of(samples),
-                      .timed_out = timed_out,
-                      .loss = {},
-                      .ack = {},
-                      .packet_bytes = samples.mss,
-                      .obeyed = samples.obeys != 0};
+  LaneReport report{.at = time_of(samples),
+                    .timed_out = timed_out,
+                    .loss = {},
+                    .ack = {},
+                    .packet_bytes = samples.mss,
+                    .obeyed = samples.obeys != 0};
   if (timed_out) silent_ = true;
   if (samples.lost_bytes != last_.lost_bytes) report.loss = loss_of(samples, timed_out);
   if (samples.delivered_bytes != last_.delivered_bytes) report.ack = ack_of(samples);
@@ -60,7 +60,7 @@ uint64_t SampleReader::lost_since(uint64_t delivered_at_send, uint64_t lost) con
   Mark before;
   for (size_t age = 1; age <= mark_count_; ++age) {
     before = marks_[(next_mark_ + marks_.size() - age) % marks_.size()];
-    if (before.delivered <= delivered_at_send) break;
+    if (static_cast<int64_t>(delivered_at_send - before.delivered) >= 0) break;  // sums may wrap
   }
   return lost - before.lost;  // of what is older than the history, from its oldest entry on
 }

@@ -6,21 +6,11 @@
 #include <cstdint>
 #include <optional>
 
-#include "haul/congestion.h"
+#include "haul/lane_steering.h"
 #include "haul/time.h"
 #include "tcp/kernel_cc/values.h"
 
 namespace haul::tcp {
-
-/// What happened to one socket between two looks. To be told to a controller in the order of the members.
-struct KernelReport {
-  TimePoint at;            ///< of the newest acknowledgement or timeout: CLOCK_MONOTONIC
-  bool timed_out = false;  ///< the kernel's retransmission timer fired: CongestionController::on_silence()
-  std::optional<LossSample> loss;
-  std::optional<AckSample> ack;
-  uint32_t packet_bytes = 0;  ///< payload of a full packet
-  bool obeyed = false;        ///< the newest command was in force; else the program's own rules
-};
 
 /// One a socket. What the kernel does not tell is estimated:
 /// - `in_flight_at_send` is what was delivered or lost between the sending of a packet and its acknowledgement, which is what
@@ -33,7 +23,7 @@ class SampleReader {
   explicit SampleReader(const KernelSamples& from = {}) noexcept : last_(from) { remember(from); }
 
   /// `samples` of now. Absent: nothing happened since the last call.
-  std::optional<KernelReport> read(const KernelSamples& samples) noexcept;
+  std::optional<LaneReport> read(const KernelSamples& samples) noexcept;
 
  private:
   struct Mark {

@@ -1,0 +1,49 @@
+// What an engine remembers of the paths to its peers, from one connection to the next.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "congestion/path_cache.h"
+#include "haul/congestion.h"
+#include "haul/credentials.h"
+#include "haul/status.h"
+
+namespace haul::engine {
+
+/// A PathCache with its clock and its file.
+class PathMemories {
+ public:
+  /// `wall_clock_s` as EngineOptions has it.
+  explicit PathMemories(std::function<int64_t()> wall_clock_s);
+
+  /// From now on save() writes this file. Nothing is read where there is none. Errors: invalid (it can't be read, or is
+  /// something else: it is not written then).
+  Status load(std::string file);
+  /// Does nothing without load(). Errors: internal (the file could not be replaced: it is as before).
+  Status save() const;
+
+  /// For the controller that starts now: ended() follows when it is gone.
+  std::optional<PathMemory> start(const std::string& path);
+  /// `controller` was the path's; null: it was never made. Whether it was given a memory is the caller's to know.
+  void ended(const std::string& path, bool was_given, const CongestionController* controller);
+
+  size_t size() const noexcept { return cache_.size(); }
+
+ private:
+  int64_t now_s() const;
+
+  std::function<int64_t()> wall_clock_s_;
+  std::string file_;
+  congestion::PathCache cache_{{}};
+};
+
+/// How a path is called: by who the peer proved to be, or else, where we connect to it, by its address. Of others nobody knows
+/// whether they are who was there before: empty, and nothing is remembered.
+std::string path_name(const PeerIdentity& identity, std::string_view address, std::string_view transport,
+                      std::string_view direction);
+
+}  // namespace haul::engine
