@@ -160,6 +160,19 @@ class Link(Wan):
                 # Namespaces and devices have no names: they live as long as these processes.
                 self.eventually(lambda: not any(map(alive, started)), 5)
 
+    def test_an_interrupt_from_a_terminal(self):
+        """It reaches the programs at the ends, too: they are gone before haul-bench looks, and did not fail."""
+        process = wan(*LINK, "--duration", "30", prefix=(shutil.which("setsid"),))
+        self.addCleanup(process.child.kill)
+        self.eventually(lambda: len(children(process.child.pid)) >= 2)
+        started = children(process.child.pid)
+        time.sleep(0.2)
+        os.killpg(process.child.pid, signal.SIGINT)
+        outcome = process.end(10)
+        self.refused(outcome, 130, "interrupted by SIGINT")
+        self.assertNotIn("FAILED", outcome.out)
+        self.eventually(lambda: not any(map(alive, started)), 5)
+
 
 class Arguments(Wan):
     def test_wrong(self):

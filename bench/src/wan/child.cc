@@ -149,15 +149,17 @@ std::string Child::complaint() const {
 Status wait_until(const std::function<bool()>& done, haul::Duration limit, const std::string& waiting_for) {
   const haul::Clock& clock = haul::system_clock();
   const haul::TimePoint end = clock.now() + limit;
-  while (!done()) {
+  for (;;) {
+    const bool is_done = done();
+    // Also when it is done: a terminal interrupts the programs, too, and then they ended for that.
     if (Status status = Interruption::status(); !status.ok()) return status;
+    if (is_done) return {};
     if (clock.now() >= end) {
       return {StatusCode::timed_out,
               fmt::format("{} did not come within {:.1f} s", waiting_for, std::chrono::duration<double>(limit).count())};
     }
     std::this_thread::sleep_for(milliseconds(5));
   }
-  return {};
 }
 
 std::string program_path(const std::string& name) {

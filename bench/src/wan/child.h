@@ -59,7 +59,7 @@ class Child {
   haul::base::UniqueFd errors_;
 };
 
-/// Until `done`, the limit (timed_out) or an interruption (cancelled). Looks every few milliseconds.
+/// Until `done`, the limit (timed_out) or an interruption (cancelled, even when it is done). Looks every few milliseconds.
 haul::Status wait_until(const std::function<bool()>& done, haul::Duration limit, const std::string& waiting_for);
 
 /// The path of a program, from PATH. Empty: it is not installed.
