@@ -137,12 +137,40 @@ class Link(Wan):
         self.assertIn("REJECTED", outcome.out)
 
     def test_what_fails_is_told(self):
-        self.refused(wan(*LINK, "--transport", "pigeon").end(), 1, "pigeon")
-        outcome = wan(*LINK, "--controller", "pigeon").end()
-        if outcome.code != REJECTED:
-            self.assertEqual(outcome.code, 1, str(outcome))
-            self.assertIn("FAILED", outcome.out)
-            self.assertIn("pigeon", outcome.out)
+        for option in ("--transport", "--controller"):
+            with self.subTest(option=option):
+                outcome = wan(*LINK, option, "pigeon").end()
+                if outcome.code != REJECTED:
+                    self.assertEqual(outcome.code, 1, str(outcome))
+                    self.assertIn("FAILED", outcome.out)
+                    self.assertIn("pigeon", outcome.out)
+
+    def test_a_run_that_cannot_start_costs_no_other(self):
+        links = self.folder / "links.toml"
+        links.write_text('beside = []\n' + 2 * '[[link]]\nrate = "50M"\nrtt = "10ms"\n')
+        page = self.folder / "report.html"
+        outcome = wan("--matrix", links, "--transport", "pigeon", "--json", "--report", page).end()
+        if outcome.code == REJECTED:
+            self.skipTest(f"this machine is too busy for an emulated link: {outcome.err}")
+        self.assertEqual(outcome.code, 1, str(outcome))
+        result = json.loads(outcome.out)
+        self.assertEqual(len(result["links"]), 2)
+        self.assertIn("pigeon", [run["failed"] for link in result["links"] for run in link["runs"]][-1])
+        self.assertIsNone(result["incomplete"])
+        self.assertIn("pigeon", page.read_text())
+
+    def test_an_interruption_keeps_what_was_measured(self):
+        process = wan(*LINK, "--duration", "2", "--controller", "cubic,reno", "--json")
+        self.addCleanup(process.child.kill)
+        self.eventually(lambda: len(children(process.child.pid)) >= 2)
+        first = children(process.child.pid)
+        self.eventually(lambda: len(set(children(process.child.pid)) - set(first)) >= 2)
+        process.signal(signal.SIGINT)
+        outcome = process.end(10)
+        self.refused(outcome, 130, "interrupted by SIGINT")
+        result = json.loads(outcome.out)
+        self.assertEqual([run["program"] for run in result["links"][0]["runs"]], ["haul cubic"])
+        self.assertIn("SIGINT", result["incomplete"])
 
     def test_nothing_stays_behind(self):
         for ending, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)):

@@ -182,6 +182,7 @@ std::string wan_json(const WanSettings& settings, const wan::Matrix& matrix, con
   }
   json["heat_maps"] = heat_maps_json(heat_maps(result));
   json["skipped"] = result.skipped;
+  json["incomplete"] = text_or_null(result.incomplete);
   return json.dump() + "\n";
 }
 
@@ -191,6 +192,7 @@ std::string wan_report(const WanResult& result) {
   for (const std::string& skipped : result.skipped) {
     head.html += "<p class=\"missed\">Skipped: " + escaped(skipped) + "</p>\n";
   }
+  if (!result.incomplete.empty()) head.html += "<p class=\"missed\">Incomplete: " + escaped(result.incomplete) + "</p>\n";
   for (const WanLinkResult& link : result.links) {
     head.html += "<pre>" + escaped(wan_text(link)) + "</pre>\n";
     std::vector<std::pair<std::string, double>> bars;
