@@ -46,6 +46,11 @@ bool Codel::drops(TimePoint leaves_at, Duration sojourn) {
 Bottleneck::Bottleneck(const Link& link, TimePoint start, uint64_t seed)
     : link_(link), start_(start), random_(seed), codel_(link.codel_target), free_at_(start), last_arrival_(start) {}
 
+void Bottleneck::follow(const Bottleneck& before) {
+  free_at_ = std::max(free_at_, before.free_at_);
+  last_arrival_ = std::max(last_arrival_, before.last_arrival_);
+}
+
 bool Bottleneck::dead(TimePoint at) const {
   return std::any_of(link_.outages.begin(), link_.outages.end(),
                      [&](const Outage& outage) { return at >= start_ + outage.at && at < start_ + outage.at + outage.length; });

@@ -41,6 +41,9 @@ class Bottleneck {
  public:
   Bottleneck(const Link& link, TimePoint start, uint64_t seed);
 
+  /// What `before` has taken is in front: it still keeps the link busy, and nothing arrives before it. To be said at the start.
+  void follow(const Bottleneck& before);
+
   /// A burst of `packets` with `packet_bytes` each (on the wire) comes to the queue. Calls must not go back in time.
   Passage pass(TimePoint now, uint32_t packets, uint64_t packet_bytes);
   /// How long the queue is at the moment.

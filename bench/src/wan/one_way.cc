@@ -65,7 +65,11 @@ OneWay::OneWay(const flowsim::Link& link, uint64_t seed, TimePoint now)
       seed_(seed),
       bottleneck_(std::make_unique<flowsim::Bottleneck>(quiet_, now, seed)) {}
 
-void OneWay::begin(TimePoint now) { bottleneck_ = std::make_unique<flowsim::Bottleneck>(link_, now, seed_); }
+void OneWay::begin(TimePoint now) {
+  auto disturbed = std::make_unique<flowsim::Bottleneck>(link_, now, seed_);
+  disturbed->follow(*bottleneck_);
+  bottleneck_ = std::move(disturbed);
+}
 
 void OneWay::enter(TimePoint now, const std::shared_ptr<const Packet>& packet) {
   for (uint32_t index = 0; index < packet->segments(); ++index) {
