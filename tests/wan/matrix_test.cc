@@ -75,13 +75,23 @@ TEST_CASE("mistakes are told with file, line and remedy") {
   CHECK_THAT(refusal("beside = \"cubic\"\n[[link]]\n"), StartsWith("links.toml:1:") && Contains("[ … ]"));
   CHECK_THAT(refusal("beside = [\"cubic\",\n 7]\n[[link]]\n"), StartsWith("links.toml:2:") && Contains("bbr:8"));
   CHECK_THAT(refusal("duration = \"0s\"\n[[link]]\n"), Contains("1s to 3600s"));
+  CHECK_THAT(refusal("seed = 1.7\n[[link]]\n"), StartsWith("links.toml:1:") && Contains("whole number"));
+  for (const char* wrong : {"true", "[\"a\"]", "2026-01-01"}) {
+    CHECK_THAT(refusal(std::string("[[link]]\nname = ") + wrong + "\n"),
+               StartsWith("links.toml:2:") && Contains("name is not text"));
+  }
+  for (const char* wrong : {"infbdp", "nanbdp", "-1bdp", "1e30bdp", "inf", "1e300ms"}) {
+    CHECK_THAT(refusal(std::string("[[link]]\nbuffer = \"") + wrong + "\"\n"),
+               StartsWith("links.toml:2:") && Contains("a buffer"));
+  }
+  CHECK_THAT(refusal("[[link]]\nrate = \"1000G\"\nrtt = \"100000s\"\n"), StartsWith("links.toml:1:") && Contains("1 PB"));
   CHECK_THAT(std::string(wan::load_matrix("/nowhere.toml").status().message()), Contains("/nowhere.toml"));
 }
 
 TEST_CASE("iperf3 is named by its congestion control, with a number of streams") {
   CHECK(wan::parse_iperf3("bbr")->connections == 1);
   CHECK(wan::parse_iperf3("bbr:8")->connections == 8);
-  for (const char* wrong : {"", ":8", "bbr:", "bbr:0", "bbr:65", "bbr:x", "-C", "a b"}) {
+  for (const char* wrong : {"", ":8", "bbr:", "bbr:0", "bbr:65", "bbr:1.5", "bbr:inf", "bbr:x", "-C", "a b"}) {
     CAPTURE(wrong);
     CHECK_FALSE(wan::parse_iperf3(wrong));
   }

@@ -2,6 +2,7 @@
 #include "flowsim/quantities.h"
 
 #include <charconv>
+#include <cmath>
 #include <initializer_list>
 
 namespace flowsim {
@@ -16,7 +17,7 @@ struct Number {
 std::optional<Number> split(std::string_view text) {
   Number number;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number.value);
-  if (error != std::errc() || !(number.value >= 0)) return std::nullopt;
+  if (error != std::errc() || !(number.value >= 0) || !std::isfinite(number.value)) return std::nullopt;
   number.unit = text.substr(static_cast<size_t>(end - text.data()));
   while (!number.unit.empty() && number.unit.front() == ' ') number.unit.remove_prefix(1);
   return number;
@@ -36,6 +37,12 @@ std::optional<double> scaled(std::string_view text, std::initializer_list<Unit> 
   return std::nullopt;
 }
 
+std::optional<uint64_t> to_bytes(double bytes) {
+  constexpr double most = 1e15;
+  if (!(bytes <= most)) return std::nullopt;
+  return static_cast<uint64_t>(bytes);
+}
+
 }  // namespace
 
 std::optional<uint64_t> parse_size(std::string_view text) {
@@ -49,17 +56,15 @@ std::optional<uint64_t> parse_size(std::string_view text) {
                                    {"KiB", 1024},
                                    {"MiB", 1048576},
                                    {"GiB", 1073741824}});
-  if (!bytes || *bytes > 1e15) return std::nullopt;
-  return static_cast<uint64_t>(*bytes);
+  return bytes ? to_bytes(*bytes) : std::nullopt;
 }
 
-/// "1bdp", a time at the link's rate, or bytes.
 std::optional<uint64_t> parse_buffer(std::string_view text, const Link& link) {
   const double rate = static_cast<double>(link.rate_bytes_s);
   if (const auto products = scaled(text, {{"bdp", 1}})) {
-    return static_cast<uint64_t>(*products * rate * static_cast<double>(link.rtt.count()) * 1e-9);
+    return to_bytes(*products * rate * static_cast<double>(link.rtt.count()) * 1e-9);
   }
-  if (const auto time = parse_duration(text)) return static_cast<uint64_t>(rate * static_cast<double>(time->count()) * 1e-9);
+  if (const auto time = parse_duration(text)) return to_bytes(rate * static_cast<double>(time->count()) * 1e-9);
   return parse_size(text);
 }
 
@@ -81,5 +86,12 @@ std::optional<double> parse_fraction(std::string_view text) {
 }
 
 std::optional<double> parse_number(std::string_view text) { return scaled(text, {{"", 1}}); }
+
+std::optional<uint64_t> parse_whole(std::string_view text, uint64_t low, uint64_t high) {
+  const auto number = parse_number(text);
+  if (!number || *number != std::floor(*number)) return std::nullopt;
+  if (*number < static_cast<double>(low) || *number > static_cast<double>(high)) return std::nullopt;
+  return static_cast<uint64_t>(*number);
+}
 
 }  // namespace flowsim

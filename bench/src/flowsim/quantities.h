@@ -17,9 +17,11 @@ std::optional<Duration> parse_duration(std::string_view text);
 std::optional<double> parse_fraction(std::string_view text);
 /// "4MB", "64KiB", "1000". Empty: not a number of bytes.
 std::optional<uint64_t> parse_size(std::string_view text);
-/// "1bdp", a time at the link's rate, or a size. Empty: none of them.
+/// "1bdp", a time at the link's rate, or a size. Empty: none of them, or beyond 1 PB.
 std::optional<uint64_t> parse_buffer(std::string_view text, const Link& link);
 /// A number without a unit, not below 0. Empty: something else.
 std::optional<double> parse_number(std::string_view text);
+/// Such a number without a fraction, "8" or "1e3". Empty: something else, or out of bounds; `high` is at most 2^53.
+std::optional<uint64_t> parse_whole(std::string_view text, uint64_t low, uint64_t high);
 
 }  // namespace flowsim

@@ -107,7 +107,11 @@ std::string contradiction(const Scenario& scenario) {
 void read_link(Reader& reader, Link& link) {
   reader.rate("rate", link.rate_bytes_s);
   reader.duration("rtt", link.rtt);
-  link.buffer_bytes = *parse_buffer("1bdp", link);
+  if (const auto product = parse_buffer("1bdp", link)) {
+    link.buffer_bytes = *product;
+  } else {
+    reader.refuse("more than 1 PB would be under way: take less rate or round trip");
+  }
   reader.read(
       "buffer", link.buffer_bytes, [&](std::string_view text) { return parse_buffer(text, link); },
       "a buffer: write \"1bdp\", \"26ms\" (at the link's rate) or \"64KiB\"");

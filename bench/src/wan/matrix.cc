@@ -60,8 +60,8 @@ std::optional<Program> parse_iperf3(std::string_view text) {
     return std::nullopt;
   }
   if (colon != std::string_view::npos) {
-    const auto streams = flowsim::parse_number(text.substr(colon + 1));
-    if (!streams || *streams < 1 || *streams > most_streams) return std::nullopt;
+    const auto streams = flowsim::parse_whole(text.substr(colon + 1), 1, most_streams);
+    if (!streams) return std::nullopt;
     program.connections = static_cast<uint32_t>(*streams);
   }
   return program;
