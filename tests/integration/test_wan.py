@@ -212,7 +212,7 @@ class Arguments(Wan):
                 (("--rtt", "5"), ("100ms",)), (("--queue-bdp", "0"), ("--queue-bdp",)),
                 (("--queue-bdp", "nan"), ("--queue-bdp",)),
                 (("--queue-bdp", "1e5"), ("under way",)), (("--loss", "150%"), ("0.1%",)),
-                (("--burst-loss", "1%"), ("ENTER,LEAVE",)),
+                (("--burst-loss", "1%"), ("ENTER,LEAVE",)), (("--burst-loss", "1%,0"), ("turning good",)),
                 (("--outage", "5s"), ("5s@10s",)), (("--rival", "Reno?"), ("bbr:8",)), (("--beside", "bbr:0"), ("bbr:8",)),
                 (("--duration", "0"), ("1s to 3600s",)), (("--matrix", links, "--rate", "1G"), ("--matrix",)),
                 (("--matrix", links), (f"{links}:3:", "rtt")), (("--io", "rust"), ("uring",))):

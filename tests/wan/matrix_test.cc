@@ -85,6 +85,10 @@ TEST_CASE("mistakes are told with file, line and remedy") {
                StartsWith("links.toml:2:") && Contains("a buffer"));
   }
   CHECK_THAT(refusal("[[link]]\nrate = \"1000G\"\nrtt = \"100000s\"\n"), StartsWith("links.toml:1:") && Contains("1 PB"));
+  CHECK_THAT(refusal("[[link]]\nsteps = [{ at = \"2s\", rate = \"1M\" }, { at = \"1s\", rate = \"2M\" }]\n"),
+             Contains("ordered by time"));
+  CHECK_THAT(refusal("[[link]]\nrtt = \"0ms\"\n"), StartsWith("links.toml:1: link: the round trip"));
+  CHECK_THAT(refusal("[[link]]\nburst_loss = { enter = 0.1, leave = 0 }\n"), Contains("turning good"));
   CHECK_THAT(std::string(wan::load_matrix("/nowhere.toml").status().message()), Contains("/nowhere.toml"));
 }
 

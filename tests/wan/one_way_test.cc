@@ -248,6 +248,11 @@ TEST_CASE("links that can't be emulated are refused with a remedy") {
   refused("64K", [](auto& link) { link.rate_bytes_s = 7'999; });
   refused("64K", [](auto& link) { link.back_rate_bytes_s = 1; });
   refused("64K", [](auto& link) { link.steps.push_back({1s, 0}); });
+  refused("ordered by time", [](auto& link) {
+    link.steps.push_back({2s, 1'000'000});
+    link.steps.push_back({1s, 2'000'000});
+  });
+  refused("turning good", [](auto& link) { link.burst_loss = flowsim::BurstLoss{0.01, 0, 0.5}; });
   refused("above 0", [](auto& link) { link.rtt = Duration::zero(); });
   refused("10s", [](auto& link) { link.rtt = 11s; });
   refused("one packet", [](auto& link) { link.buffer_bytes = 1499; });

@@ -12,6 +12,18 @@ constexpr double seconds(Duration duration) { return static_cast<double>(duratio
 
 }  // namespace
 
+std::string contradiction(const Link& link) {
+  if (link.rtt <= Duration::zero()) return "the round trip must be above 0: 1ms, 100ms";
+  for (size_t i = 0; i < link.steps.size(); ++i) {
+    if (link.steps[i].rate_bytes_s == 0) return "steps: each needs a rate (for no rate at all there are outages)";
+    if (i > 0 && link.steps[i].at < link.steps[i - 1].at) return "steps must be ordered by time";
+  }
+  if (link.burst_loss && link.burst_loss->leave <= 0) {
+    return "a burst of losses must end some time: its probability of turning good again must be above 0";
+  }
+  return {};
+}
+
 bool Codel::drops(TimePoint leaves_at, Duration sojourn) {
   if (target_ == Duration::zero()) return false;
   if (sojourn < target_) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 
 #include "base/random.h"
 #include "flowsim/scenario.h"
@@ -11,6 +12,9 @@
 namespace flowsim {
 
 using haul::TimePoint;
+
+/// What no single key of a link shows, and the remedy. Empty: the link makes sense.
+std::string contradiction(const Link& link);
 
 /// CoDel's drop law (RFC 8289, section 5.5), decided on arrival: the time a packet will have waited is known then, as the
 /// queue is first in, first out.

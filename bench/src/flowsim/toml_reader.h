@@ -144,7 +144,9 @@ class Reader {
   }
 
   /// A mistake that no single key shows.
-  void refuse(const std::string& message) { fail(table_, place_ + " " + message); }
+  void refuse(const std::string& message) {
+    fail(table_, place_.empty() ? message : place_.substr(0, place_.size() - 1) + ": " + message);
+  }
 
   /// Refuses keys that nobody asked for.
   void finish() {

@@ -35,7 +35,7 @@ std::string complaint(const flowsim::Link& link) {
     highest = std::max(highest, step.rate_bytes_s);
   }
   if (wrong) return "the rate must be from 64K to 10G; beyond that haul-bench sim has virtual time";
-  if (link.rtt <= Duration::zero()) return "the round trip must be above 0: 1ms, 100ms";
+  if (std::string wrong = flowsim::contradiction(link); !wrong.empty()) return wrong;
   if (link.rtt > most_rtt) return "the round trip must be at most 10s";
   if (link.buffer_bytes < least_buffer_bytes) return "the queue must hold at least one packet of 1500 bytes: give it more";
   const double held =
