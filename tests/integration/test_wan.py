@@ -116,9 +116,11 @@ class Link(Wan):
     def test_a_matrix(self):
         links = self.folder / "links.toml"
         links.write_text('duration = "1s"\nbeside = []\n' + "".join(
-            f'[[link]]\nrate = "50M"\nrtt = "10ms"\nloss = "{loss}"\n' for loss in ("0", "1%")))
+            f'[[link]]\nrate = "50M"\nrtt = "10ms"\nloss = "{loss}"\n' for loss in ("0", "1%")) +
+            '[[link]]\nrate = "50M"\nrtt = "10ms"\nloss = "2%"\njitter = "1ms"\n')
         result = self.counts("--matrix", links)
-        self.assertEqual([link["loss"] for link in result["links"]], [0, 0.01])
+        self.assertEqual([link["loss"] for link in result["links"]], [0, 0.01, 0.02])
+        # A link that differs in more than that has no place on the map.
         heat_map, = result["heat_maps"]
         self.assertEqual((heat_map["losses"], heat_map["rtts_ms"]), ([0, 0.01], [10]))
 

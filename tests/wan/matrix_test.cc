@@ -47,6 +47,22 @@ rival = "cubic"
   CHECK(matrix->rows[1].rival->name() == "iperf3 cubic");
 }
 
+TEST_CASE("a link without a name is called by all that sets it apart") {
+  const auto name = [](const std::string& keys) {
+    const auto matrix = wan::parse_matrix("[[link]]\nrate = \"100M\"\nrtt = \"20ms\"\n" + keys, "text");
+    INFO(matrix.status().to_string());
+    REQUIRE(matrix.ok());
+    return matrix->rows.front().name;
+  };
+  const std::string plain = "100 Mbit/s, 20 ms, 1 BDP";
+  CHECK(name("") == plain);
+  CHECK(name("loss = 0.001") == plain + ", 0.1 % loss");
+  CHECK(name("steps = [{ at = \"2s\", rate = \"10M\" }, { at = \"2500ms\", rate = \"50M\" }]") ==
+        plain + ", 10 Mbit/s from 2 s on, 50 Mbit/s from 2.5 s on");
+  CHECK(name("reorder = \"0.1%\"\nreorder_delay = \"5ms\"") == plain + ", 0.1 % late by 5 ms");
+  CHECK(name("jitter = \"1ms\"\ncodel = \"5ms\"\nback_rate = \"3M\"") == plain + ", jitter 1 ms, CoDel 5 ms, 3 Mbit/s back");
+}
+
 TEST_CASE("cubic and bbr stand beside haul where a matrix does not say what") {
   const auto matrix = wan::parse_matrix("[[link]]\n", "text");
   REQUIRE(matrix.ok());

@@ -88,6 +88,13 @@ std::string describe(const flowsim::Link& link) {
   for (const flowsim::Outage& outage : link.outages) {
     text += fmt::format(", dead for {:g} s at {:g} s", milliseconds(outage.length) * 1e-3, milliseconds(outage.at) * 1e-3);
   }
+  for (const flowsim::RateStep& step : link.steps) {
+    text += fmt::format(", {:g} Mbit/s from {:g} s on", static_cast<double>(step.rate_bytes_s) * 8e-6,
+                        milliseconds(step.at) * 1e-3);
+  }
+  if (link.reorder > 0) {
+    text += fmt::format(", {:g} % late by {:g} ms", link.reorder * 100, milliseconds(link.reorder_delay));
+  }
   if (link.jitter > haul::Duration::zero()) text += fmt::format(", jitter {:g} ms", milliseconds(link.jitter));
   if (link.codel_target > haul::Duration::zero()) text += fmt::format(", CoDel {:g} ms", milliseconds(link.codel_target));
   if (link.back_rate_bytes_s != 0) {
