@@ -190,6 +190,10 @@ class Link(Wan):
                 # Namespaces and devices have no names: they live as long as these processes.
                 self.eventually(lambda: not any(map(alive, started)), 5)
 
+    def test_a_machine_that_has_run_out_is_not_one_that_may_not(self):
+        outcome = wan(*LINK, "--calibrate-only", prefix=(shutil.which("prlimit"), "--nofile=5")).end()
+        self.refused(outcome, 1, "exhausted", "ulimit -n")
+
     def test_an_interrupt_from_a_terminal(self):
         """It reaches the programs at the ends, too: they are gone before haul-bench looks, and did not fail."""
         process = wan(*LINK, "--duration", "30", prefix=(shutil.which("setsid"),))

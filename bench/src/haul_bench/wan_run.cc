@@ -110,7 +110,7 @@ haul::Result<Pair> start_server(const std::vector<std::string>& command, const w
   const Status ready = wan::wait_until(
       [&] {
         if (pair.server.ended()) return true;
-        return is_haul ? pair.server.output().find("listening on") != std::string::npos : wan::listens(pair.server.pid(), port);
+        return is_haul ? pair.server.output().find("listening on") != std::string::npos : wan::listens(far, port);
       },
       start_limit, "a server at the far end");
   if (!ready.ok()) return ready;

@@ -173,20 +173,25 @@ std::string program_path(const std::string& name) {
   return {};
 }
 
-bool listens(pid_t pid, uint16_t port) {
+bool listens(const End& end, uint16_t port) {
   const std::string wanted = fmt::format(":{:04X}", port);
-  for (const char* table : {"tcp", "tcp6"}) {
-    std::ifstream file(fmt::format("/proc/{}/net/{}", pid, table));
-    std::string number;
-    std::string local;
-    std::string remote;
-    std::string state;
-    std::string rest;
-    while (file >> number >> local >> remote >> state && std::getline(file, rest)) {
-      if (local.ends_with(wanted) && state == "0A") return true;
+  bool found = false;
+  // Not through the process of the server: it is still at home for a moment after it was started, and so would we look there.
+  const Status status = end.inside([&]() -> Status {
+    for (const char* table : {"tcp", "tcp6"}) {
+      std::ifstream file(fmt::format("/proc/thread-self/net/{}", table));
+      std::string number;
+      std::string local;
+      std::string remote;
+      std::string state;
+      std::string rest;
+      while (file >> number >> local >> remote >> state && std::getline(file, rest)) {
+        found |= local.ends_with(wanted) && state == "0A";
+      }
     }
-  }
-  return false;
+    return {};
+  });
+  return status.ok() && found;
 }
 
 }  // namespace wan

@@ -65,7 +65,7 @@ haul::Status wait_until(const std::function<bool()>& done, haul::Duration limit,
 /// The path of a program, from PATH. Empty: it is not installed.
 std::string program_path(const std::string& name);
 
-/// Whether a process listens on this TCP port, looked up in its own namespace.
-bool listens(pid_t pid, uint16_t port);
+/// Whether anybody listens on this TCP port at this end.
+bool listens(const End& end, uint16_t port);
 
 }  // namespace wan
