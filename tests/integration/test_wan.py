@@ -215,6 +215,7 @@ class Arguments(Wan):
         for arguments, words in (
                 (("--rate", "fast"), ("--rate fast", "500M")), (("--rate", "100T"), ("rate",)),
                 (("--rate", "400G"), ("10G", "haul-bench sim")), (("--rtt", "0ms"), ("above 0",)),
+                (("--rtt", "1ms"), ("at least 2ms",)),
                 (("--rtt", "5"), ("100ms",)), (("--queue-bdp", "0"), ("--queue-bdp",)),
                 (("--queue-bdp", "nan"), ("--queue-bdp",)),
                 (("--queue-bdp", "1e5"), ("under way",)), (("--loss", "150%"), ("0.1%",)),

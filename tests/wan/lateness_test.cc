@@ -62,6 +62,19 @@ TEST_CASE("a calibration tells what is off") {
   CHECK(wan::faults(calibration).size() == 4);
 }
 
+TEST_CASE("a short delay may be off by less than a long one") {
+  CHECK(wan::delay_tolerance(50ms) == 200us);
+  CHECK(wan::delay_tolerance(4ms) == 200us);
+  CHECK(wan::delay_tolerance(1ms) == 50us);
+  wan::Calibration calibration;
+  calibration.delay_wanted = calibration.delay_forward = calibration.delay_back = 1ms;
+  calibration.rate_wanted_bytes_s = calibration.rate_bytes_s = 62.5e6;
+  CHECK(wan::faults(calibration).empty());
+  calibration.delay_back = 1051us;
+  REQUIRE(wan::faults(calibration).size() == 1);
+  CHECK_THAT(wan::faults(calibration).front(), Contains("delay back: 1.051 ms instead of 1.000 ± 0.050"));
+}
+
 TEST_CASE("a link without loss may lose nothing at all") {
   const flowsim::Link link;
   CHECK(wan::mean_loss(link) == 0);
