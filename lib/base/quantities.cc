@@ -2,6 +2,7 @@
 #include "base/quantities.h"
 
 #include <charconv>
+#include <cmath>
 #include <initializer_list>
 
 namespace haul::base {
@@ -16,7 +17,7 @@ struct Number {
 std::optional<Number> split(std::string_view text) {
   Number number;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number.value);
-  if (error != std::errc() || !(number.value >= 0)) return std::nullopt;
+  if (error != std::errc() || !(number.value >= 0) || !std::isfinite(number.value)) return std::nullopt;
   number.unit = text.substr(static_cast<size_t>(end - text.data()));
   while (!number.unit.empty() && number.unit.front() == ' ') number.unit.remove_prefix(1);
   return number;

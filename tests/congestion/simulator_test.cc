@@ -134,6 +134,12 @@ TEST_CASE("mistakes in scenario files are told with line and remedy") {
   CHECK(refusal("[link]\nraet = \"5M\"\n[[flow]]\n").starts_with("file.toml:2: link.raet is not a key; there are: rate, rtt"));
   CHECK(refusal("[link]\nloss = 2\n[[flow]]\n").starts_with("file.toml:2: link.loss = \"2\" is not a fraction"));
   CHECK(refusal("[[flow]]\ncontroller = \"reno\"\n").find("there are: hub, bbr") != std::string::npos);
+  CHECK(refusal("[[flow]]\ncount = 1.5\n").starts_with("file.toml:2: flow.count = \"1.5\" is not a whole number"));
+  CHECK(refusal("link = { burst_loss = { enter = 0.1, leave = 0 } }\n[[flow]]\n").find("turning good") != std::string::npos);
+  CHECK(refusal("link = { steps = [{ at = \"2s\", rate = \"1M\" }, { at = \"1s\", rate = \"2M\" }] }\n[[flow]]\n")
+            .ends_with("link: steps must be ordered by time"));
+  CHECK(refusal("link = { rtt = \"0ms\" }\n[[flow]]\n").find("above 0") != std::string::npos);
+  CHECK(refusal("name = true\n[[flow]]\n").starts_with("file.toml:1: name is not text"));
   CHECK(refusal("name = \"x\n").starts_with("file.toml:1: "));
   CHECK(refusal("name = \"x\"\n").ends_with("there is no flow: add [[flow]]"));
   CHECK(refusal("flow = 3\n").find("must be an array of tables") != std::string::npos);

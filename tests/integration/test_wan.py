@@ -130,11 +130,13 @@ class Link(Wan):
     def test_a_matrix(self):
         links = self.folder / "links.toml"
         links.write_text('duration = "1s"\nbeside = []\ncontrollers = ["automatic"]\n' + "".join(
-            f'[[link]]\nrate = "50M"\nrtt = "10ms"\nloss = "{loss}"\n' for loss in ("0", "1%")))
+            f'[[link]]\nrate = "50M"\nrtt = "10ms"\nloss = "{loss}"\n' for loss in ("0", "1%")) +
+            '[[link]]\nrate = "50M"\nrtt = "10ms"\nloss = "2%"\njitter = "1ms"\n')
         result = self.counts("--matrix", links)
-        self.assertEqual([link["loss"] for link in result["links"]], [0, 0.01])
+        self.assertEqual([link["loss"] for link in result["links"]], [0, 0.01, 0.02])
         for link in result["links"]:
             self.assertEqual([(run["program"], run["controller"]) for run in link["runs"]], [("haul automatic", "hub")])
+        # A link that differs in more than that has no place on the map.
         heat_map, = result["heat_maps"]
         self.assertEqual((heat_map["losses"], heat_map["rtts_ms"]), ([0, 0.01], [10]))
 
@@ -147,18 +149,63 @@ class Link(Wan):
             self.assertEqual(len(json.loads(outcome.out)["skipped"]), 1)
         self.refused(wan(*LINK, "--rival", "cubic", prefix=(env, *nowhere[1:])).end(), 1, "rival", "apt-get install iperf3")
 
+    def test_what_keeps_the_emulator_from_reading_shows_on_a_slow_link_too(self):
+        if "bbr" not in Path("/proc/sys/net/ipv4/tcp_available_congestion_control").read_text().split():
+            self.skipTest("the kernel has no bbr, which goes on sending while nothing is delivered: modprobe tcp_bbr")
+        process = wan("--rate", "10M", "--rtt", "20ms", "--duration", "2", "--controller", "bbr", "--json")
+        self.addCleanup(process.child.kill)
+        self.eventually(lambda: len(children(process.child.pid)) >= 2)
+        for _ in range(60):
+            process.signal(signal.SIGSTOP)
+            time.sleep(0.02)
+            process.signal(signal.SIGCONT)
+            time.sleep(0.02)
+        outcome = process.end()
+        self.assertEqual(outcome.code, REJECTED, str(outcome))
+        reading = json.loads(outcome.out)["links"][0]["runs"][0]["emulator"]["reading"]
+        self.assertGreater(reading["packets"], 1000)
+        self.assertGreater(reading["p99_us"], 2000)
+
     def test_more_than_the_machine_can_do_is_rejected(self):
         outcome = wan("--rate", "10G", "--rtt", "10ms", "--duration", "1").end()
         self.assertEqual(outcome.code, REJECTED, str(outcome))
         self.assertIn("REJECTED", outcome.out)
 
     def test_what_fails_is_told(self):
-        self.refused(wan(*LINK, "--transport", "pigeon").end(), 1, "pigeon")
-        outcome = wan(*LINK, "--congestion", "pigeon").end()
-        if outcome.code != REJECTED:
-            self.assertEqual(outcome.code, 1, str(outcome))
-            self.assertIn("FAILED", outcome.out)
-            self.assertIn("pigeon", outcome.out)
+        for option in ("--transport", "--congestion"):
+            with self.subTest(option=option):
+                outcome = wan(*LINK, option, "pigeon").end()
+                if outcome.code != REJECTED:
+                    self.assertEqual(outcome.code, 1, str(outcome))
+                    self.assertIn("FAILED", outcome.out)
+                    self.assertIn("pigeon", outcome.out)
+
+    def test_a_run_that_cannot_start_costs_no_other(self):
+        links = self.folder / "links.toml"
+        links.write_text('beside = []\n' + 2 * '[[link]]\nrate = "50M"\nrtt = "10ms"\n')
+        page = self.folder / "report.html"
+        outcome = wan("--matrix", links, "--transport", "pigeon", "--json", "--report", page).end()
+        if outcome.code == REJECTED:
+            self.skipTest(f"this machine is too busy for an emulated link: {outcome.err}")
+        self.assertEqual(outcome.code, 1, str(outcome))
+        result = json.loads(outcome.out)
+        self.assertEqual(len(result["links"]), 2)
+        self.assertIn("pigeon", [run["failed"] for link in result["links"] for run in link["runs"]][-1])
+        self.assertIsNone(result["incomplete"])
+        self.assertIn("pigeon", page.read_text())
+
+    def test_an_interruption_keeps_what_was_measured(self):
+        process = wan(*LINK, "--duration", "2", "--congestion", "cubic,reno", "--json")
+        self.addCleanup(process.child.kill)
+        self.eventually(lambda: len(children(process.child.pid)) >= 2)
+        first = children(process.child.pid)
+        self.eventually(lambda: len(set(children(process.child.pid)) - set(first)) >= 2)
+        process.signal(signal.SIGINT)
+        outcome = process.end(10)
+        self.refused(outcome, 130, "interrupted by SIGINT")
+        result = json.loads(outcome.out)
+        self.assertEqual([run["program"] for run in result["links"][0]["runs"]], ["haul over cubic"])
+        self.assertIn("SIGINT", result["incomplete"])
 
     def test_nothing_stays_behind(self):
         for ending, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)):
@@ -176,6 +223,23 @@ class Link(Wan):
                 # Namespaces and devices have no names: they live as long as these processes.
                 self.eventually(lambda: not any(map(alive, started)), 5)
 
+    def test_a_machine_that_has_run_out_is_not_one_that_may_not(self):
+        outcome = wan(*LINK, "--calibrate-only", prefix=(shutil.which("prlimit"), "--nofile=5")).end()
+        self.refused(outcome, 1, "exhausted", "ulimit -n")
+
+    def test_an_interrupt_from_a_terminal(self):
+        """It reaches the programs at the ends, too: they are gone before haul-bench looks, and did not fail."""
+        process = wan(*LINK, "--duration", "30", prefix=(shutil.which("setsid"),))
+        self.addCleanup(process.child.kill)
+        self.eventually(lambda: len(children(process.child.pid)) >= 2)
+        started = children(process.child.pid)
+        time.sleep(0.2)
+        os.killpg(process.child.pid, signal.SIGINT)
+        outcome = process.end(10)
+        self.refused(outcome, 130, "interrupted by SIGINT")
+        self.assertNotIn("FAILED", outcome.out)
+        self.eventually(lambda: not any(map(alive, started)), 5)
+
 
 class Arguments(Wan):
     def test_wrong(self):
@@ -184,10 +248,11 @@ class Arguments(Wan):
         for arguments, words in (
                 (("--rate", "fast"), ("--rate fast", "500M")), (("--rate", "100T"), ("rate",)),
                 (("--rate", "400G"), ("10G", "haul-bench sim")), (("--rtt", "0ms"), ("above 0",)),
+                (("--rtt", "1ms"), ("at least 2ms",)),
                 (("--rtt", "5"), ("100ms",)), (("--queue-bdp", "0"), ("--queue-bdp",)),
                 (("--queue-bdp", "nan"), ("--queue-bdp",)),
                 (("--queue-bdp", "1e5"), ("under way",)), (("--loss", "150%"), ("0.1%",)),
-                (("--burst-loss", "1%"), ("ENTER,LEAVE",)),
+                (("--burst-loss", "1%"), ("ENTER,LEAVE",)), (("--burst-loss", "1%,0"), ("turning good",)),
                 (("--outage", "5s"), ("5s@10s",)), (("--rival", "Reno?"), ("bbr:8",)), (("--beside", "bbr:0"), ("bbr:8",)),
                 (("--duration", "0"), ("1s to 3600s",)), (("--matrix", links, "--rate", "1G"), ("--matrix",)),
                 (("--matrix", links), (f"{links}:3:", "rtt")), (("--io", "rust"), ("uring",)),

@@ -24,6 +24,21 @@ TEST_CASE("lateness is counted by packet, with its mean, percentiles and maximum
   CHECK(Lateness().quantile_us(0.99) == 0);
 }
 
+TEST_CASE("a thread that was kept from reading shows, whether it slept or watched") {
+  constexpr haul::TimePoint empty{10s};
+  CHECK(wan::arrival(empty + 100us, empty, true).at == empty + 50us);
+  CHECK(wan::arrival(empty + 100us, empty, true).off == 50us);
+  CHECK(wan::arrival(empty + 100us, empty, false).at == empty + 100us);
+  CHECK(wan::arrival(empty + 100us, empty, false).off == 100us);
+  for (const bool slept : {false, true}) {
+    Lateness reading;
+    for (int i = 0; i < 98; ++i) reading.record(wan::arrival(empty + 100us, empty, slept).off, 1);
+    CHECK(wan::rejection({}, reading, 0).empty());
+    for (int i = 0; i < 2; ++i) reading.record(wan::arrival(empty + 6ms, empty, slept).off, 1);
+    CHECK_THAT(wan::rejection({}, reading, 0), Contains("took packets late"));
+  }
+}
+
 TEST_CASE("a run counts only while the emulator kept up") {
   Lateness on_time;
   on_time.record(80us, 1000);
@@ -60,6 +75,19 @@ TEST_CASE("a calibration tells what is off") {
   calibration.rate_bytes_s = 62.5e6 * 0.9849;
   calibration.loss = 0.0079;
   CHECK(wan::faults(calibration).size() == 4);
+}
+
+TEST_CASE("a short delay may be off by less than a long one") {
+  CHECK(wan::delay_tolerance(50ms) == 200us);
+  CHECK(wan::delay_tolerance(4ms) == 200us);
+  CHECK(wan::delay_tolerance(1ms) == 50us);
+  wan::Calibration calibration;
+  calibration.delay_wanted = calibration.delay_forward = calibration.delay_back = 1ms;
+  calibration.rate_wanted_bytes_s = calibration.rate_bytes_s = 62.5e6;
+  CHECK(wan::faults(calibration).empty());
+  calibration.delay_back = 1051us;
+  REQUIRE(wan::faults(calibration).size() == 1);
+  CHECK_THAT(wan::faults(calibration).front(), Contains("delay back: 1.051 ms instead of 1.000 ± 0.050"));
 }
 
 TEST_CASE("a link without loss may lose nothing at all") {

@@ -49,6 +49,22 @@ rival = "cubic"
   CHECK(matrix->rows[1].rival->name() == "iperf3 cubic");
 }
 
+TEST_CASE("a link without a name is called by all that sets it apart") {
+  const auto name = [](const std::string& keys) {
+    const auto matrix = wan::parse_matrix("[[link]]\nrate = \"100M\"\nrtt = \"20ms\"\n" + keys, "text");
+    INFO(matrix.status().to_string());
+    REQUIRE(matrix.ok());
+    return matrix->rows.front().name;
+  };
+  const std::string plain = "100 Mbit/s, 20 ms, 1 BDP";
+  CHECK(name("") == plain);
+  CHECK(name("loss = 0.001") == plain + ", 0.1 % loss");
+  CHECK(name("steps = [{ at = \"2s\", rate = \"10M\" }, { at = \"2500ms\", rate = \"50M\" }]") ==
+        plain + ", 10 Mbit/s from 2 s on, 50 Mbit/s from 2.5 s on");
+  CHECK(name("reorder = \"0.1%\"\nreorder_delay = \"5ms\"") == plain + ", 0.1 % late by 5 ms");
+  CHECK(name("jitter = \"1ms\"\ncodel = \"5ms\"\nback_rate = \"3M\"") == plain + ", jitter 1 ms, CoDel 5 ms, 3 Mbit/s back");
+}
+
 TEST_CASE("cubic and bbr stand beside haul where a matrix does not say what") {
   const auto matrix = wan::parse_matrix("[[link]]\n", "text");
   REQUIRE(matrix.ok());
@@ -80,6 +96,20 @@ TEST_CASE("mistakes are told with file, line and remedy") {
   CHECK_THAT(refusal("controllers = [\"hub\", \"pigeon\"]\n[[link]]\n"),
              StartsWith("links.toml:1:") && Contains("off, automatic, hub, bbr, cubic, swift, fixed"));
   CHECK_THAT(refusal("duration = \"0s\"\n[[link]]\n"), Contains("1s to 3600s"));
+  CHECK_THAT(refusal("seed = 1.7\n[[link]]\n"), StartsWith("links.toml:1:") && Contains("whole number"));
+  for (const char* wrong : {"true", "[\"a\"]", "2026-01-01"}) {
+    CHECK_THAT(refusal(std::string("[[link]]\nname = ") + wrong + "\n"),
+               StartsWith("links.toml:2:") && Contains("name is not text"));
+  }
+  for (const char* wrong : {"infbdp", "nanbdp", "-1bdp", "1e30bdp", "inf", "1e300ms"}) {
+    CHECK_THAT(refusal(std::string("[[link]]\nbuffer = \"") + wrong + "\"\n"),
+               StartsWith("links.toml:2:") && Contains("a buffer"));
+  }
+  CHECK_THAT(refusal("[[link]]\nrate = \"1000G\"\nrtt = \"100000s\"\n"), StartsWith("links.toml:1:") && Contains("1 PB"));
+  CHECK_THAT(refusal("[[link]]\nsteps = [{ at = \"2s\", rate = \"1M\" }, { at = \"1s\", rate = \"2M\" }]\n"),
+             Contains("ordered by time"));
+  CHECK_THAT(refusal("[[link]]\nrtt = \"0ms\"\n"), StartsWith("links.toml:1: link: the round trip"));
+  CHECK_THAT(refusal("[[link]]\nburst_loss = { enter = 0.1, leave = 0 }\n"), Contains("turning good"));
   CHECK_THAT(std::string(wan::load_matrix("/nowhere.toml").status().message()), Contains("/nowhere.toml"));
 }
 
@@ -92,7 +122,7 @@ TEST_CASE("haul is named by its controller and the kernel's congestion control b
 TEST_CASE("iperf3 is named by its congestion control, with a number of streams") {
   CHECK(wan::parse_iperf3("bbr")->connections == 1);
   CHECK(wan::parse_iperf3("bbr:8")->connections == 8);
-  for (const char* wrong : {"", ":8", "bbr:", "bbr:0", "bbr:65", "bbr:x", "-C", "a b"}) {
+  for (const char* wrong : {"", ":8", "bbr:", "bbr:0", "bbr:65", "bbr:1.5", "bbr:inf", "bbr:x", "-C", "a b"}) {
     CAPTURE(wrong);
     CHECK_FALSE(wan::parse_iperf3(wrong));
   }

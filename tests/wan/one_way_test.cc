@@ -114,6 +114,36 @@ TEST_CASE("a flow above the rate leaves at the rate") {
   CHECK(bytes / seconds == Approx(62'500'000).epsilon(1e-4));
 }
 
+TEST_CASE("what is under way at the beginning stays in front, and the rate holds across it") {
+  OneWay way(link_of(1'250'000, 2ms, 100'000), 1, start);
+  for (int i = 0; i < 5; ++i) way.enter(start, plain(1500));  // 1.2 ms each
+  way.begin(start + 1ms);
+  CHECK(way.queue_delay(start + 1ms) == 5ms);
+  for (int i = 0; i < 5; ++i) way.enter(start + 1ms, plain(1500 - i));
+  CHECK(way.bottleneck().passed_packets() == 5);
+  const auto runs = drain(way);
+  REQUIRE(runs.size() == 10);
+  for (size_t i = 0; i < 5; ++i) {
+    CHECK(runs[i].due == start + (i + 1) * 1200us + 1ms);
+    CHECK(runs[i].packet->wire_bytes(0) == 1500);
+    CHECK(runs[i + 5].packet->wire_bytes(0) == 1500 - i);
+  }
+  CHECK(runs[9].due == start + 10 * 1200us - 8us + 1ms);  // ten bytes less
+}
+
+TEST_CASE("jitter from before the beginning keeps the order after it") {
+  auto link = link_of(1'250'000'000, 2ms, 1'000'000);
+  link.jitter = 5ms;
+  OneWay way(link, 1, start);
+  way.begin(start);
+  for (int i = 0; i < 20; ++i) way.enter(start, plain(1500));
+  way.begin(start);
+  for (int i = 0; i < 20; ++i) way.enter(start, plain(1000));
+  const auto runs = drain(way);
+  REQUIRE(runs.size() == 40);
+  for (size_t i = 0; i < 40; ++i) CHECK(runs[i].packet->wire_bytes(0) == (i < 20 ? 1500 : 1000));
+}
+
 TEST_CASE("random loss is within the bounds of chance") {
   constexpr uint64_t packets = 200'000;
   auto link = link_of(125'000'000, 10ms, 1'000'000);
@@ -218,7 +248,13 @@ TEST_CASE("links that can't be emulated are refused with a remedy") {
   refused("64K", [](auto& link) { link.rate_bytes_s = 7'999; });
   refused("64K", [](auto& link) { link.back_rate_bytes_s = 1; });
   refused("64K", [](auto& link) { link.steps.push_back({1s, 0}); });
+  refused("ordered by time", [](auto& link) {
+    link.steps.push_back({2s, 1'000'000});
+    link.steps.push_back({1s, 2'000'000});
+  });
+  refused("turning good", [](auto& link) { link.burst_loss = flowsim::BurstLoss{0.01, 0, 0.5}; });
   refused("above 0", [](auto& link) { link.rtt = Duration::zero(); });
+  refused("at least 2ms", [](auto& link) { link.rtt = 2ms - 1ns; });
   refused("10s", [](auto& link) { link.rtt = 11s; });
   refused("one packet", [](auto& link) { link.buffer_bytes = 1499; });
   refused("under way", [](auto& link) { link.buffer_bytes = 600'000'000; });

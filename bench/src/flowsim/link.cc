@@ -12,6 +12,18 @@ constexpr double seconds(Duration duration) { return static_cast<double>(duratio
 
 }  // namespace
 
+std::string contradiction(const Link& link) {
+  if (link.rtt <= Duration::zero()) return "the round trip must be above 0: 1ms, 100ms";
+  for (size_t i = 0; i < link.steps.size(); ++i) {
+    if (link.steps[i].rate_bytes_s == 0) return "steps: each needs a rate (for no rate at all there are outages)";
+    if (i > 0 && link.steps[i].at < link.steps[i - 1].at) return "steps must be ordered by time";
+  }
+  if (link.burst_loss && link.burst_loss->leave <= 0) {
+    return "a burst of losses must end some time: its probability of turning good again must be above 0";
+  }
+  return {};
+}
+
 bool Codel::drops(TimePoint leaves_at, Duration sojourn) {
   if (target_ == Duration::zero()) return false;
   if (sojourn < target_) {
@@ -45,6 +57,11 @@ bool Codel::drops(TimePoint leaves_at, Duration sojourn) {
 
 Bottleneck::Bottleneck(const Link& link, TimePoint start, uint64_t seed)
     : link_(link), start_(start), random_(seed), codel_(link.codel_target), free_at_(start), last_arrival_(start) {}
+
+void Bottleneck::follow(const Bottleneck& before) {
+  free_at_ = std::max(free_at_, before.free_at_);
+  last_arrival_ = std::max(last_arrival_, before.last_arrival_);
+}
 
 bool Bottleneck::dead(TimePoint at) const {
   return std::any_of(link_.outages.begin(), link_.outages.end(),

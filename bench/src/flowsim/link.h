@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 
 #include "base/random.h"
 #include "flowsim/scenario.h"
@@ -11,6 +12,9 @@
 namespace flowsim {
 
 using haul::TimePoint;
+
+/// What no single key of a link shows, and the remedy. Empty: the link makes sense.
+std::string contradiction(const Link& link);
 
 /// CoDel's drop law (RFC 8289, section 5.5), decided on arrival: the time a packet will have waited is known then, as the
 /// queue is first in, first out.
@@ -40,6 +44,9 @@ struct Passage {
 class Bottleneck {
  public:
   Bottleneck(const Link& link, TimePoint start, uint64_t seed);
+
+  /// What `before` has taken is in front: it still keeps the link busy, and nothing arrives before it. To be said at the start.
+  void follow(const Bottleneck& before);
 
   /// A burst of `packets` with `packet_bytes` each (on the wire) comes to the queue. Calls must not go back in time.
   Passage pass(TimePoint now, uint32_t packets, uint64_t packet_bytes);

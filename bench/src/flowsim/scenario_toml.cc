@@ -6,6 +6,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "flowsim/link.h"
 #include "flowsim/toml_reader.h"
 
 namespace flowsim {
@@ -88,11 +89,7 @@ void read_scenario(Reader& reader, Scenario& scenario) {
 std::string contradiction(const Scenario& scenario) {
   if (scenario.flows.empty()) return "there is no flow: add [[flow]]";
   if (scenario.duration <= Duration::zero()) return "duration must be above 0";
-  if (scenario.link.rtt <= Duration::zero()) return "link.rtt must be above 0";
-  for (size_t i = 0; i < scenario.link.steps.size(); ++i) {
-    if (scenario.link.steps[i].rate_bytes_s == 0) return "link.steps: each needs a rate (for no rate at all use link.outages)";
-    if (i > 0 && scenario.link.steps[i].at < scenario.link.steps[i - 1].at) return "link.steps must be ordered by time";
-  }
+  if (const std::string wrong = contradiction(scenario.link); !wrong.empty()) return "link: " + wrong;
   for (const Flow& flow : scenario.flows) {
     if (flow.tenant.empty()) continue;
     bool found = false;
@@ -107,7 +104,11 @@ std::string contradiction(const Scenario& scenario) {
 void read_link(Reader& reader, Link& link) {
   reader.rate("rate", link.rate_bytes_s);
   reader.duration("rtt", link.rtt);
-  link.buffer_bytes = *parse_buffer("1bdp", link);
+  if (const auto product = parse_buffer("1bdp", link)) {
+    link.buffer_bytes = *product;
+  } else {
+    reader.refuse("more than 1 PB would be under way: take less rate or round trip");
+  }
   reader.read(
       "buffer", link.buffer_bytes, [&](std::string_view text) { return parse_buffer(text, link); },
       "a buffer: write \"1bdp\", \"26ms\" (at the link's rate) or \"64KiB\"");

@@ -37,9 +37,15 @@ class Reader {
     const toml::node* node = find(key);
     if (node == nullptr) return;
     std::string text;
-    if (const auto* string = node->as_string()) text = string->get();
-    if (const auto* integer = node->as_integer()) text = std::to_string(integer->get());
-    if (const auto* number = node->as_floating_point()) text = fmt::format("{}", number->get());
+    if (const auto* string = node->as_string()) {
+      text = string->get();
+    } else if (const auto* integer = node->as_integer()) {
+      text = std::to_string(integer->get());
+    } else if (const auto* number = node->as_floating_point()) {
+      text = fmt::format("{}", number->get());
+    } else {
+      return fail(*node, fmt::format("{}{} is not {}", place_, key, remedy));
+    }
     if (const auto value = parse(text)) {
       into = *value;
     } else {
@@ -67,9 +73,8 @@ class Reader {
     read(
         key, into,
         [&](std::string_view text) -> std::optional<T> {
-          const auto number = parse_number(text);
-          if (!number || *number < static_cast<double>(low) || *number > static_cast<double>(high)) return std::nullopt;
-          return static_cast<T>(*number);
+          const auto number = parse_whole(text, low, high);
+          return number ? std::optional(static_cast<T>(*number)) : std::nullopt;
         },
         fmt::format("a whole number from {} to {}", low, high));
   }
@@ -139,7 +144,9 @@ class Reader {
   }
 
   /// A mistake that no single key shows.
-  void refuse(const std::string& message) { fail(table_, place_ + " " + message); }
+  void refuse(const std::string& message) {
+    fail(table_, place_.empty() ? message : place_.substr(0, place_.size() - 1) + ": " + message);
+  }
 
   /// Refuses keys that nobody asked for.
   void finish() {

@@ -76,6 +76,7 @@ class Bench {
  public:
   Bench(const WanSettings& settings, const wan::Matrix& matrix) : settings_(settings), matrix_(matrix) {}
 
+  /// What was measured before an error is in result().
   Status run() {
     for (const wan::Row& row : matrix_.rows) {
       const std::string why = row.rival ? missing(*row.rival) : "";
@@ -84,7 +85,10 @@ class Bench {
     std::vector<wan::Program> programs;
     if (!settings_.calibrate_only) programs = programs_of(settings_, matrix_, result_.skipped);
     for (const wan::Row& row : matrix_.rows) {
-      if (Status status = measure(row, programs); !status.ok()) return status;
+      if (Status status = measure(row, programs); !status.ok()) {
+        result_.incomplete = status.to_string();
+        return status;
+      }
     }
     return {};
   }
@@ -125,17 +129,21 @@ class Bench {
     } else {
       link.faults = wan::faults(*calibration);
     }
-    if (link.faults.empty()) {
-      for (const wan::Program& program : programs) {
-        auto run = run_across({&row, program, settings_.transport, settings_.io, settings_.zero_copy,
-                               settings_.kernel_controller, matrix_.duration, matrix_.seed});
-        if (!run) return run.status();
-        link.runs.push_back(std::move(*run));
-      }
-    }
+    Status status;
+    if (link.faults.empty()) status = run_all(row, programs, link.runs);
     fmt::print(settings_.json ? stderr : stdout, "{}", wan_text(link));
     std::fflush(stdout);
     result_.links.push_back(std::move(link));
+    return status;
+  }
+
+  Status run_all(const wan::Row& row, const std::vector<wan::Program>& programs, std::vector<WanRun>& runs) const {
+    for (const wan::Program& program : programs) {
+      auto run = run_across({&row, program, settings_.transport, settings_.io, settings_.zero_copy, settings_.kernel_controller,
+                             matrix_.duration, matrix_.seed});
+      if (!run) return run.status();
+      runs.push_back(std::move(*run));
+    }
     return {};
   }
 
@@ -155,12 +163,14 @@ int run_wan(const WanSettings& settings) {
   if (!matrix) return complain(matrix.status());
   const wan::Interruption interruption;
   Bench bench(settings, *matrix);
-  if (Status status = bench.run(); !status.ok()) return complain(status);
-  if (settings.json) fmt::print("{}", wan_json(settings, *matrix, bench.result()));
+  const Status outcome = bench.run();
+  const WanResult& result = bench.result();
+  if (!outcome.ok() && result.links.empty()) return complain(outcome);
+  if (settings.json) fmt::print("{}", wan_json(settings, *matrix, result));
   if (!settings.report_path.empty()) {
-    if (Status status = write_file(settings.report_path, wan_report(bench.result())); !status.ok()) return complain(status);
+    if (Status status = write_file(settings.report_path, wan_report(result)); !status.ok()) return complain(status);
   }
-  return bench.exit_code();
+  return outcome.ok() ? bench.exit_code() : complain(outcome);
 }
 
 }  // namespace bench

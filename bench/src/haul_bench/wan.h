@@ -66,7 +66,7 @@ struct WanRun {
   std::string controller;  ///< of haul's, that steered; empty: nobody but the kernel
   wan::Record record;
   std::string rejected;  ///< why it does not count; empty: it does
-  std::string failed;    ///< what the program said; empty: it ran
+  std::string failed;    ///< what the program said, or that it did not start or end; empty: it ran
 };
 
 struct WanRequest {
@@ -79,7 +79,8 @@ struct WanRequest {
   haul::Duration duration = haul::Duration::zero();
   uint64_t seed = 1;
 };
-/// Errors: those of wan::End and wan::Child, cancelled. A program that fails is no error of this function: see WanRun::failed.
+/// Errors: those of wan::End and wan::Child, cancelled. A program that fails, cannot start or does not end is no error of this
+/// function: see WanRun::failed.
 haul::Result<WanRun> run_across(const WanRequest& request);
 
 /// All that was measured on one link.
@@ -92,6 +93,7 @@ struct WanLinkResult {
 struct WanResult {
   std::vector<WanLinkResult> links;
   std::vector<std::string> skipped;  ///< comparisons that could not be made, with the reason
+  std::string incomplete;            ///< why links or runs are missing at the end; empty: all are there
 };
 
 /// The exit code of the program.

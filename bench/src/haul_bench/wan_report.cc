@@ -110,13 +110,20 @@ Json calibration_json(const wan::Calibration& calibration) {
           {"real_time", calibration.real_time}};
 }
 
+/// Nothing disturbs it but random loss, and nobody shares it.
+bool is_plain(const wan::Row& row) {
+  const flowsim::Link& link = row.link;
+  return !row.rival && !link.burst_loss && link.outages.empty() && link.steps.empty() && link.reorder <= 0 &&
+         link.jitter == haul::Duration::zero() && link.codel_target == haul::Duration::zero() && link.back_rate_bytes_s == 0;
+}
+
 /// Maps of the links that differ in loss and round trip only, one for each program; from at least two cells.
 std::vector<HeatMap> heat_maps(const WanResult& result) {
   using Key = std::tuple<std::string, uint64_t, long>;  // program, rate, queue in hundredths of a BDP
   std::map<Key, std::map<std::pair<double, double>, double>> groups;
   for (const WanLinkResult& link : result.links) {
     const flowsim::Link& path = link.row.link;
-    if (link.row.rival || path.burst_loss || !path.outages.empty() || !path.steps.empty()) continue;
+    if (!is_plain(link.row)) continue;
     for (const WanRun& run : link.runs) {
       if (!counts(run)) continue;
       const Key key{run.program.name(), path.rate_bytes_s, std::lround(wan::buffer_bdp(path) * 100)};
@@ -185,6 +192,7 @@ std::string wan_json(const WanSettings& settings, const wan::Matrix& matrix, con
   }
   json["heat_maps"] = heat_maps_json(heat_maps(result));
   json["skipped"] = result.skipped;
+  json["incomplete"] = text_or_null(result.incomplete);
   return json.dump() + "\n";
 }
 
@@ -194,6 +202,7 @@ std::string wan_report(const WanResult& result) {
   for (const std::string& skipped : result.skipped) {
     head.html += "<p class=\"missed\">Skipped: " + escaped(skipped) + "</p>\n";
   }
+  if (!result.incomplete.empty()) head.html += "<p class=\"missed\">Incomplete: " + escaped(result.incomplete) + "</p>\n";
   for (const WanLinkResult& link : result.links) {
     head.html += "<pre>" + escaped(wan_text(link)) + "</pre>\n";
     std::vector<std::pair<std::string, double>> bars;

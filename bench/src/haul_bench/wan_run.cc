@@ -118,7 +118,7 @@ haul::Result<Pair> start_server(const std::vector<std::string>& command, const w
   const Status ready = wan::wait_until(
       [&] {
         if (pair.server.ended()) return true;
-        return is_haul ? pair.server.output().find("listening on") != std::string::npos : wan::listens(pair.server.pid(), port);
+        return is_haul ? pair.server.output().find("listening on") != std::string::npos : wan::listens(far, port);
       },
       start_limit, "a server at the far end");
   if (!ready.ok()) return ready;
@@ -162,6 +162,11 @@ std::string take_iperf3(const std::string& text, double& goodput_bits_s, std::op
   return {};
 }
 
+/// It did not start or does not end; the next run may be another matter. Anything else the next run would meet again.
+bool is_of_the_program(const Status& status) {
+  return status.code() == StatusCode::unavailable || status.code() == StatusCode::timed_out;
+}
+
 /// Everything of one run, in the order in which it must go away again.
 class Crossing {
  public:
@@ -180,12 +185,18 @@ class Crossing {
 
   haul::Result<WanRun> run() {
     emulator_.start();
-    if (Status status = start(); !status.ok()) return status;
-    if (Status status = watch_until_over(); !status.ok()) return status;
-    emulator_.stop();
     WanRun run;
     run.program = request_.program;
-    take_outcome(run);
+    Status status = start();
+    if (status.ok()) status = watch_until_over();
+    emulator_.stop();
+    if (status.ok()) {
+      take_outcome(run);
+    } else if (is_of_the_program(status)) {
+      run.failed = status.message();
+    } else {
+      return status;
+    }
     const auto dropped = near_.dropped_packets();
     if (!dropped) return dropped.status();
     const auto dropped_back = far_.dropped_packets();

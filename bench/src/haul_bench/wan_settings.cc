@@ -37,7 +37,7 @@ std::optional<flowsim::BurstLoss> parse_burst(const std::string& text) {
   const auto enter = flowsim::parse_fraction(text.substr(0, first));
   const auto leave = flowsim::parse_fraction(text.substr(first + 1, second - first - 1));
   const auto loss = second == std::string::npos ? std::optional(1.0) : flowsim::parse_fraction(text.substr(second + 1));
-  if (!enter || !leave || !loss || *leave == 0) return std::nullopt;
+  if (!enter || !leave || !loss) return std::nullopt;
   return flowsim::BurstLoss{*enter, *leave, *loss};
 }
 

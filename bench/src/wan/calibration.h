@@ -26,7 +26,8 @@ struct Calibration {
 };
 
 constexpr double rate_tolerance = 0.015;
-constexpr haul::Duration delay_tolerance = std::chrono::microseconds(200);
+/// How far a delay may be off: by a twentieth, and by 0.2 ms at most.
+haul::Duration delay_tolerance(haul::Duration wanted);
 
 /// Takes a second or two and some round trips, between two ends of its own. Outages, steps, jitter, reordering and CoDel
 /// are left out: they are decided in code that is tested in virtual time.

@@ -149,15 +149,17 @@ std::string Child::complaint() const {
 Status wait_until(const std::function<bool()>& done, haul::Duration limit, const std::string& waiting_for) {
   const haul::Clock& clock = haul::system_clock();
   const haul::TimePoint end = clock.now() + limit;
-  while (!done()) {
+  for (;;) {
+    const bool is_done = done();
+    // Also when it is done: a terminal interrupts the programs, too, and then they ended for that.
     if (Status status = Interruption::status(); !status.ok()) return status;
+    if (is_done) return {};
     if (clock.now() >= end) {
       return {StatusCode::timed_out,
               fmt::format("{} did not come within {:.1f} s", waiting_for, std::chrono::duration<double>(limit).count())};
     }
     std::this_thread::sleep_for(milliseconds(5));
   }
-  return {};
 }
 
 std::string program_path(const std::string& name) {
@@ -171,20 +173,25 @@ std::string program_path(const std::string& name) {
   return {};
 }
 
-bool listens(pid_t pid, uint16_t port) {
+bool listens(const End& end, uint16_t port) {
   const std::string wanted = fmt::format(":{:04X}", port);
-  for (const char* table : {"tcp", "tcp6"}) {
-    std::ifstream file(fmt::format("/proc/{}/net/{}", pid, table));
-    std::string number;
-    std::string local;
-    std::string remote;
-    std::string state;
-    std::string rest;
-    while (file >> number >> local >> remote >> state && std::getline(file, rest)) {
-      if (local.ends_with(wanted) && state == "0A") return true;
+  bool found = false;
+  // Not through the process of the server: it is still at home for a moment after it was started, and so would we look there.
+  const Status status = end.inside([&]() -> Status {
+    for (const char* table : {"tcp", "tcp6"}) {
+      std::ifstream file(fmt::format("/proc/thread-self/net/{}", table));
+      std::string number;
+      std::string local;
+      std::string remote;
+      std::string state;
+      std::string rest;
+      while (file >> number >> local >> remote >> state && std::getline(file, rest)) {
+        found |= local.ends_with(wanted) && state == "0A";
+      }
     }
-  }
-  return false;
+    return {};
+  });
+  return status.ok() && found;
 }
 
 }  // namespace wan

@@ -59,13 +59,13 @@ class Child {
   haul::base::UniqueFd errors_;
 };
 
-/// Until `done`, the limit (timed_out) or an interruption (cancelled). Looks every few milliseconds.
+/// Until `done`, the limit (timed_out) or an interruption (cancelled, even when it is done). Looks every few milliseconds.
 haul::Status wait_until(const std::function<bool()>& done, haul::Duration limit, const std::string& waiting_for);
 
 /// The path of a program, from PATH. Empty: it is not installed.
 std::string program_path(const std::string& name);
 
-/// Whether a process listens on this TCP port, looked up in its own namespace.
-bool listens(pid_t pid, uint16_t port);
+/// Whether anybody listens on this TCP port at this end.
+bool listens(const End& end, uint16_t port);
 
 }  // namespace wan

@@ -33,11 +33,23 @@ constexpr int queue_packets = 20'000;  // of the device: a turn of the emulator 
 constexpr uint64_t least_buffer_bytes = uint64_t{64} << 20;
 constexpr uint64_t most_buffer_bytes = uint64_t{1} << 30;
 
-Status refused(const char* what, int error) {
-  const std::string remedy = error == EPERM || error == EACCES
-                                 ? "; run haul-bench wan as root, in a container with CAP_SYS_ADMIN and CAP_NET_ADMIN"
-                                 : "";
-  return Status::from_errno(StatusCode::refused, error, what + remedy);
+/// By the errno: a right that is missing is one thing, a machine that has run out of something another.
+Status failure(const char* what, int error) {
+  switch (error) {
+    case EPERM:
+    case EACCES:
+      return Status::from_errno(
+          StatusCode::refused, error,
+          std::string(what) + "; run haul-bench wan as root, in a container with CAP_SYS_ADMIN and CAP_NET_ADMIN");
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+    case ENOBUFS:
+    case ENOSPC:
+      return Status::from_errno(StatusCode::exhausted, error,
+                                std::string(what) + "; raise the limit (ulimit -n, user.max_net_namespaces)");
+    default: return Status::from_errno(StatusCode::unavailable, error, what);
+  }
 }
 
 bool write_setting(const char* path, const std::string& value) {
@@ -62,9 +74,9 @@ ifreq request_for(const char* name) {
 
 Status bring_up(int fd, const char* name) {
   ifreq request = request_for(name);
-  if (::ioctl(fd, SIOCGIFFLAGS, &request) != 0) return refused("cannot ask for the flags of a device", errno);
+  if (::ioctl(fd, SIOCGIFFLAGS, &request) != 0) return failure("cannot ask for the flags of a device", errno);
   request.ifr_flags = static_cast<short>(request.ifr_flags | IFF_UP);
-  if (::ioctl(fd, SIOCSIFFLAGS, &request) != 0) return refused("cannot switch a device on", errno);
+  if (::ioctl(fd, SIOCSIFFLAGS, &request) != 0) return failure("cannot switch a device on", errno);
   return {};
 }
 
@@ -90,21 +102,25 @@ haul::Result<End> End::make(std::string address, uint64_t window_bytes) {
 }
 
 Status End::set_up(uint64_t window_bytes) {
-  if (::unshare(CLONE_NEWNET) != 0) return refused("cannot make a network namespace", errno);
+  if (::unshare(CLONE_NEWNET) != 0) {
+    const int error = errno;
+    if (error != EINVAL) return failure("cannot make a network namespace", error);
+    return Status::from_errno(StatusCode::unsupported, error, "this kernel has no network namespaces (CONFIG_NET_NS)");
+  }
   name_space_.reset(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
-  if (!name_space_) return refused("cannot open the new network namespace", errno);
+  if (!name_space_) return failure("cannot open the new network namespace", errno);
   warning_ = settings_warning(window_bytes);
   if (Status status = open_device(); !status.ok()) return status;
 
   const UniqueFd control(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  if (!control) return refused("cannot open a socket", errno);
+  if (!control) return failure("cannot open a socket", errno);
   ifreq request = request_for(device);
   request.ifr_qlen = queue_packets;
-  if (::ioctl(control.get(), SIOCSIFTXQLEN, &request) != 0) return refused("cannot set the queue of a TUN device", errno);
+  if (::ioctl(control.get(), SIOCSIFTXQLEN, &request) != 0) return failure("cannot set the queue of a TUN device", errno);
   request.ifr_addr = internet_address(address_.c_str());
-  if (::ioctl(control.get(), SIOCSIFADDR, &request) != 0) return refused("cannot give a TUN device its address", errno);
+  if (::ioctl(control.get(), SIOCSIFADDR, &request) != 0) return failure("cannot give a TUN device its address", errno);
   request.ifr_netmask = internet_address(netmask);
-  if (::ioctl(control.get(), SIOCSIFNETMASK, &request) != 0) return refused("cannot give a TUN device its netmask", errno);
+  if (::ioctl(control.get(), SIOCSIFNETMASK, &request) != 0) return failure("cannot give a TUN device its netmask", errno);
   if (Status status = bring_up(control.get(), device); !status.ok()) return status;
   return bring_up(control.get(), "lo");
 }
@@ -113,13 +129,13 @@ Status End::open_device() {
   tun_.reset(::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC));
   if (!tun_) {
     const int error = errno;
-    if (error == EPERM || error == EACCES) return refused("cannot open /dev/net/tun", error);
+    if (error != ENOENT && error != ENODEV && error != ENXIO) return failure("cannot open /dev/net/tun", error);
     return Status::from_errno(StatusCode::unsupported, error,
                               "cannot open /dev/net/tun; modprobe tun, or give the container that device");
   }
   ifreq request = request_for(device);
   request.ifr_flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR;
-  if (::ioctl(tun_.get(), TUNSETIFF, &request) != 0) return refused("cannot make a TUN device", errno);
+  if (::ioctl(tun_.get(), TUNSETIFF, &request) != 0) return failure("cannot make a TUN device", errno);
   // What is not named here (UDP, IPv6, segments with a congestion mark) the kernel cuts into packets by itself.
   constexpr unsigned long offloads = TUN_F_CSUM | TUN_F_TSO4;
   if (::ioctl(tun_.get(), TUNSETOFFLOAD, offloads) != 0) {
@@ -131,7 +147,7 @@ Status End::open_device() {
 Status End::inside(const std::function<Status()>& work) const {
   Status status;
   std::thread([&] {
-    status = ::setns(name_space_.get(), CLONE_NEWNET) == 0 ? work() : refused("cannot enter a network namespace", errno);
+    status = ::setns(name_space_.get(), CLONE_NEWNET) == 0 ? work() : failure("cannot enter a network namespace", errno);
   }).join();
   return status;
 }

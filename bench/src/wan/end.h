@@ -15,7 +15,8 @@ namespace wan {
 class End {
  public:
   /// `address` of 10.200.0.0/24. `window_bytes`: how much TCP is to be able to keep under way.
-  /// Errors: refused (not root, or a container without the right to do this), unavailable, unsupported (no /dev/net/tun).
+  /// Errors: refused (not root, or a container without the right to do this), unsupported (no /dev/net/tun, or a kernel without
+  /// namespaces), exhausted (descriptors, namespaces, memory), unavailable.
   static haul::Result<End> make(std::string address, uint64_t window_bytes);
 
   const std::string& address() const noexcept { return address_; }

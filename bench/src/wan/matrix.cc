@@ -76,8 +76,8 @@ std::optional<Program> parse_iperf3(std::string_view text) {
     return std::nullopt;
   }
   if (colon != std::string_view::npos) {
-    const auto streams = flowsim::parse_number(text.substr(colon + 1));
-    if (!streams || *streams < 1 || *streams > most_streams) return std::nullopt;
+    const auto streams = flowsim::parse_whole(text.substr(colon + 1), 1, most_streams);
+    if (!streams) return std::nullopt;
     program.connections = static_cast<uint32_t>(*streams);
   }
   return program;
@@ -103,6 +103,13 @@ std::string describe(const flowsim::Link& link) {
   }
   for (const flowsim::Outage& outage : link.outages) {
     text += fmt::format(", dead for {:g} s at {:g} s", milliseconds(outage.length) * 1e-3, milliseconds(outage.at) * 1e-3);
+  }
+  for (const flowsim::RateStep& step : link.steps) {
+    text += fmt::format(", {:g} Mbit/s from {:g} s on", static_cast<double>(step.rate_bytes_s) * 8e-6,
+                        milliseconds(step.at) * 1e-3);
+  }
+  if (link.reorder > 0) {
+    text += fmt::format(", {:g} % late by {:g} ms", link.reorder * 100, milliseconds(link.reorder_delay));
   }
   if (link.jitter > haul::Duration::zero()) text += fmt::format(", jitter {:g} ms", milliseconds(link.jitter));
   if (link.codel_target > haul::Duration::zero()) text += fmt::format(", CoDel {:g} ms", milliseconds(link.codel_target));

@@ -41,6 +41,7 @@ class OneWay {
   OneWay& operator=(const OneWay&) = delete;
 
   /// From now on the link is all that was asked for; its outages and steps count from here, and so do the counters.
+  /// What is under way stays in front.
   void begin(TimePoint now);
 
   /// A frame comes to the queue. Calls must not go back in time.
