@@ -303,8 +303,11 @@ std::optional<TimePoint> EngineCore::paths_deadline() const {
     const bool waiting = !peer->scheduler.empty();
     if (waiting && peer->gate && peer->gate->dry) take(peer->budget->ready_at(now_, peer->scheduler.top_priority()));
     for (const auto& path : peer->paths) {
-      for (const auto& each : path->operations) {
-        if (each) take(each->deadline(waiting));
+      for (size_t i = 0; i < path->operations.size(); ++i) {
+        const OperationPath* each = path->operations[i].get();
+        // A path that nobody asks, since its lanes are gone, would name the time of a turn that nobody takes.
+        const bool asked = waiting && peer->gate && peer->gate->paths[i] == each && peer->gate->closed[i];
+        if (each != nullptr) take(each->deadline(asked));
       }
       if (path->sampled) take(path->sampled->deadline());
     }

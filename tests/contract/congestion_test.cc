@@ -1,6 +1,7 @@
 // Contract: congestion control changes when bytes go, never whether they arrive.
 #include "haul/congestion.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <string>
 
@@ -137,6 +138,39 @@ TEST_CASE("a lane that dies leaves nothing in the controller's books", "[contrac
   finish_ok(harness, put);
   CHECK(same(source.bytes(), target.bytes()));
   for (const PathStats& path : pair.to_b.stats().paths) CHECK(path.in_flight_bytes == 0);
+}
+
+TEST_CASE("a paced path whose lanes are all gone does not keep the engine awake", "[contract][congestion]") {
+  RdmaHarness harness;
+  const auto slow = [](const ControllerOptions& given) {
+    ControllerOptions options = given;
+    options.fixed_rate = 10'000'000;
+    options.fixed_window_bytes = uint64_t{1} << 30;
+    return congestion::make_fixed(options);
+  };
+  EngineOptions options = harness.options();
+  options.congestion = {"off", slow};
+  PeerOptions peer;
+  peer.lanes = 2;
+  peer.policy.require = {"rdma"};
+  Pair pair = harness.connect(harness.start("a", options), harness.start("b", options), peer);
+  const Buffer source = allocate_filled(pair.a, 16 * MiB, 1);
+  const Buffer target = allocate(pair.b, 16 * MiB);
+  const Transfer put = pair.to_b.put(source.slice(), grant(pair.to_a, target.slice()).slice());
+  const auto paths = [&pair] { return pair.to_b.stats().paths; };
+  REQUIRE(harness.run([&] { return !paths().empty() && paths()[0].limited_by == "pacing"; }));
+  harness.fabric().partition("a", "b");
+  harness.fabric().break_queue_pairs("a");
+  const auto over_rdma = [](const LaneStats& lane) { return lane.description.find("rdma over") != std::string::npos; };
+  REQUIRE(harness.run([&] {
+    const auto lanes = pair.to_b.stats().lanes;
+    return std::none_of(lanes.begin(), lanes.end(), over_rdma);
+  }));
+  harness.run_for(100ms);  // the next operation's turn would have come
+  REQUIRE_FALSE(put.done());
+  uint64_t rounds = 0;
+  harness.run([&rounds] { return ++rounds > 100'000; }, 100ms);
+  CHECK(rounds < 1000);
 }
 
 TEST_CASE("who reads slowly what we send is not silent", "[contract][congestion]") {
