@@ -108,15 +108,20 @@ void OperationPath::settle_acknowledged() {
   obey();
 }
 
-void OperationPath::settle(TimePoint now) {
+void OperationPath::settle() {
   if (acknowledged_) settle_acknowledged();
+}
+
+bool OperationPath::notice_silence(TimePoint now) {
+  settle();
   const PathModel::Timer timer = model_.on_timer(now);
-  if (timer == PathModel::Timer::nothing) return;
+  if (timer == PathModel::Timer::nothing) return false;
   probe_ = true;
   if (timer == PathModel::Timer::silence && controller_) {
     controller_->on_silence(now);
     obey();
   }
+  return true;
 }
 
 std::optional<TimePoint> OperationPath::deadline(bool waiting) const noexcept {

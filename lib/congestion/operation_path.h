@@ -51,9 +51,12 @@ class OperationPath {
   /// Nothing is left to be posted (or the lanes take no more) although the path would carry it.
   void on_unused(PathLimit why) noexcept;
 
-  /// Tells the controller what ended since the last call, and of silence.
-  void settle(TimePoint now);
-  /// When settle() or, with `waiting` operations to post, admits() wants to be asked again though nothing ended.
+  /// Tells the controller what ended since the last call.
+  void settle();
+  /// Tells it of silence, once ended() was told of everything that ended by `now`: an owner that comes late must not take for
+  /// silence what it has not looked at. True: admits() lets one operation through now, whatever the window.
+  bool notice_silence(TimePoint now);
+  /// When notice_silence() or, with `waiting` operations to post, admits() wants to be asked again though nothing ended.
   std::optional<TimePoint> deadline(bool waiting) const noexcept;
 
   uint64_t window_bytes() const noexcept { return controller_ ? controller_->window_bytes() : UINT64_MAX; }

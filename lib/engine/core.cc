@@ -208,6 +208,7 @@ bool EngineCore::round(NextPoll next, size_t& handled) {
   run_schedulers();
   for (uint32_t i = 0; i < transports_.size(); ++i) handled += poll_transport(i, next);
   handled += run_timers();
+  if (controlled_) handled += notice_silence();
   handled += run_deferred();
   return handled > before;
 }

@@ -241,6 +241,7 @@ class EngineCore {
   void refresh_gate(PeerEntry& peer);
   const std::vector<PeerEntry*>& peers_in_turn();
   void tend_paths(PeerEntry& peer);
+  size_t notice_silence();
   static void tell_unused(PeerEntry& peer);
   size_t run_controlled();
   void end_ticket(const PeerEntry& peer, const LaneState& lane, transfer::OperationRecord& record,

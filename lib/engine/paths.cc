@@ -231,10 +231,22 @@ void EngineCore::tend_paths(PeerEntry& peer) {
   for (const auto& path : peer.paths) {
     if (!path->decided) decide_path(peer, *path);
     for (const auto& each : path->operations) {
-      if (each) each->settle(now_);
+      if (each) each->settle();
     }
     if (path->sampled) take_samples(peer, *path);
   }
+}
+
+// After the transports were asked what ended: what lies in a completion queue while we are late is no silence. The number of
+// paths that may probe now.
+size_t EngineCore::notice_silence() {
+  size_t count = 0;
+  for (const auto& [id, peer] : peers_) {
+    for (const auto& path : peer->paths) {
+      for (const auto& each : path->operations) count += each && each->notice_silence(now_) ? 1 : 0;
+    }
+  }
+  return count;
 }
 
 // What a path could have carried and did not get says nothing of the path.

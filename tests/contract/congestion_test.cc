@@ -44,20 +44,25 @@ void moves_both_ways(Harness& harness, Pair& pair) {
 /// Doubles whatever is lost: what a user brings. Over real sockets the kernel may lose something, and sends it again.
 class Doubling final : public CongestionController {
  public:
-  explicit Doubling(const ControllerOptions& options) : window_(2 * uint64_t{options.packet_bytes}), options_(options) {}
+  /// Counts in `silences` how often it was told of silence.
+  explicit Doubling(const ControllerOptions& options, int* silences = nullptr)
+      : window_(2 * uint64_t{options.packet_bytes}), options_(options), silences_(silences) {}
   std::string_view name() const noexcept override { return "doubling"; }
   std::string_view phase() const noexcept override { return "doubling"; }
   void on_ack(TimePoint, const AckSample& sample) override {
     window_ = std::min(window_ + sample.acked_bytes, options_.max_window_bytes);
   }
   void on_loss(TimePoint, const LossSample&) override {}
-  void on_silence(TimePoint) override {}
+  void on_silence(TimePoint) override {
+    if (silences_ != nullptr) ++*silences_;
+  }
   uint64_t window_bytes() const noexcept override { return window_; }
   std::optional<uint64_t> pacing_rate() const noexcept override { return std::nullopt; }
 
  private:
   uint64_t window_;
   ControllerOptions options_;
+  int* silences_;
 };
 
 }  // namespace
@@ -138,6 +143,24 @@ TEST_CASE("a lane that dies leaves nothing in the controller's books", "[contrac
   finish_ok(harness, put);
   CHECK(same(source.bytes(), target.bytes()));
   for (const PathStats& path : pair.to_b.stats().paths) CHECK(path.in_flight_bytes == 0);
+}
+
+TEST_CASE("an engine that comes late takes for silence only what it has not heard by then", "[contract][congestion]") {
+  int silences = 0;
+  RdmaHarness harness;
+  Pair pair = controlled_pair(
+      harness,
+      {"off", [&silences](const ControllerOptions& options) { return std::make_unique<Doubling>(options, &silences); }}, 1);
+  const Buffer source = allocate_filled(pair.a, 100'000, 1);
+  const Buffer target = allocate(pair.b, 100'000);
+  const RemoteBuffer remote = grant(pair.to_a, target.slice());
+  const Transfer put = pair.to_b.put(source.slice(), remote.slice());
+  REQUIRE(harness.run([&] { return put.progress().operations_outstanding > 0; }));
+  pair.a.stalled = true;
+  harness.run_for(1500ms);  // a second is silence before the first round trip is known
+  pair.a.stalled = false;
+  finish_ok(harness, put);
+  CHECK(silences == 0);
 }
 
 TEST_CASE("a paced path whose lanes are all gone does not keep the engine awake", "[contract][congestion]") {
