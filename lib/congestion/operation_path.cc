@@ -94,9 +94,8 @@ void OperationPath::ended(TimePoint now, Ticket ticket, End end) {
 }
 
 void OperationPath::on_unused(PathLimit why) noexcept {
-  if (model_.in_flight_bytes() >= window_bytes()) return;
-  model_.on_app_limited();
   limit_ = why;
+  if (model_.in_flight_bytes() < window_bytes()) model_.on_app_limited();
 }
 
 void OperationPath::settle_acknowledged() {

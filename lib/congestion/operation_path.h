@@ -18,6 +18,7 @@ enum class PathLimit : uint8_t {
   window,   ///< what is outstanding fills the controller's window
   pacing,   ///< the next operation's time has not come
   backend,  ///< its lanes take no more
+  budget,   ///< a rate of the application's
 };
 
 /// One for each direction between an engine and a peer over one transport; all lanes share it. Operations that are posted,
@@ -48,7 +49,7 @@ class OperationPath {
   Ticket posted(TimePoint now, uint64_t bytes);
   /// Unknown tickets are ignored.
   void ended(TimePoint now, Ticket ticket, End end);
-  /// Nothing is left to be posted (or the lanes take no more) although the path would carry it.
+  /// Nothing is posted, for this reason, although the path might carry more: `nothing_to_send`, `backend` or `budget`.
   void on_unused(PathLimit why) noexcept;
 
   /// Tells the controller what ended since the last call.

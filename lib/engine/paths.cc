@@ -53,8 +53,21 @@ std::string_view name_of(PathLimit limit) {
     case PathLimit::window: return "window";
     case PathLimit::pacing: return "pacing";
     case PathLimit::backend: return "lanes";
+    case PathLimit::budget: return "budget";
   }
   return "unknown";
+}
+
+/// A path that carries the payload of what we start waits for our own rates, too.
+std::string_view limit_of(const PeerEntry& peer, const PathState& path) {
+  const bool carries = !peer.data_lanes.empty() && peer.data_lanes.front()->transport_index == path.transport_index;
+  const SampledPath& sampled = *path.sampled;
+  if (carries && peer.gate && peer.gate->dry[static_cast<size_t>(Op::write)]) return "budget";
+  if (sampled.app_limited()) return "nothing to send";
+  const CongestionController* controller = sampled.controller();
+  if (controller == nullptr) return name_of(PathLimit::backend);
+  const uint64_t in_flight = sampled.in_flight_bytes();
+  return in_flight + in_flight / 8 >= controller->window_bytes() ? "window" : "pacing";
 }
 
 }  // namespace
@@ -255,8 +268,9 @@ void EngineCore::tell_unused(PeerEntry& peer) {
   const bool idle = peer.scheduler.empty();
   for (size_t i = 0; i < peer.gate->paths.size(); ++i) {
     OperationPath* path = peer.gate->paths[i];
-    if (path != nullptr && !peer.gate->closed[i])
-      path->on_unused(idle || path->in_flight_bytes() == 0 ? PathLimit::nothing_to_send : PathLimit::backend);
+    if (path == nullptr || peer.gate->full[i]) continue;
+    const bool nothing = idle || path->in_flight_bytes() == 0;
+    path->on_unused(peer.gate->dry[i] ? PathLimit::budget : nothing ? PathLimit::nothing_to_send : PathLimit::backend);
   }
 }
 
@@ -273,7 +287,7 @@ size_t EngineCore::run_controlled() {
   size_t posted = 0;
   for (PeerEntry* peer : peers_in_turn()) {
     tend_paths(*peer);
-    if (peer->gate) peer->gate->closed = {};
+    if (peer->gate) peer->gate->forget();
     if (!peer->scheduler.empty()) {
       const size_t now_posted =
           peer->scheduler.run(peer->data_lanes, operations_, now_, all_posted_, peer->gate ? &*peer->gate : nullptr);
@@ -313,12 +327,12 @@ std::optional<TimePoint> EngineCore::paths_deadline() const {
   };
   for (const auto& [id, peer] : peers_) {
     const bool waiting = !peer->scheduler.empty();
-    if (waiting && peer->gate && peer->gate->dry) take(peer->budget->ready_at(now_, peer->scheduler.top_priority()));
+    if (waiting && peer->gate && peer->gate->any_dry()) take(peer->budget->ready_at(now_, peer->gate->dry_priority));
     for (const auto& path : peer->paths) {
       for (size_t i = 0; i < path->operations.size(); ++i) {
         const OperationPath* each = path->operations[i].get();
         // A path that nobody asks, since its lanes are gone, would name the time of a turn that nobody takes.
-        const bool asked = waiting && peer->gate && peer->gate->paths[i] == each && peer->gate->closed[i];
+        const bool asked = waiting && peer->gate && peer->gate->paths[i] == each && peer->gate->full[i];
         if (each != nullptr) take(each->deadline(asked));
       }
       if (path->sampled) take(path->sampled->deadline());
@@ -336,13 +350,12 @@ std::vector<PathStats> EngineCore::path_stats(const PeerEntry& peer) const {
       if (!path->operations[i]) continue;
       PathStats& stats = all.emplace_back(stats_of(*path->operations[i], transport));
       stats.direction = directions[i];
-      stats.limited_by = peer.gate && peer.gate->dry ? "budget" : name_of(path->operations[i]->limit());
+      stats.limited_by = name_of(path->operations[i]->limit());
     }
     if (!path->sampled) continue;
     PathStats& stats = all.emplace_back(stats_of(*path->sampled, transport));
     stats.direction = directions[0];
-    const bool fills_window = stats.in_flight_bytes + stats.in_flight_bytes / 8 >= stats.window_bytes;
-    stats.limited_by = path->sampled->app_limited() ? "nothing to send" : fills_window ? "window" : "pacing";
+    stats.limited_by = limit_of(peer, *path);
   }
   return all;
 }
@@ -354,7 +367,7 @@ std::string EngineCore::explain_paths(const PeerEntry& peer) const {
   };
   if (link_budget_.rate() || peer.budget->rate()) {
     text += fmt::format("  rate limit: {} for this peer, {} for all of this engine's; {}\n", rate(*peer.budget),
-                        rate(link_budget_), peer.gate && peer.gate->dry ? "it limits now" : "it does not limit now");
+                        rate(link_budget_), peer.gate && peer.gate->any_dry() ? "it limits now" : "it does not limit now");
   }
   for (const auto& path : peer.paths) {
     text += fmt::format("  congestion control over {}: {}\n", transports_[path->transport_index]->capabilities().name,

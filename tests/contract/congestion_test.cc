@@ -41,20 +41,29 @@ void moves_both_ways(Harness& harness, Pair& pair) {
   CHECK(same(source.bytes().first(4000), target.bytes().subspan(499 * 4096, 4000)));
 }
 
+/// What a controller was told.
+struct Told {
+  int silences = 0;
+  int acks = 0;
+  int limited = 0;  ///< of those, by what was to be sent
+};
+
 /// Doubles whatever is lost: what a user brings. Over real sockets the kernel may lose something, and sends it again.
 class Doubling final : public CongestionController {
  public:
-  /// Counts in `silences` how often it was told of silence.
-  explicit Doubling(const ControllerOptions& options, int* silences = nullptr)
-      : window_(2 * uint64_t{options.packet_bytes}), options_(options), silences_(silences) {}
+  explicit Doubling(const ControllerOptions& options, Told* told = nullptr)
+      : window_(2 * uint64_t{options.packet_bytes}), options_(options), told_(told) {}
   std::string_view name() const noexcept override { return "doubling"; }
   std::string_view phase() const noexcept override { return "doubling"; }
   void on_ack(TimePoint, const AckSample& sample) override {
     window_ = std::min(window_ + sample.acked_bytes, options_.max_window_bytes);
+    if (told_ == nullptr) return;
+    ++told_->acks;
+    told_->limited += sample.app_limited ? 1 : 0;
   }
   void on_loss(TimePoint, const LossSample&) override {}
   void on_silence(TimePoint) override {
-    if (silences_ != nullptr) ++*silences_;
+    if (told_ != nullptr) ++told_->silences;
   }
   uint64_t window_bytes() const noexcept override { return window_; }
   std::optional<uint64_t> pacing_rate() const noexcept override { return std::nullopt; }
@@ -62,8 +71,13 @@ class Doubling final : public CongestionController {
  private:
   uint64_t window_;
   ControllerOptions options_;
-  int* silences_;
+  Told* told_;
 };
+
+/// `told` outlives the engines.
+CongestionPolicy telling(Told& told) {
+  return {"off", [&told](const ControllerOptions& options) { return std::make_unique<Doubling>(options, &told); }};
+}
 
 }  // namespace
 
@@ -145,12 +159,48 @@ TEST_CASE("a lane that dies leaves nothing in the controller's books", "[contrac
   for (const PathStats& path : pair.to_b.stats().paths) CHECK(path.in_flight_bytes == 0);
 }
 
-TEST_CASE("an engine that comes late takes for silence only what it has not heard by then", "[contract][congestion]") {
-  int silences = 0;
+TEST_CASE("a controller hears that a budget held back what its path would have carried", "[contract][congestion]") {
+  Told told;
   RdmaHarness harness;
-  Pair pair = controlled_pair(
-      harness,
-      {"off", [&silences](const ControllerOptions& options) { return std::make_unique<Doubling>(options, &silences); }}, 1);
+  Pair pair = controlled_pair(harness, telling(told));
+  pair.to_b.limit_rate(10'000'000);
+  const Buffer source = allocate_filled(pair.a, 8 * MiB, 1);
+  const Buffer target = allocate(pair.b, 8 * MiB);
+  Transfer put = pair.to_b.put(source.slice(), grant(pair.to_a, target.slice()).slice());
+  harness.run_for(300ms);
+  REQUIRE_FALSE(put.done());
+  const auto paths = pair.to_b.stats().paths;
+  REQUIRE(paths.size() == 2);
+  CHECK(paths[0].limited_by == "budget");
+  CHECK(paths[1].limited_by == "nothing to send");
+  put.cancel();
+  REQUIRE(harness.run([&] { return put.done(); }));
+  harness.run_for(1ms);
+  CHECK(pair.to_b.stats().paths[0].limited_by == "nothing to send");
+  CHECK(pair.to_b.explain().find("it does not limit now") != std::string::npos);
+  REQUIRE(told.acks >= 5);
+  CHECK(told.limited >= told.acks - 1);
+}
+
+TEST_CASE("a budget is said to limit tcp, too", "[contract][congestion]") {
+  TcpHarness harness;
+  Pair pair = controlled_pair(harness, {"cubic", {}});
+  pair.to_b.limit_rate(10'000'000);
+  const Buffer source = allocate_filled(pair.a, 8 * MiB, 1);
+  const Buffer target = allocate(pair.b, 8 * MiB);
+  const Transfer put = pair.to_b.put(source.slice(), grant(pair.to_a, target.slice()).slice());
+  CHECK(harness.run([&] {
+    const auto stats = pair.to_b.stats();
+    return !stats.paths.empty() && stats.paths[0].limited_by == "budget";
+  }));
+  pair.to_b.limit_rate(std::nullopt);
+  finish_ok(harness, put);
+}
+
+TEST_CASE("an engine that comes late takes for silence only what it has not heard by then", "[contract][congestion]") {
+  Told told;
+  RdmaHarness harness;
+  Pair pair = controlled_pair(harness, telling(told), 1);
   const Buffer source = allocate_filled(pair.a, 100'000, 1);
   const Buffer target = allocate(pair.b, 100'000);
   const RemoteBuffer remote = grant(pair.to_a, target.slice());
@@ -160,7 +210,8 @@ TEST_CASE("an engine that comes late takes for silence only what it has not hear
   harness.run_for(1500ms);  // a second is silence before the first round trip is known
   pair.a.stalled = false;
   finish_ok(harness, put);
-  CHECK(silences == 0);
+  CHECK(told.acks > 0);
+  CHECK(told.silences == 0);
 }
 
 TEST_CASE("a paced path whose lanes are all gone does not keep the engine awake", "[contract][congestion]") {
