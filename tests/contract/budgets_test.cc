@@ -100,7 +100,7 @@ BACKEND_TEST_CASE("a rate of nothing holds everything back, and nobody is lost f
   const RemoteBuffer remote = grant(pair.to_a, target.slice());
   const Transfer put = pair.to_b.put(source.slice(), remote.slice());
   harness.run_for(5s);  // more than twice peer_timeout
-  CHECK(put.progress().bytes_done <= MB * 11 / 10);
+  CHECK(put.progress().bytes_done == 0);
   CHECK_FALSE(put.done());
   CHECK(pair.to_b.state() == PeerState::ready);
   pair.to_b.limit_rate(std::nullopt);
