@@ -14,8 +14,9 @@ namespace {
 constexpr int64_t samples_a_round_trip = 8;
 constexpr Duration shortest_interval = std::chrono::milliseconds(1);
 constexpr Duration longest_interval = std::chrono::milliseconds(25);
-// A lane that carries nothing may start with this part of what one that does has.
-constexpr double idle_weight = 0.125;
+// With this part of the whole, lanes that carry nothing may start: beside what the others have, since a controller that sees
+// less arrive than it allowed takes that for all that the path carries, and allows less again.
+constexpr double idle_share = 0.125;
 // A new rate is a system call: a hundredth more is not worth it.
 constexpr double most_untold = 1.01;
 // The kernel's retransmission timer is never shorter, and it is the kernel that probes.
@@ -153,23 +154,22 @@ void SampledPath::notice_silence(TimePoint now) {
   controller_->on_silence(now);
 }
 
-double SampledPath::weight(const Lane& lane) const noexcept { return lane.active ? 1.0 : idle_weight; }
-
-double SampledPath::weights() const noexcept {
-  double all = 0;
-  for (const Lane& lane : lanes_) all += weight(lane);
-  return all;
+double SampledPath::share(const Lane& lane) const noexcept {
+  const auto active = std::count_if(lanes_.begin(), lanes_.end(), [](const Lane& each) { return each.active; });
+  const auto idle = static_cast<std::ptrdiff_t>(lanes_.size()) - active;
+  const double part = lane.active || active == 0 ? 1.0 : idle_share;
+  return part / static_cast<double>(lane.active ? active : idle);
 }
 
 std::optional<Limits> SampledPath::command(LaneNumber number) noexcept {
   Lane* lane = find(number);
   if (lane == nullptr || !controller_) return std::nullopt;
-  const double share = weight(*lane) / weights();
+  const double part = share(*lane);
   std::optional<uint64_t> rate;
   // Rounded down, so that the sum is never more than the whole.
   if (const auto whole = controller_->pacing_rate())
-    rate = std::max<uint64_t>(static_cast<uint64_t>(share * static_cast<double>(*whole)), 1);
-  const auto bytes = static_cast<uint64_t>(share * static_cast<double>(controller_->window_bytes()));
+    rate = std::max<uint64_t>(static_cast<uint64_t>(part * static_cast<double>(*whole)), 1);
+  const auto bytes = static_cast<uint64_t>(part * static_cast<double>(controller_->window_bytes()));
   // What a backend holds for the window need not be exact.
   if (!worth_telling(lane->told_rate, rate) && lane->told_bytes != 0 && bytes <= 2 * lane->told_bytes &&
       2 * bytes >= lane->told_bytes)

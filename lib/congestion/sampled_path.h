@@ -43,8 +43,8 @@ class SampledPath {
   /// When due() will say so, while anything moves. An idle path asks for nothing: who polls it anyway may ask due().
   std::optional<TimePoint> deadline() const noexcept { return moving_ ? std::optional(next_) : std::nullopt; }
 
-  /// What a lane may do from now on, if that differs from what was said before by more than a little. The rates of all lanes
-  /// together are at most the controller's.
+  /// What a lane may do from now on, if that differs from what was said before by more than a little. The rates of the lanes
+  /// that carry something are together at most the controller's; the others together may start with an eighth of it.
   std::optional<Limits> command(LaneNumber lane) noexcept;
 
   uint64_t in_flight_bytes() const noexcept { return in_flight_; }
@@ -79,8 +79,7 @@ class SampledPath {
   static constexpr size_t moments = 32;
 
   Lane* find(LaneNumber lane) noexcept;
-  double weight(const Lane& lane) const noexcept;
-  double weights() const noexcept;
+  double share(const Lane& lane) const noexcept;
   Duration interval() const noexcept;
   const Moment& a_round_trip_ago(TimePoint now) const noexcept;
   void tell_losses(TimePoint now, const Moment& sent);
