@@ -19,6 +19,8 @@ constexpr Duration longest_interval = std::chrono::milliseconds(25);
 constexpr double idle_share = 0.125;
 // A new rate is a system call: a hundredth more is not worth it.
 constexpr double most_untold = 1.01;
+// Far from overflow, whatever a controller of the user's says.
+constexpr uint64_t most_bytes = uint64_t{1} << 62;
 // The kernel's retransmission timer is never shorter, and it is the kernel that probes.
 constexpr Duration least_silence = std::chrono::milliseconds(200);
 
@@ -167,9 +169,8 @@ std::optional<Limits> SampledPath::command(LaneNumber number) noexcept {
   const double part = share(*lane);
   std::optional<uint64_t> rate;
   // Rounded down, so that the sum is never more than the whole.
-  if (const auto whole = controller_->pacing_rate())
-    rate = std::max<uint64_t>(static_cast<uint64_t>(part * static_cast<double>(*whole)), 1);
-  const auto bytes = static_cast<uint64_t>(part * static_cast<double>(controller_->window_bytes()));
+  if (const auto whole = controller_->pacing_rate()) rate = to_rate(part * static_cast<double>(*whole));
+  const uint64_t bytes = to_bytes(part * static_cast<double>(controller_->window_bytes()), 0, most_bytes);
   // What a backend holds for the window need not be exact.
   if (!worth_telling(lane->told_rate, rate) && lane->told_bytes != 0 && bytes <= 2 * lane->told_bytes &&
       2 * bytes >= lane->told_bytes)

@@ -185,6 +185,19 @@ TEST_CASE("a lane that goes leaves its share to the others, and its bytes to nob
   CHECK_FALSE(limits->rate_bytes_s);
 }
 
+TEST_CASE("a controller may say that nothing is too much") {
+  Bench bench;
+  bench.told->rate = UINT64_MAX;
+  bench.told->window = UINT64_MAX;
+  bench.path.add_lane(0);
+  bench.step({counters(0, 5000)});
+  const auto limits = bench.path.command(0);
+  REQUIRE(limits);
+  CHECK(limits->rate_bytes_s >= 1'000'000'000'000);
+  CHECK(limits->path_bytes >= uint64_t{1} << 60);
+  CHECK_FALSE(bench.path.command(0));  // told already
+}
+
 TEST_CASE("counters that wrap count on; those that go back count nothing twice") {
   Bench bench;
   bench.path.add_lane(0);
