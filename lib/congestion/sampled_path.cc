@@ -14,6 +14,8 @@ namespace {
 constexpr int64_t samples_a_round_trip = 8;
 constexpr Duration shortest_interval = std::chrono::milliseconds(1);
 constexpr Duration longest_interval = std::chrono::milliseconds(25);
+// … but where the round trip is so long that what is remembered of them would not reach back to its beginning.
+constexpr int64_t samples_a_long_round_trip = 16;
 // With this part of the whole, lanes that carry nothing may start: beside what the others have, since a controller that sees
 // less arrive than it allowed takes that for all that the path carries, and allows less again.
 constexpr double idle_share = 0.125;
@@ -77,8 +79,8 @@ void SampledPath::take(LaneNumber number, const PathSample& sample) noexcept {
 }
 
 Duration SampledPath::interval() const noexcept {
-  return std::clamp(rtt_.known() ? rtt_.smoothed() / samples_a_round_trip : shortest_interval, shortest_interval,
-                    longest_interval);
+  const Duration longest = std::max(longest_interval, rtt_.smoothed() / samples_a_long_round_trip);
+  return std::clamp(rtt_.smoothed() / samples_a_round_trip, shortest_interval, longest);
 }
 
 const SampledPath::Moment& SampledPath::a_round_trip_ago(TimePoint now) const noexcept {

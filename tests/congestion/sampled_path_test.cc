@@ -91,6 +91,22 @@ TEST_CASE("samples of lanes are one flow's, as of a round trip ago") {
   CHECK(bench.told->acks.back().rtt < 27ms);
 }
 
+TEST_CASE("what is remembered of a path reaches back over long round trips") {
+  Bench bench;
+  bench.path.add_lane(0);
+  uint64_t delivered = 0;
+  for (int i = 0; i < 300; ++i) {
+    delivered += 1000;
+    bench.path.take(0, counters(delivered, 4000, 2s));
+    bench.path.settle(bench.now);
+    REQUIRE(bench.path.deadline());
+    bench.now = *bench.path.deadline();
+  }
+  const AckSample& last = bench.told->acks.back();
+  CHECK(last.delivered_bytes - last.delivered_at_send >= 16'000);
+  CHECK(last.delivered_bytes - last.delivered_at_send <= 17'000);
+}
+
 TEST_CASE("lanes that carry something never get more than the controller says, the others little") {
   Bench bench;
   Random random(7);
