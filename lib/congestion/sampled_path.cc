@@ -79,6 +79,8 @@ void SampledPath::take(LaneNumber number, const PathSample& sample) noexcept {
 }
 
 Duration SampledPath::interval() const noexcept {
+  // What stirs again without a word, as what peers read here does, is seen at the next look.
+  if (!moving_) return longest_interval;
   const Duration longest = std::max(longest_interval, rtt_.smoothed() / samples_a_long_round_trip);
   return std::clamp(rtt_.smoothed() / samples_a_round_trip, shortest_interval, longest);
 }
@@ -93,6 +95,11 @@ const SampledPath::Moment& SampledPath::a_round_trip_ago(TimePoint now) const no
     if (moment.at <= sent_at && (best == nullptr || moment.at > best->at)) best = &moment;
   }
   return best != nullptr ? *best : *oldest;
+}
+
+void SampledPath::stir(TimePoint now) noexcept {
+  if (std::exchange(moving_, true)) return;
+  next_ = std::min(next_, now + interval());
 }
 
 void SampledPath::settle(TimePoint now) {

@@ -40,7 +40,10 @@ class SampledPath {
   void take(LaneNumber lane, const PathSample& sample) noexcept;
   /// After take() for each lane: tells the controller.
   void settle(TimePoint now);
-  /// When due() will say so, while anything moves. An idle path asks for nothing: who polls it anyway may ask due().
+  /// Something was given to a lane: an idle path moves again.
+  void stir(TimePoint now) noexcept;
+  /// When due() will say so, while anything moves. An idle path asks for nothing: who polls it anyway may ask due(), which then
+  /// says so rarely.
   std::optional<TimePoint> deadline() const noexcept { return moving_ ? std::optional(next_) : std::nullopt; }
 
   /// What a lane may do from now on, if that differs from what was said before by more than a little. The rates of the lanes

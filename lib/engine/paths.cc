@@ -291,7 +291,11 @@ size_t EngineCore::run_controlled() {
     if (!peer->scheduler.empty()) {
       const size_t now_posted =
           peer->scheduler.run(peer->data_lanes, operations_, now_, all_posted_, peer->gate ? &*peer->gate : nullptr);
-      if (now_posted > 0) peer->turn = next_turn_++;
+      if (now_posted > 0) {
+        peer->turn = next_turn_++;
+        const PathState* path = find_path(*peer, peer->data_lanes.front()->transport_index);
+        if (path != nullptr && path->sampled) path->sampled->stir(now_);
+      }
       posted += now_posted;
     }
     tell_unused(*peer);

@@ -246,6 +246,22 @@ TEST_CASE("silence of a sampled path is told once, and ends with what arrives") 
   CHECK_FALSE(bench.path.deadline());
 }
 
+TEST_CASE("an idle path is looked at rarely, and soon when it is given something") {
+  Bench bench;
+  bench.path.add_lane(0);
+  for (uint64_t i = 0; i < 5; ++i) bench.step({counters(1000 * i, 4000, 8ms)}, 1ms);
+  CHECK(bench.path.deadline() == bench.now + 1ms);
+  bench.step({counters(8000, 0, 8ms)}, 1ms);
+  bench.step({counters(8000, 0, 8ms)}, 1ms);
+  CHECK_FALSE(bench.path.deadline());
+  CHECK_FALSE(bench.path.due(bench.now + 20ms));
+  CHECK(bench.path.due(bench.now + 25ms));
+  bench.path.stir(bench.now + 10ms);
+  CHECK(bench.path.deadline() == bench.now + 11ms);
+  bench.path.stir(bench.now + 10ms + 500us);  // what moves already is looked at when it was to be
+  CHECK(bench.path.deadline() == bench.now + 11ms);
+}
+
 TEST_CASE("a sampled path bears any counters and any clock") {
   for (const std::string_view name : haul::congestion::names()) {
     for (uint64_t seed = 1; seed <= 30; ++seed) {
