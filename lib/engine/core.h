@@ -239,7 +239,8 @@ class EngineCore {
   void leave_uncontrolled(PeerEntry& peer, engine::PathState& path, std::string_view why);
   void decide_path(PeerEntry& peer, engine::PathState& path);
   void refresh_gate(PeerEntry& peer);
-  const std::vector<PeerEntry*>& peers_in_turn();
+  void take_turns();
+  size_t post_controlled(PeerEntry& peer);
   void tend_paths(PeerEntry& peer);
   size_t notice_silence();
   static void tell_unused(PeerEntry& peer);
@@ -309,8 +310,8 @@ class EngineCore {
   std::set<std::pair<TimePoint, uint64_t>> transfer_timers_;
   std::deque<Deferred> deferred_;
   std::vector<TransferState*> all_posted_;
-  congestion::Budget link_budget_;  // what all peers share
-  uint64_t next_turn_ = 1;
+  congestion::Budget link_budget_;   // what all peers share
+  uint64_t served_bytes_ = 0;        // what a peer that was served had taken from it before, at most
   std::vector<PeerEntry*> in_turn_;  // of one run; kept, as events_ is
   bool controlled_ = false;          // some path is, or was
   bool told_unchecked_ = false;      // that device memory goes without checksums

@@ -226,7 +226,10 @@ void EngineCore::limit_rate(std::optional<uint64_t> bytes_s) {
   now_ = clock_->now();
   link_budget_.set_rate(now_, bytes_s);
   controlled_ |= bytes_s.has_value();
-  for (const auto& [id, peer] : peers_) refresh_gate(*peer);
+  for (const auto& [id, peer] : peers_) {
+    peer->budget_bytes = served_bytes_;
+    refresh_gate(*peer);
+  }
   wake();
 }
 
@@ -235,6 +238,7 @@ void EngineCore::limit_peer_rate(uint64_t peer_id, std::optional<uint64_t> bytes
   PeerEntry* peer = find_peer(peer_id);
   if (peer == nullptr) return;
   peer->budget->set_rate(now_, bytes_s);
+  peer->budget_bytes = std::max(peer->budget_bytes, served_bytes_);
   controlled_ |= bytes_s.has_value();
   refresh_gate(*peer);
   wake();
@@ -274,34 +278,44 @@ void EngineCore::tell_unused(PeerEntry& peer) {
   }
 }
 
-// Where peers share a budget, the one that took from it longest ago comes first.
-const std::vector<PeerEntry*>& EngineCore::peers_in_turn() {
+// Who has something to post. Where peers share a budget, the one that took the fewest bytes of it comes first. Only those that
+// waited for a budget are owed what others took meanwhile (start-time fair queueing): nobody saves up what he did not want.
+void EngineCore::take_turns() {
   in_turn_.clear();
-  for (const auto& [id, peer] : peers_) in_turn_.push_back(peer.get());
-  const auto waits_longer = [](const PeerEntry* a, const PeerEntry* b) { return a->turn < b->turn; };
-  if (link_budget_.rate()) std::sort(in_turn_.begin(), in_turn_.end(), waits_longer);
-  return in_turn_;
+  for (const auto& [id, peer] : peers_) {
+    tend_paths(*peer);
+    const bool waited = peer->gate && peer->gate->any_dry();
+    if (!waited) peer->budget_bytes = std::max(peer->budget_bytes, served_bytes_);
+    if (peer->gate) peer->gate->forget();
+    if (peer->scheduler.empty()) {
+      tell_unused(*peer);
+    } else {
+      in_turn_.push_back(peer.get());
+    }
+  }
+  if (!link_budget_.rate()) return;
+  std::sort(in_turn_.begin(), in_turn_.end(),
+            [](const PeerEntry* a, const PeerEntry* b) { return a->budget_bytes < b->budget_bytes; });
+}
+
+size_t EngineCore::post_controlled(PeerEntry& peer) {
+  const size_t posted = peer.scheduler.run(peer.data_lanes, operations_, now_, all_posted_, peer.gate ? &*peer.gate : nullptr);
+  if (posted > 0) {
+    served_bytes_ = std::max(served_bytes_, peer.budget_bytes);
+    if (peer.gate) peer.budget_bytes += peer.gate->posted_bytes;
+    const PathState* path = find_path(peer, peer.data_lanes.front()->transport_index);
+    if (path != nullptr && path->sampled) path->sampled->stir(now_);
+  }
+  tell_unused(peer);
+  for (TransferState* transfer : all_posted_) on_all_posted(peer, *transfer);
+  all_posted_.clear();
+  return posted;
 }
 
 size_t EngineCore::run_controlled() {
+  take_turns();
   size_t posted = 0;
-  for (PeerEntry* peer : peers_in_turn()) {
-    tend_paths(*peer);
-    if (peer->gate) peer->gate->forget();
-    if (!peer->scheduler.empty()) {
-      const size_t now_posted =
-          peer->scheduler.run(peer->data_lanes, operations_, now_, all_posted_, peer->gate ? &*peer->gate : nullptr);
-      if (now_posted > 0) {
-        peer->turn = next_turn_++;
-        const PathState* path = find_path(*peer, peer->data_lanes.front()->transport_index);
-        if (path != nullptr && path->sampled) path->sampled->stir(now_);
-      }
-      posted += now_posted;
-    }
-    tell_unused(*peer);
-    for (TransferState* transfer : all_posted_) on_all_posted(*peer, *transfer);
-    all_posted_.clear();
-  }
+  for (PeerEntry* peer : in_turn_) posted += post_controlled(*peer);
   return posted;
 }
 

@@ -97,7 +97,7 @@ struct PeerEntry {
   schedule::Scheduler scheduler;
   std::vector<std::unique_ptr<PathState>> paths;  // those that may be controlled
   std::optional<congestion::Budget> budget;       // inside the engine's
-  uint64_t turn = 0;                              // who took from the engine's budget longest ago goes first
+  uint64_t budget_bytes = 0;                      // taken from the engine's: who took least goes first
   std::optional<schedule::Gate> gate;             // of the data lanes; absent: nothing bounds them but their backend
   transfer::LandingTracker landings;
   base::IntrusiveList<detail::TransferState, transfer::InPeer> transfers;

@@ -21,11 +21,13 @@ struct Gate {
   std::array<bool, 2> full{};  ///< something had to wait for the path
   std::array<bool, 2> dry{};   ///< … for the budget, though the path would have taken it
   uint8_t dry_priority = 0;    ///< the highest one that had to wait for the budget
+  uint64_t posted_bytes = 0;   ///< in both directions
 
   bool any_dry() const noexcept { return dry[0] || dry[1]; }
   void forget() noexcept {
     full = dry = {};
     dry_priority = 0;
+    posted_bytes = 0;
   }
 };
 
@@ -63,6 +65,7 @@ class Admission {
   congestion::OperationPath::Ticket posted(Op op, uint32_t bytes) {
     const auto index = static_cast<size_t>(op);
     pending_[index] -= bytes;
+    gate_->posted_bytes += bytes;
     congestion::OperationPath* path = gate_->paths[index];
     return path != nullptr ? path->posted(now_, bytes) : 0;
   }
