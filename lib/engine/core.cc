@@ -78,8 +78,7 @@ EngineCore::EngineCore(EngineOptions options, std::vector<std::unique_ptr<Transp
       transports_(std::move(transports)),
       links_(transports_.size()),
       events_(event_batch),
-      link_budget_({.rate_bytes_s = options_.rate_limit_bytes_s}, now_),
-      controlled_(options_.rate_limit_bytes_s.has_value()) {
+      link_budget_({.rate_bytes_s = options_.rate_limit_bytes_s}, now_) {
   for (const auto& transport : transports_)
     most_operation_bytes_ = std::min(most_operation_bytes_, transport->capabilities().max_operation_bytes);
 }

@@ -313,7 +313,7 @@ class EngineCore {
   congestion::Budget link_budget_;   // what all peers share
   uint64_t served_bytes_ = 0;        // what a peer that was served had taken from it before, at most
   std::vector<PeerEntry*> in_turn_;  // of one run; kept, as events_ is
-  bool controlled_ = false;          // some path is, or was
+  bool controlled_ = false;          // some peer is
   bool told_unchecked_ = false;      // that device memory goes without checksums
   bool check_pending_ = false;
   bool in_callback_ = false;

@@ -217,6 +217,7 @@ void EngineCore::refresh_gate(PeerEntry& peer) {
   const bool bounded = path != nullptr && path->operations[0];
   const bool budgeted = link_budget_.rate() || peer.budget->rate();
   if (!bounded && !budgeted) return;
+  controlled_ = true;
   peer.gate.emplace();
   if (budgeted) peer.gate->budget = &*peer.budget;
   for (size_t i = 0; bounded && i < path->operations.size(); ++i) peer.gate->paths[i] = path->operations[i].get();
@@ -225,7 +226,6 @@ void EngineCore::refresh_gate(PeerEntry& peer) {
 void EngineCore::limit_rate(std::optional<uint64_t> bytes_s) {
   now_ = clock_->now();
   link_budget_.set_rate(now_, bytes_s);
-  controlled_ |= bytes_s.has_value();
   for (const auto& [id, peer] : peers_) {
     peer->budget_bytes = served_bytes_;
     refresh_gate(*peer);
@@ -239,7 +239,6 @@ void EngineCore::limit_peer_rate(uint64_t peer_id, std::optional<uint64_t> bytes
   if (peer == nullptr) return;
   peer->budget->set_rate(now_, bytes_s);
   peer->budget_bytes = std::max(peer->budget_bytes, served_bytes_);
-  controlled_ |= bytes_s.has_value();
   refresh_gate(*peer);
   wake();
 }
@@ -282,8 +281,10 @@ void EngineCore::tell_unused(PeerEntry& peer) {
 // waited for a budget are owed what others took meanwhile (start-time fair queueing): nobody saves up what he did not want.
 void EngineCore::take_turns() {
   in_turn_.clear();
+  controlled_ = false;
   for (const auto& [id, peer] : peers_) {
     tend_paths(*peer);
+    controlled_ |= peer->controlled();
     const bool waited = peer->gate && peer->gate->any_dry();
     if (!waited) peer->budget_bytes = std::max(peer->budget_bytes, served_bytes_);
     if (peer->gate) peer->gate->forget();
