@@ -113,6 +113,7 @@ void OperationPath::settle() {
 
 bool OperationPath::notice_silence(TimePoint now) {
   settle();
+  if (model_.in_flight_bytes() == 0) return false;
   const PathModel::Timer timer = model_.on_timer(now);
   if (timer == PathModel::Timer::nothing) return false;
   probe_ = true;
@@ -125,8 +126,9 @@ bool OperationPath::notice_silence(TimePoint now) {
 
 std::optional<TimePoint> OperationPath::deadline(bool waiting) const noexcept {
   if (!controller_) return std::nullopt;
-  std::optional<TimePoint> next = model_.deadline();
   const uint64_t outstanding = model_.in_flight_bytes();
+  // With nothing outstanding the next operation may go, and is all the probe that silence asks for.
+  std::optional<TimePoint> next = outstanding > 0 ? model_.deadline() : std::nullopt;
   const bool has_room = outstanding == 0 || probe_ || outstanding < controller_->window_bytes();
   // What waits for room waits for an end, or for silence.
   if (waiting && has_room && pacer_.rate() && limit_ == PathLimit::pacing) {

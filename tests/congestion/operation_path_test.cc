@@ -204,6 +204,25 @@ TEST_CASE("what ended while nobody looked is no silence") {
   CHECK(path.silent());
 }
 
+TEST_CASE("a silent path with nothing outstanding wakes nobody") {
+  OperationPath path(operation);
+  path.steer_by(controller("hub"));
+  const auto ticket = path.posted(start, operation);
+  CHECK(path.notice_silence(start + 5s));
+  CHECK(path.deadline(false));
+  path.ended(start + 6s, ticket, OperationPath::End::lost);
+  CHECK_FALSE(path.deadline(false));
+  CHECK_FALSE(path.notice_silence(start + 1h));
+  // The next one is the probe, and what it meets decides.
+  REQUIRE(path.admits(start + 1h, 0, operation));
+  const auto probe = path.posted(start + 1h, operation);
+  CHECK(path.deadline(false));
+  path.ended(start + 1h + 10ms, probe, OperationPath::End::arrived);
+  path.settle();
+  CHECK_FALSE(path.silent());
+  CHECK_FALSE(path.deadline(false));
+}
+
 TEST_CASE("lost operations are no longer in flight, and slow cubic down") {
   OperationPath path(operation);
   path.steer_by(controller("cubic"));
