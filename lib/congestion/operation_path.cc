@@ -13,7 +13,9 @@ namespace {
 constexpr Duration granularity = std::chrono::milliseconds(100);
 // A pace may be set by an operation of a mebibyte on a path that had almost stopped. Nothing hangs for it.
 constexpr Duration longest_pause = std::chrono::seconds(1);
-constexpr uint64_t burst_operations = 4;
+// A burst is a quarter of a millisecond at the rate (Pacer), at most 16 MiB where operations are of 256 KiB: of what comes due
+// while the engine is elsewhere, no more is made up for.
+constexpr uint64_t burst_operations = 64;
 
 Pacer::Options pacing_of(uint64_t operation_bytes) {
   return {.min_quantum_bytes = operation_bytes, .max_quantum_bytes = burst_operations * operation_bytes};

@@ -133,6 +133,21 @@ TEST_CASE("operations leave at the pace of the rate") {
   }
 }
 
+TEST_CASE("a fast pace is kept by an engine that looks five times a millisecond") {
+  constexpr uint64_t rate = 12'500'000'000;
+  OperationPath path(operation);
+  path.steer_by(controller("fixed", rate, max_window));
+  uint64_t sent = 0;
+  for (TimePoint now = start; now < start + 1s; now += 200us) {
+    while (path.admits(now, 0, operation)) {
+      path.ended(now, path.posted(now, operation), OperationPath::End::arrived);
+      sent += operation;
+    }
+  }
+  CHECK(sent >= rate / 100 * 99);
+  CHECK(sent <= rate / 100 * 101);
+}
+
 TEST_CASE("no pace holds the only operation back for long") {
   OperationPath path(operation);
   path.steer_by(controller("fixed", 1, max_window));
