@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "contract/fixture.h"
 
@@ -74,6 +76,8 @@ class Doubling final : public CongestionController {
   Told* told_;
 };
 
+bool says(const Peer& peer, std::string_view text) { return peer.explain().find(text) != std::string::npos; }
+
 /// `told` outlives the engines.
 CongestionPolicy telling(Told& told) {
   return {"off", [&told](const ControllerOptions& options) { return std::make_unique<Doubling>(options, &told); }};
@@ -92,12 +96,49 @@ BACKEND_TEST_CASE("bytes arrive under every congestion controller", "[contract][
     moves_both_ways(harness, pair);
     // Whoever takes packets into its own hands is left alone.
     const auto who = harness.abilities().transport;
+    const auto paths = pair.to_b.stats().paths;
     if (who != "rdma" && who != "tcp") {
-      CHECK(pair.to_b.stats().paths.empty());
+      CHECK(paths.empty());
+    } else if (name == "automatic") {
+      CHECK(says(pair.to_b, "(automatic: "));
     } else {
-      CHECK(pair.to_b.explain().find("congestion control over") != std::string::npos);
+      CHECK(paths.size() == (who == "rdma" ? 2 : 1));
+      for (const PathStats& path : paths) CHECK(path.controller == name);
     }
   }
+}
+
+TEST_CASE("automatic is hub from a round trip of 2 ms on, below nobody", "[contract][congestion]") {
+  const Duration rtt = GENERATE(Duration(2ms) - 1us, Duration(2ms));
+  TcpHarness harness;
+  EngineOptions options = harness.options();
+  options.congestion.controller = "automatic";
+  Node& a = harness.start("a", options);
+  a.record->lowest_rtt = rtt;
+  Pair pair = harness.connect(a, harness.start("b", options));
+  REQUIRE(harness.run([&] { return says(pair.to_b, "(automatic: "); }));
+  const auto paths = pair.to_b.stats().paths;
+  if (rtt == 2ms) {
+    CHECK(says(pair.to_b, "(automatic: the lowest round trip is 2000 us)"));
+    REQUIRE(paths.size() == 1);
+    CHECK(paths[0].controller == "hub");
+  } else {
+    CHECK(says(pair.to_b, "nobody but the backend (automatic: a round trip of 1999 us is a rack's)"));
+    CHECK(paths.empty());
+  }
+  moves_both_ways(harness, pair);
+}
+
+TEST_CASE("automatic lets rdma's operations measure before it decides", "[contract][congestion]") {
+  RdmaHarness harness;
+  Pair pair = controlled_pair(harness, {"automatic", {}});
+  harness.run_for(10ms);
+  CHECK(says(pair.to_b, "automatic, not decided before the round trip is known"));
+  REQUIRE(pair.to_b.stats().paths.size() == 2);
+  CHECK(pair.to_b.stats().paths[0].controller == "none");
+  moves_both_ways(harness, pair);
+  CHECK(says(pair.to_b, "nobody but the backend (automatic: a round trip of "));
+  CHECK(pair.to_b.stats().paths.empty());
 }
 
 BACKEND_TEST_CASE("a controller of one's own is told of what arrives", "[contract][congestion]") {
@@ -130,8 +171,9 @@ TEST_CASE("operations outstanding stay within the controller's window", "[contra
   const Buffer source = allocate_filled(pair.a, 16 * MiB, 1);
   const Buffer target = allocate(pair.b, 16 * MiB);
   const RemoteBuffer remote = grant(pair.to_a, target.slice());
-  uint64_t most = 0;
   for (const bool put : {true, false}) {
+    CAPTURE(put);
+    uint64_t most = 0;
     const Transfer transfer =
         put ? pair.to_b.put(source.slice(), remote.slice()) : pair.to_b.get(source.slice(), remote.slice());
     REQUIRE(harness.run([&] {
@@ -152,11 +194,16 @@ TEST_CASE("a lane that dies leaves nothing in the controller's books", "[contrac
   const Buffer target = allocate(pair.b, 16 * MiB);
   const RemoteBuffer remote = grant(pair.to_a, target.slice());
   const Transfer put = pair.to_b.put(source.slice(), remote.slice());
-  REQUIRE(harness.run([&] { return put.progress().bytes_done > MiB; }));
+  const auto in_flight = [&pair] {
+    const auto paths = pair.to_b.stats().paths;
+    return paths.size() == 2 ? std::optional(paths[0].in_flight_bytes + paths[1].in_flight_bytes) : std::nullopt;
+  };
+  REQUIRE(harness.run([&] { return put.progress().bytes_done > MiB && in_flight() > 0; }));
   harness.fabric().fail_next("a", rdma::Outcome::retry_exceeded);
   finish_ok(harness, put);
   CHECK(same(source.bytes(), target.bytes()));
-  for (const PathStats& path : pair.to_b.stats().paths) CHECK(path.in_flight_bytes == 0);
+  CHECK(pair.a.record->connections_lost == 1);
+  CHECK(in_flight() == 0);
 }
 
 TEST_CASE("a controller hears that a budget held back what its path would have carried", "[contract][congestion]") {
@@ -177,7 +224,7 @@ TEST_CASE("a controller hears that a budget held back what its path would have c
   REQUIRE(harness.run([&] { return put.done(); }));
   harness.run_for(1ms);
   CHECK(pair.to_b.stats().paths[0].limited_by == "nothing to send");
-  CHECK(pair.to_b.explain().find("it does not limit now") != std::string::npos);
+  CHECK(says(pair.to_b, "it does not limit now"));
   REQUIRE(told.acks >= 5);
   CHECK(told.limited >= told.acks - 1);
 }
