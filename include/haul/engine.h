@@ -62,7 +62,7 @@ struct EngineOptions {
   /// Seconds since 1970: what is remembered of paths outlives monotonic clocks. Empty: the system's.
   std::function<int64_t()> wall_clock_s;
   /// Payload of the puts and gets that this engine starts, all peers together, over any transport: bytes per second; absent: no
-  /// bound. Peers that have something to move take turns. See Engine::limit_rate().
+  /// bound. Peers that have something to move share it by bytes. See Engine::limit_rate().
   std::optional<uint64_t> rate_limit_bytes_s;
 
   Duration peer_timeout = std::chrono::seconds(10);  ///< a peer that shows no progress for this long is lost

@@ -53,13 +53,13 @@ struct LaneStats {
   PathSample path;
 };
 
-/// A path that a congestion controller, or a budget, steers: one of a peer, transport and direction.
+/// A path that a congestion controller steers, or may: one of a peer, transport and direction.
 struct PathStats {
   std::string transport;
-  std::string direction;   ///< "out" (puts), "in" (gets), or "both"
+  std::string direction;   ///< "out" (puts; over tcp all that is sent, so also what the peer gets), "in" (gets)
   std::string controller;  ///< CongestionController::name(); "none" while it is not decided
   std::string phase;
-  std::string limited_by;  ///< "nothing to send", "window", "pacing", "budget", "lanes"
+  std::string limited_by;  ///< "nothing to send", "window", "pacing", "budget" (a rate of ours), "lanes" (the backend)
   /// By what it controls: "operations" (when each is posted), "pacing" (over the backend's own congestion control), "window and
   /// pacing" (in place of it), "mixed" (some lanes so, some so).
   std::string steers;

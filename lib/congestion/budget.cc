@@ -27,11 +27,12 @@ void Budget::earn(TimePoint now) noexcept {
 void Budget::set_rate(TimePoint now, std::optional<uint64_t> bytes_s) noexcept {
   earn(now);
   rate_ = bytes_s;
-  bytes_ = std::min(bytes_, full_bytes());
+  bytes_ = rate_ ? std::min(bytes_, full_bytes()) : 0;
 }
 
 bool Budget::spend(TimePoint now, uint64_t bytes, uint8_t priority) noexcept {
-  if (ready_at(now, priority) > now) return false;
+  const auto ready = ready_at(now, priority);
+  if (!ready || *ready > now) return false;
   for (Budget* budget = this; budget != nullptr; budget = budget->outer_) {
     if (budget->rate_) budget->bytes_ -= static_cast<double>(bytes);
   }
@@ -44,15 +45,15 @@ void Budget::give_back(uint64_t bytes) noexcept {
   }
 }
 
-TimePoint Budget::ready_at(TimePoint now, uint8_t priority) noexcept {
+std::optional<TimePoint> Budget::ready_at(TimePoint now, uint8_t priority) noexcept {
   TimePoint ready = now;
   for (Budget* budget = this; budget != nullptr; budget = budget->outer_) {
     budget->earn(now);
     if (!budget->rate_) continue;
+    if (*budget->rate_ == 0) return std::nullopt;
     const double missing = budget->threshold_bytes(priority) - budget->bytes_;
     if (missing <= 0) continue;
-    // A budget of nothing is looked at again after a while: its rate may have changed.
-    const double rate = std::max(static_cast<double>(*budget->rate_), 1.0);
+    const auto rate = static_cast<double>(*budget->rate_);
     ready = std::max(ready, now + std::max(from_seconds(missing / rate), Duration(1)));
   }
   return ready;

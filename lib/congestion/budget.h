@@ -23,7 +23,8 @@ class Budget {
 
   Budget(const Options& options, TimePoint now) noexcept;
 
-  /// Takes effect at once; what has been earned or overdrawn so far stays.
+  /// Takes effect at once; what has been earned or overdrawn so far stays, but no debt outlives a time without a rate. A rate
+  /// of 0 lets nothing through.
   void set_rate(TimePoint now, std::optional<uint64_t> bytes_s) noexcept;
   std::optional<uint64_t> rate() const noexcept { return rate_; }
 
@@ -31,8 +32,8 @@ class Budget {
   bool spend(TimePoint now, uint64_t bytes, uint8_t priority) noexcept;
   /// What was taken and not used goes back to where it came from.
   void give_back(uint64_t bytes) noexcept;
-  /// When spend() will succeed, if nobody else spends before: at once or later.
-  TimePoint ready_at(TimePoint now, uint8_t priority) noexcept;
+  /// When spend() will succeed, if nobody else spends before: at once or later; absent: not before a rate changes.
+  std::optional<TimePoint> ready_at(TimePoint now, uint8_t priority) noexcept;
 
  private:
   void earn(TimePoint now) noexcept;

@@ -13,7 +13,9 @@ namespace {
 constexpr Duration granularity = std::chrono::milliseconds(100);
 // A pace may be set by an operation of a mebibyte on a path that had almost stopped. Nothing hangs for it.
 constexpr Duration longest_pause = std::chrono::seconds(1);
-constexpr uint64_t burst_operations = 4;
+// A burst is a quarter of a millisecond at the rate (Pacer), at most 16 MiB where operations are of 256 KiB: of what comes due
+// while the engine is elsewhere, no more is made up for.
+constexpr uint64_t burst_operations = 64;
 
 Pacer::Options pacing_of(uint64_t operation_bytes) {
   return {.min_quantum_bytes = operation_bytes, .max_quantum_bytes = burst_operations * operation_bytes};
@@ -94,9 +96,8 @@ void OperationPath::ended(TimePoint now, Ticket ticket, End end) {
 }
 
 void OperationPath::on_unused(PathLimit why) noexcept {
-  if (model_.in_flight_bytes() >= window_bytes()) return;
-  model_.on_app_limited();
   limit_ = why;
+  if (model_.in_flight_bytes() < window_bytes()) model_.on_app_limited();
 }
 
 void OperationPath::settle_acknowledged() {
@@ -108,21 +109,28 @@ void OperationPath::settle_acknowledged() {
   obey();
 }
 
-void OperationPath::settle(TimePoint now) {
+void OperationPath::settle() {
   if (acknowledged_) settle_acknowledged();
+}
+
+bool OperationPath::notice_silence(TimePoint now) {
+  settle();
+  if (model_.in_flight_bytes() == 0) return false;
   const PathModel::Timer timer = model_.on_timer(now);
-  if (timer == PathModel::Timer::nothing) return;
+  if (timer == PathModel::Timer::nothing) return false;
   probe_ = true;
   if (timer == PathModel::Timer::silence && controller_) {
     controller_->on_silence(now);
     obey();
   }
+  return true;
 }
 
 std::optional<TimePoint> OperationPath::deadline(bool waiting) const noexcept {
   if (!controller_) return std::nullopt;
-  std::optional<TimePoint> next = model_.deadline();
   const uint64_t outstanding = model_.in_flight_bytes();
+  // With nothing outstanding the next operation may go, and is all the probe that silence asks for.
+  std::optional<TimePoint> next = outstanding > 0 ? model_.deadline() : std::nullopt;
   const bool has_room = outstanding == 0 || probe_ || outstanding < controller_->window_bytes();
   // What waits for room waits for an end, or for silence.
   if (waiting && has_room && pacer_.rate() && limit_ == PathLimit::pacing) {

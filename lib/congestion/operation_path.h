@@ -18,6 +18,7 @@ enum class PathLimit : uint8_t {
   window,   ///< what is outstanding fills the controller's window
   pacing,   ///< the next operation's time has not come
   backend,  ///< its lanes take no more
+  budget,   ///< a rate of the application's
 };
 
 /// One for each direction between an engine and a peer over one transport; all lanes share it. Operations that are posted,
@@ -48,12 +49,15 @@ class OperationPath {
   Ticket posted(TimePoint now, uint64_t bytes);
   /// Unknown tickets are ignored.
   void ended(TimePoint now, Ticket ticket, End end);
-  /// Nothing is left to be posted (or the lanes take no more) although the path would carry it.
+  /// Nothing is posted, for this reason, although the path might carry more: `nothing_to_send`, `backend` or `budget`.
   void on_unused(PathLimit why) noexcept;
 
-  /// Tells the controller what ended since the last call, and of silence.
-  void settle(TimePoint now);
-  /// When settle() or, with `waiting` operations to post, admits() wants to be asked again though nothing ended.
+  /// Tells the controller what ended since the last call.
+  void settle();
+  /// Tells it of silence, once ended() was told of everything that ended by `now`: an owner that comes late must not take for
+  /// silence what it has not looked at. True: admits() lets one operation through now, whatever the window.
+  bool notice_silence(TimePoint now);
+  /// When notice_silence() or, with `waiting` operations to post, admits() wants to be asked again though nothing ended.
   std::optional<TimePoint> deadline(bool waiting) const noexcept;
 
   uint64_t window_bytes() const noexcept { return controller_ ? controller_->window_bytes() : UINT64_MAX; }

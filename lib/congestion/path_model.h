@@ -66,7 +66,8 @@ class PathModel {
   uint64_t lost_bytes() const noexcept { return lost_; }
   const RttEstimator& rtt() const noexcept { return rtt_; }
 
-  /// When on_timer() wants to be called: acknowledgements are overdue, or the next probe is due. Absent with nothing in flight.
+  /// When on_timer() wants to be called: acknowledgements are overdue, or the next probe is due. Absent with nothing in flight,
+  /// unless silent.
   std::optional<TimePoint> deadline() const noexcept;
   enum class Timer : uint8_t {
     nothing,

@@ -14,8 +14,11 @@ namespace {
 constexpr int64_t samples_a_round_trip = 8;
 constexpr Duration shortest_interval = std::chrono::milliseconds(1);
 constexpr Duration longest_interval = std::chrono::milliseconds(25);
-// A lane that carries nothing may start with this part of what one that does has.
-constexpr double idle_weight = 0.125;
+// … but where the round trip is so long that what is remembered of them would not reach back to its beginning.
+constexpr int64_t samples_a_long_round_trip = 16;
+// With this part of the whole, lanes that carry nothing may start: beside what the others have, since a controller that sees
+// less arrive than it allowed takes that for all that the path carries, and allows less again.
+constexpr double idle_share = 0.125;
 // A new rate is a system call: a hundredth more is not worth it.
 constexpr double most_untold = 1.01;
 // Of a command to a steered lane. It is repeated when a third of that is over.
@@ -23,6 +26,8 @@ constexpr int64_t valid_round_trips = 8;
 constexpr Duration least_validity = std::chrono::seconds(1);
 constexpr Duration most_validity = std::chrono::seconds(10);
 constexpr int64_t commands_in_validity = 3;
+// Far from overflow, whatever a controller of the user's says.
+constexpr uint64_t most_bytes = uint64_t{1} << 62;
 // The kernel's retransmission timer is never shorter, and it is the kernel that probes.
 constexpr Duration least_silence = std::chrono::milliseconds(200);
 
@@ -132,8 +137,10 @@ void SampledPath::take(LaneNumber number, const PathSample& sample, const std::o
 }
 
 Duration SampledPath::interval() const noexcept {
-  return std::clamp(rtt_.known() ? rtt_.smoothed() / samples_a_round_trip : shortest_interval, shortest_interval,
-                    longest_interval);
+  // What stirs again without a word, as what peers read here does, is seen at the next look.
+  if (!moving_) return longest_interval;
+  const Duration longest = std::max(longest_interval, rtt_.smoothed() / samples_a_long_round_trip);
+  return std::clamp(rtt_.smoothed() / samples_a_round_trip, shortest_interval, longest);
 }
 
 const SampledPath::Moment& SampledPath::a_round_trip_ago(TimePoint now) const noexcept {
@@ -146,6 +153,11 @@ const SampledPath::Moment& SampledPath::a_round_trip_ago(TimePoint now) const no
     if (moment.at <= sent_at && (best == nullptr || moment.at > best->at)) best = &moment;
   }
   return best != nullptr ? *best : *oldest;
+}
+
+void SampledPath::stir(TimePoint now) noexcept {
+  if (std::exchange(moving_, true)) return;
+  next_ = std::min(next_, now + interval());
 }
 
 void SampledPath::settle(TimePoint now) {
@@ -218,12 +230,11 @@ void SampledPath::fall_silent(TimePoint now) {
   controller_->on_silence(now);
 }
 
-double SampledPath::weight(const Lane& lane) const noexcept { return lane.active ? 1.0 : idle_weight; }
-
-double SampledPath::weights() const noexcept {
-  double all = 0;
-  for (const Lane& lane : lanes_) all += weight(lane);
-  return all;
+double SampledPath::share(const Lane& lane) const noexcept {
+  const auto active = std::count_if(lanes_.begin(), lanes_.end(), [](const Lane& each) { return each.active; });
+  const auto idle = static_cast<std::ptrdiff_t>(lanes_.size()) - active;
+  const double part = lane.active || active == 0 ? 1.0 : idle_share;
+  return part / static_cast<double>(lane.active ? active : idle);
 }
 
 Duration SampledPath::validity() const noexcept {
@@ -241,12 +252,11 @@ bool SampledPath::worth_telling(const Lane& lane, std::optional<uint64_t> rate, 
 std::optional<Limits> SampledPath::command(LaneNumber number) noexcept {
   Lane* lane = find(number);
   if (lane == nullptr || !controller_) return std::nullopt;
-  const double share = weight(*lane) / weights();
+  const double part = share(*lane);
   std::optional<uint64_t> rate;
   // Rounded down, so that the sum is never more than the whole.
-  if (const auto whole = controller_->pacing_rate())
-    rate = std::max<uint64_t>(static_cast<uint64_t>(share * static_cast<double>(*whole)), 1);
-  const auto bytes = static_cast<uint64_t>(share * static_cast<double>(controller_->window_bytes()));
+  if (const auto whole = controller_->pacing_rate()) rate = to_rate(part * static_cast<double>(*whole));
+  const uint64_t bytes = to_bytes(part * static_cast<double>(controller_->window_bytes()), 0, most_bytes);
   if (!worth_telling(*lane, rate, bytes)) return std::nullopt;
   lane->told_rate = rate;
   lane->told_bytes = std::max<uint64_t>(bytes, 1);

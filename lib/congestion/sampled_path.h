@@ -51,12 +51,15 @@ class SampledPath {
   void take(LaneNumber lane, const PathSample& sample, const std::optional<LaneReport>& report = {}) noexcept;
   /// After take() for each lane: tells the controller.
   void settle(TimePoint now);
-  /// When due() will say so, while anything moves. An idle path asks for nothing: who polls it anyway may ask due().
+  /// Something was given to a lane: an idle path moves again.
+  void stir(TimePoint now) noexcept;
+  /// When due() will say so, while anything moves. An idle path asks for nothing: who polls it anyway may ask due(), which then
+  /// says so rarely.
   std::optional<TimePoint> deadline() const noexcept { return moving_ ? std::optional(next_) : std::nullopt; }
 
   /// What a lane may do from now on, if that differs from what was said before by more than a little, or if what a steered one
-  /// was told will soon be void. The rates of all lanes together are at most the controller's, and so are their windows
-  /// (Limits::path_bytes).
+  /// was told will soon be void. The rates of the lanes that carry something are together at most the controller's, and so are
+  /// their windows (Limits::path_bytes); the others together may start with an eighth of them.
   std::optional<Limits> command(LaneNumber lane) noexcept;
   /// For how long a steered lane holds to a command: some round trips, so that a late engine does not lose its window, and
   /// one that hangs does not go on for long.
@@ -108,8 +111,7 @@ class SampledPath {
   static News counted(Lane& lane, const PathSample& sample) noexcept;
   News reported(Lane& lane, const LaneReport& report) noexcept;
   bool worth_telling(const Lane& lane, std::optional<uint64_t> rate, uint64_t bytes) const noexcept;
-  double weight(const Lane& lane) const noexcept;
-  double weights() const noexcept;
+  double share(const Lane& lane) const noexcept;
   Duration interval() const noexcept;
   const Moment& a_round_trip_ago(TimePoint now) const noexcept;
   void tell_losses(TimePoint now, const Moment& sent);

@@ -82,8 +82,7 @@ EngineCore::EngineCore(EngineOptions options, std::vector<std::unique_ptr<Transp
       links_(transports_.size()),
       events_(event_batch),
       link_budget_({.rate_bytes_s = options_.rate_limit_bytes_s}, now_),
-      path_memories_(options_.wall_clock_s),
-      controlled_(options_.rate_limit_bytes_s.has_value()) {
+      path_memories_(options_.wall_clock_s) {
   for (const auto& transport : transports_)
     most_operation_bytes_ = std::min(most_operation_bytes_, transport->capabilities().max_operation_bytes);
 }
@@ -214,6 +213,7 @@ bool EngineCore::round(NextPoll next, size_t& handled) {
   run_schedulers();
   for (uint32_t i = 0; i < transports_.size(); ++i) handled += poll_transport(i, next);
   handled += run_timers();
+  if (controlled_) handled += notice_silence();
   handled += run_deferred();
   return handled > before;
 }

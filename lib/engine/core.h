@@ -243,8 +243,10 @@ class EngineCore {
   void leave_uncontrolled(PeerEntry& peer, engine::PathState& path, std::string_view why);
   void decide_path(PeerEntry& peer, engine::PathState& path);
   void refresh_gate(PeerEntry& peer);
-  const std::vector<PeerEntry*>& peers_in_turn();
+  void take_turns();
+  size_t post_controlled(PeerEntry& peer);
   void tend_paths(PeerEntry& peer);
+  size_t notice_silence();
   static void tell_unused(PeerEntry& peer);
   size_t run_controlled();
   void end_ticket(const PeerEntry& peer, const LaneState& lane, transfer::OperationRecord& record,
@@ -315,9 +317,9 @@ class EngineCore {
   std::vector<TransferState*> all_posted_;
   congestion::Budget link_budget_;  // what all peers share
   engine::PathMemories path_memories_;
-  uint64_t next_turn_ = 1;
+  uint64_t served_bytes_ = 0;        // what a peer that was served had taken from it before, at most
   std::vector<PeerEntry*> in_turn_;  // of one run; kept, as events_ is
-  bool controlled_ = false;          // some path is, or was
+  bool controlled_ = false;          // some peer is
   bool told_unchecked_ = false;      // that device memory goes without checksums
   bool check_pending_ = false;
   bool in_callback_ = false;

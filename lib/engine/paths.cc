@@ -80,8 +80,21 @@ std::string_view name_of(PathLimit limit) {
     case PathLimit::window: return "window";
     case PathLimit::pacing: return "pacing";
     case PathLimit::backend: return "lanes";
+    case PathLimit::budget: return "budget";
   }
   return "unknown";
+}
+
+/// A path that carries the payload of what we start waits for our own rates, too.
+std::string_view limit_of(const PeerEntry& peer, const PathState& path) {
+  const bool carries = !peer.data_lanes.empty() && peer.data_lanes.front()->transport_index == path.transport_index;
+  const SampledPath& sampled = *path.sampled;
+  if (carries && peer.gate && peer.gate->dry[static_cast<size_t>(Op::write)]) return "budget";
+  if (sampled.app_limited()) return "nothing to send";
+  const CongestionController* controller = sampled.controller();
+  if (controller == nullptr) return name_of(PathLimit::backend);
+  const uint64_t in_flight = sampled.in_flight_bytes();
+  return in_flight + in_flight / 8 >= controller->window_bytes() ? "window" : "pacing";
 }
 
 }  // namespace
@@ -266,6 +279,7 @@ void EngineCore::refresh_gate(PeerEntry& peer) {
   const bool bounded = path != nullptr && path->operations[0];
   const bool budgeted = link_budget_.rate() || peer.budget->rate();
   if (!bounded && !budgeted) return;
+  controlled_ = true;
   peer.gate.emplace();
   if (budgeted) peer.gate->budget = &*peer.budget;
   for (size_t i = 0; bounded && i < path->operations.size(); ++i) peer.gate->paths[i] = path->operations[i].get();
@@ -274,8 +288,10 @@ void EngineCore::refresh_gate(PeerEntry& peer) {
 void EngineCore::limit_rate(std::optional<uint64_t> bytes_s) {
   now_ = clock_->now();
   link_budget_.set_rate(now_, bytes_s);
-  controlled_ |= bytes_s.has_value();
-  for (const auto& [id, peer] : peers_) refresh_gate(*peer);
+  for (const auto& [id, peer] : peers_) {
+    peer->budget_bytes = served_bytes_;
+    refresh_gate(*peer);
+  }
   wake();
 }
 
@@ -284,7 +300,7 @@ void EngineCore::limit_peer_rate(uint64_t peer_id, std::optional<uint64_t> bytes
   PeerEntry* peer = find_peer(peer_id);
   if (peer == nullptr) return;
   peer->budget->set_rate(now_, bytes_s);
-  controlled_ |= bytes_s.has_value();
+  peer->budget_bytes = std::max(peer->budget_bytes, served_bytes_);
   refresh_gate(*peer);
   wake();
 }
@@ -293,10 +309,22 @@ void EngineCore::tend_paths(PeerEntry& peer) {
   for (const auto& path : peer.paths) {
     if (!path->decided) decide_path(peer, *path);
     for (const auto& each : path->operations) {
-      if (each) each->settle(now_);
+      if (each) each->settle();
     }
     if (path->sampled) take_samples(peer, *path);
   }
+}
+
+// After the transports were asked what ended: what lies in a completion queue while we are late is no silence. The number of
+// paths that may probe now.
+size_t EngineCore::notice_silence() {
+  size_t count = 0;
+  for (const auto& [id, peer] : peers_) {
+    for (const auto& path : peer->paths) {
+      for (const auto& each : path->operations) count += each && each->notice_silence(now_) ? 1 : 0;
+    }
+  }
+  return count;
 }
 
 // What a path could have carried and did not get says nothing of the path.
@@ -305,35 +333,52 @@ void EngineCore::tell_unused(PeerEntry& peer) {
   const bool idle = peer.scheduler.empty();
   for (size_t i = 0; i < peer.gate->paths.size(); ++i) {
     OperationPath* path = peer.gate->paths[i];
-    if (path != nullptr && !peer.gate->closed[i])
-      path->on_unused(idle || path->in_flight_bytes() == 0 ? PathLimit::nothing_to_send : PathLimit::backend);
+    if (path == nullptr || peer.gate->full[i]) continue;
+    const bool nothing = idle || path->in_flight_bytes() == 0;
+    path->on_unused(peer.gate->dry[i] ? PathLimit::budget : nothing ? PathLimit::nothing_to_send : PathLimit::backend);
   }
 }
 
-// Where peers share a budget, the one that took from it longest ago comes first.
-const std::vector<PeerEntry*>& EngineCore::peers_in_turn() {
+// Who has something to post. Where peers share a budget, the one that took the fewest bytes of it comes first. Only those that
+// waited for a budget are owed what others took meanwhile (start-time fair queueing): nobody saves up what he did not want.
+void EngineCore::take_turns() {
   in_turn_.clear();
-  for (const auto& [id, peer] : peers_) in_turn_.push_back(peer.get());
-  const auto waits_longer = [](const PeerEntry* a, const PeerEntry* b) { return a->turn < b->turn; };
-  if (link_budget_.rate()) std::sort(in_turn_.begin(), in_turn_.end(), waits_longer);
-  return in_turn_;
+  controlled_ = false;
+  for (const auto& [id, peer] : peers_) {
+    tend_paths(*peer);
+    controlled_ |= peer->controlled();
+    const bool waited = peer->gate && peer->gate->any_dry();
+    if (!waited) peer->budget_bytes = std::max(peer->budget_bytes, served_bytes_);
+    if (peer->gate) peer->gate->forget();
+    if (peer->scheduler.empty()) {
+      tell_unused(*peer);
+    } else {
+      in_turn_.push_back(peer.get());
+    }
+  }
+  if (!link_budget_.rate()) return;
+  std::sort(in_turn_.begin(), in_turn_.end(),
+            [](const PeerEntry* a, const PeerEntry* b) { return a->budget_bytes < b->budget_bytes; });
+}
+
+size_t EngineCore::post_controlled(PeerEntry& peer) {
+  const size_t posted = peer.scheduler.run(peer.data_lanes, operations_, now_, all_posted_, peer.gate ? &*peer.gate : nullptr);
+  if (posted > 0) {
+    served_bytes_ = std::max(served_bytes_, peer.budget_bytes);
+    if (peer.gate) peer.budget_bytes += peer.gate->posted_bytes;
+    const PathState* path = find_path(peer, peer.data_lanes.front()->transport_index);
+    if (path != nullptr && path->sampled) path->sampled->stir(now_);
+  }
+  tell_unused(peer);
+  for (TransferState* transfer : all_posted_) on_all_posted(peer, *transfer);
+  all_posted_.clear();
+  return posted;
 }
 
 size_t EngineCore::run_controlled() {
+  take_turns();
   size_t posted = 0;
-  for (PeerEntry* peer : peers_in_turn()) {
-    tend_paths(*peer);
-    if (peer->gate) peer->gate->closed = {};
-    if (!peer->scheduler.empty()) {
-      const size_t now_posted =
-          peer->scheduler.run(peer->data_lanes, operations_, now_, all_posted_, peer->gate ? &*peer->gate : nullptr);
-      if (now_posted > 0) peer->turn = next_turn_++;
-      posted += now_posted;
-    }
-    tell_unused(*peer);
-    for (TransferState* transfer : all_posted_) on_all_posted(*peer, *transfer);
-    all_posted_.clear();
-  }
+  for (PeerEntry* peer : in_turn_) posted += post_controlled(*peer);
   return posted;
 }
 
@@ -363,10 +408,13 @@ std::optional<TimePoint> EngineCore::paths_deadline() const {
   };
   for (const auto& [id, peer] : peers_) {
     const bool waiting = !peer->scheduler.empty();
-    if (waiting && peer->gate && peer->gate->dry) take(peer->budget->ready_at(now_, peer->scheduler.top_priority()));
+    if (waiting && peer->gate && peer->gate->any_dry()) take(peer->budget->ready_at(now_, peer->gate->dry_priority));
     for (const auto& path : peer->paths) {
-      for (const auto& each : path->operations) {
-        if (each) take(each->deadline(waiting));
+      for (size_t i = 0; i < path->operations.size(); ++i) {
+        const OperationPath* each = path->operations[i].get();
+        // A path that nobody asks, since its lanes are gone, would name the time of a turn that nobody takes.
+        const bool asked = waiting && peer->gate && peer->gate->paths[i] == each && peer->gate->full[i];
+        if (each != nullptr) take(each->deadline(asked));
       }
       if (path->sampled) take(path->sampled->deadline());
     }
@@ -383,7 +431,7 @@ std::vector<PathStats> EngineCore::path_stats(const PeerEntry& peer) const {
       PathStats& stats = all.emplace_back(stats_of(*path->operations[i], transport));
       stats.direction = directions[i];
       stats.steers = "operations";
-      stats.limited_by = peer.gate && peer.gate->dry ? "budget" : name_of(path->operations[i]->limit());
+      stats.limited_by = name_of(path->operations[i]->limit());
     }
     if (!path->sampled) continue;
     PathStats& stats = all.emplace_back(stats_of(*path->sampled, transport));
@@ -391,8 +439,7 @@ std::vector<PathStats> EngineCore::path_stats(const PeerEntry& peer) const {
     stats.steers = form_of(*path->sampled);
     stats.lanes = path->sampled->lanes();
     stats.lanes_obeying = path->sampled->obeying_lanes();
-    const bool fills_window = stats.in_flight_bytes + stats.in_flight_bytes / 8 >= stats.window_bytes;
-    stats.limited_by = path->sampled->app_limited() ? "nothing to send" : fills_window ? "window" : "pacing";
+    stats.limited_by = limit_of(peer, *path);
   }
   return all;
 }
@@ -407,7 +454,7 @@ std::string EngineCore::explain_paths(const PeerEntry& peer) const {
   std::string text;
   if (link_budget_.rate() || peer.budget->rate()) {
     text += fmt::format("  rate limit: {} for this peer, {} for all of this engine's; {}\n", rate_text(*peer.budget),
-                        rate_text(link_budget_), peer.gate && peer.gate->dry ? "it limits now" : "it does not limit now");
+                        rate_text(link_budget_), peer.gate && peer.gate->any_dry() ? "it limits now" : "it does not limit now");
   }
   for (const auto& path : peer.paths) {
     text += fmt::format("  congestion control over {}: {}\n", transports_[path->transport_index]->capabilities().name,

@@ -1,6 +1,7 @@
 // One peer, as its engine sees it.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -97,7 +98,7 @@ struct PeerEntry {
   schedule::Scheduler scheduler;
   std::vector<std::unique_ptr<PathState>> paths;  // those that may be controlled
   std::optional<congestion::Budget> budget;       // inside the engine's
-  uint64_t turn = 0;                              // who took from the engine's budget longest ago goes first
+  uint64_t budget_bytes = 0;                      // taken from the engine's: who took least goes first
   std::optional<schedule::Gate> gate;             // of the data lanes; absent: nothing bounds them but their backend
   transfer::LandingTracker landings;
   base::IntrusiveList<detail::TransferState, transfer::InPeer> transfers;
@@ -120,6 +121,10 @@ struct PeerEntry {
   bool stand_in = false;   // it became ready before the transport chosen for payload was: explain() says so
   bool announced = false;  // on_ready or on_peer was called with success: on_peer_closed is owed
 
+  /// Whether anything bounds it, or measures whether something should.
+  bool controlled() const noexcept {
+    return gate || std::any_of(paths.begin(), paths.end(), [](const auto& path) { return path->controlled(); });
+  }
   bool usable() const noexcept { return phase == PeerPhase::ready || phase == PeerPhase::widening; }
   LaneState& control() const { return *lane(control_lane); }
   /// The lane that control messages come by, and whose end is the end of the peer.

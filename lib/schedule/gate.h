@@ -1,6 +1,7 @@
 // What bounds the posting of one peer's operations, where something does: congestion control of the path, budgets.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -16,44 +17,55 @@ namespace haul::schedule {
 struct Gate {
   std::array<congestion::OperationPath*, 2> paths{};  ///< by Op; null: that direction is not controlled here
   congestion::Budget* budget = nullptr;               ///< the innermost one; null: none
-  // What the last run found.
-  std::array<bool, 2> closed{};  ///< by Op: something had to wait
-  bool dry = false;              ///< for the budget
+  // What the last run found, by Op.
+  std::array<bool, 2> full{};  ///< something had to wait for the path
+  std::array<bool, 2> dry{};   ///< … for the budget, though the path would have taken it
+  uint8_t dry_priority = 0;    ///< the highest one that had to wait for the budget
+  uint64_t posted_bytes = 0;   ///< in both directions
+
+  bool any_dry() const noexcept { return dry[0] || dry[1]; }
+  void forget() noexcept {
+    full = dry = {};
+    dry_priority = 0;
+    posted_bytes = 0;
+  }
 };
 
 /// One run of the scheduler past a gate. What was admitted counts before it is posted.
 class Admission {
  public:
   Admission(Gate* gate, TimePoint now) noexcept : gate_(gate), now_(now) {
-    if (gate == nullptr) return;
-    gate->closed = {};
-    gate->dry = false;
+    if (gate != nullptr) gate->forget();
   }
 
   bool controlled() const noexcept { return gate_ != nullptr; }
   /// Nothing more of this kind may be posted in this run.
-  bool closed(Op op) const noexcept { return gate_ != nullptr && gate_->closed[static_cast<size_t>(op)]; }
+  bool closed(Op op) const noexcept {
+    const auto index = static_cast<size_t>(op);
+    return gate_ != nullptr && (gate_->full[index] || gate_->dry[index]);
+  }
 
   /// Takes from the budget. Precondition: controlled().
   bool admits(Op op, uint32_t bytes, uint8_t priority) noexcept {
     const auto index = static_cast<size_t>(op);
     congestion::OperationPath* path = gate_->paths[index];
-    bool may = path == nullptr || path->admits(now_, pending_[index], bytes);
-    if (may && gate_->budget != nullptr && !gate_->budget->spend(now_, bytes, priority)) {
-      gate_->dry = true;
-      may = false;
+    if (path != nullptr && !path->admits(now_, pending_[index], bytes)) {
+      gate_->full[index] = true;
+      return false;
     }
-    if (may) {
-      pending_[index] += bytes;
-    } else {
-      gate_->closed[index] = true;
+    if (gate_->budget != nullptr && !gate_->budget->spend(now_, bytes, priority)) {
+      gate_->dry[index] = true;
+      gate_->dry_priority = std::max(gate_->dry_priority, priority);
+      return false;
     }
-    return may;
+    pending_[index] += bytes;
+    return true;
   }
   /// What was admitted was posted. Its ticket; 0: nobody wants to hear of its end.
   congestion::OperationPath::Ticket posted(Op op, uint32_t bytes) {
     const auto index = static_cast<size_t>(op);
     pending_[index] -= bytes;
+    gate_->posted_bytes += bytes;
     congestion::OperationPath* path = gate_->paths[index];
     return path != nullptr ? path->posted(now_, bytes) : 0;
   }

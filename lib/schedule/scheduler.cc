@@ -57,11 +57,6 @@ void Scheduler::leave(detail::TransferState& transfer) {
   --waiting_;
 }
 
-uint8_t Scheduler::top_priority() const noexcept {
-  const auto first = std::find_if(ready_.begin(), ready_.end(), [](const auto& each) { return !each.second.empty(); });
-  return first->first;
-}
-
 size_t Scheduler::run(std::span<Lane* const> lanes, transfer::OperationPool& pool, TimePoint now,
                       std::vector<detail::TransferState*>& posted, Gate* gate) {
   Admission admission(gate, now);

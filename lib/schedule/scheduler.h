@@ -40,8 +40,6 @@ class Scheduler {
   void enter(detail::TransferState& transfer);
   void leave(detail::TransferState& transfer);
   bool empty() const noexcept { return waiting_ == 0; }
-  /// Of what goes next. Precondition: not empty().
-  uint8_t top_priority() const noexcept;
 
   /// Posts what the lanes take, and the gate, if there is one, lets through: in order of priority; what must wait holds up what
   /// is behind it, in its direction. Transfers of which everything is posted now are appended to `posted`.

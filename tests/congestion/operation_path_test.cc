@@ -58,7 +58,8 @@ struct Link {
         delivered += operation;
         under_way.pop_front();
       }
-      path.settle(now);
+      path.settle();
+      path.notice_silence(now);
       while (path.admits(now, 0, operation)) post();
       TimePoint next = end;
       if (!dead && !under_way.empty()) next = std::min(next, under_way.front().first);
@@ -82,7 +83,7 @@ TEST_CASE("operations stay within the window, one at least goes") {
   CHECK_FALSE(path.admits(start + 2s, 0, 1));
   CHECK(path.limit() == PathLimit::window);
   path.ended(start + 2s, first, OperationPath::End::arrived);
-  path.settle(start + 2s);
+  path.settle();
   CHECK(path.in_flight_bytes() == operation);
   CHECK(path.admits(start + 2s, 0, operation));
   // One of more than the window has its turn when it is alone.
@@ -101,7 +102,7 @@ TEST_CASE("without a controller a path measures and limits nothing") {
     tickets.push_back(path.posted(start, operation));
   }
   for (const auto ticket : tickets) path.ended(start + 7ms, ticket, OperationPath::End::arrived);
-  path.settle(start + 7ms);
+  path.settle();
   CHECK(path.rtt().lowest() == 7ms);
   CHECK(path.arrived_operations() == 100);
   CHECK_FALSE(path.deadline(true));
@@ -124,12 +125,27 @@ TEST_CASE("operations leave at the pace of the rate") {
       REQUIRE(deadline);
       REQUIRE(*deadline > now);
       now = *deadline;
-      path.settle(now);
+      path.notice_silence(now);
     }
     const uint64_t allowed = 2 * rate + 4 * operation;  // a burst, and the last one before the end
     CHECK(sent <= allowed);
     CHECK(sent + 4 * operation >= std::min(2 * rate, max_window));
   }
+}
+
+TEST_CASE("a fast pace is kept by an engine that looks five times a millisecond") {
+  constexpr uint64_t rate = 12'500'000'000;
+  OperationPath path(operation);
+  path.steer_by(controller("fixed", rate, max_window));
+  uint64_t sent = 0;
+  for (TimePoint now = start; now < start + 1s; now += 200us) {
+    while (path.admits(now, 0, operation)) {
+      path.ended(now, path.posted(now, operation), OperationPath::End::arrived);
+      sent += operation;
+    }
+  }
+  CHECK(sent >= rate / 100 * 99);
+  CHECK(sent <= rate / 100 * 101);
 }
 
 TEST_CASE("no pace holds the only operation back for long") {
@@ -138,7 +154,7 @@ TEST_CASE("no pace holds the only operation back for long") {
   const auto first = path.posted(start, operation);
   CHECK_FALSE(path.admits(start + 5s, 0, operation));
   path.ended(start + 10ms, first, OperationPath::End::arrived);
-  path.settle(start + 10ms);
+  path.settle();
   CHECK_FALSE(path.admits(start + 20ms, 0, operation));
   const auto deadline = path.deadline(true);
   REQUIRE(deadline);
@@ -183,6 +199,45 @@ TEST_CASE("silence lets single operations through, and what follows it all") {
   CHECK(static_cast<double>(link.delivered - delivered) > 0.8 * 5 * link.bytes_s);
 }
 
+TEST_CASE("what ended while nobody looked is no silence") {
+  OperationPath path(operation);
+  path.steer_by(controller("hub"));
+  const auto first = path.posted(start, operation);
+  path.ended(start + 10ms, first, OperationPath::End::arrived);
+  path.settle();
+  const auto second = path.posted(start + 10ms, operation);
+  // Its owner comes two seconds late, and learns of the end only now.
+  const TimePoint late = start + 2s;
+  path.settle();
+  CHECK(path.admits(late, 0, operation));
+  path.ended(late, second, OperationPath::End::arrived);
+  CHECK_FALSE(path.notice_silence(late));
+  CHECK_FALSE(path.silent());
+  path.posted(late, operation);
+  CHECK_FALSE(path.notice_silence(late + 2s - 1ns));
+  CHECK(path.notice_silence(late + 5s));
+  CHECK(path.silent());
+}
+
+TEST_CASE("a silent path with nothing outstanding wakes nobody") {
+  OperationPath path(operation);
+  path.steer_by(controller("hub"));
+  const auto ticket = path.posted(start, operation);
+  CHECK(path.notice_silence(start + 5s));
+  CHECK(path.deadline(false));
+  path.ended(start + 6s, ticket, OperationPath::End::lost);
+  CHECK_FALSE(path.deadline(false));
+  CHECK_FALSE(path.notice_silence(start + 1h));
+  // The next one is the probe, and what it meets decides.
+  REQUIRE(path.admits(start + 1h, 0, operation));
+  const auto probe = path.posted(start + 1h, operation);
+  CHECK(path.deadline(false));
+  path.ended(start + 1h + 10ms, probe, OperationPath::End::arrived);
+  path.settle();
+  CHECK_FALSE(path.silent());
+  CHECK_FALSE(path.deadline(false));
+}
+
 TEST_CASE("lost operations are no longer in flight, and slow cubic down") {
   OperationPath path(operation);
   path.steer_by(controller("cubic"));
@@ -191,7 +246,7 @@ TEST_CASE("lost operations are no longer in flight, and slow cubic down") {
     std::vector<OperationPath::Ticket> tickets;
     while (path.window_bytes() >= path.in_flight_bytes() + operation) tickets.push_back(path.posted(now, operation));
     for (const auto ticket : tickets) path.ended(now + 10ms, ticket, OperationPath::End::arrived);
-    path.settle(now + 10ms);
+    path.settle();
   }
   const uint64_t before = path.window_bytes();
   const auto ticket = path.posted(now, operation);
@@ -236,13 +291,14 @@ TEST_CASE("a random walk leaves no operation unaccounted for") {
           outstanding -= open[which].second;
           open.erase(open.begin() + static_cast<std::ptrdiff_t>(which));
         }
-        if (random.chance(0.3)) path.settle(now);
+        if (random.chance(0.3)) path.settle();
+        if (random.chance(0.3)) path.notice_silence(now);
         if (random.chance(0.1)) path.on_unused(PathLimit::nothing_to_send);
         REQUIRE(path.in_flight_bytes() == outstanding);
         REQUIRE(path.window_bytes() >= 1);
       }
       for (const auto& [ticket, bytes] : open) path.ended(now, ticket, OperationPath::End::arrived);
-      path.settle(now);
+      path.settle();
       REQUIRE(path.in_flight_bytes() == 0);
       REQUIRE(path.admits(now + 2h, 0, operation));
     }

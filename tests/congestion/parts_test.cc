@@ -179,6 +179,24 @@ TEST_CASE("nested budgets: the tightest one counts, priorities see the last of i
   CHECK(other.ready_at(start + 3s, 0) > start + 3s);
 }
 
+TEST_CASE("a budget of nothing lets nothing through, and a debt ends where there is no rate") {
+  Budget link({.rate_bytes_s = {}}, start);
+  Budget budget({.rate_bytes_s = 1'000'000, .depth = 10ms, .outer = &link}, start);
+  budget.set_rate(start, 0);
+  CHECK_FALSE(budget.spend(start + 1h, 1, 255));
+  CHECK_FALSE(budget.ready_at(start + 1h, 255));
+  budget.set_rate(start + 1h, 1'000'000);
+  link.set_rate(start + 1h, 0);
+  CHECK_FALSE(budget.spend(start + 1h, 1, 255));
+  link.set_rate(start + 1h, std::nullopt);
+  CHECK(budget.spend(start + 1h + 1ms, 5'000'000, 255));
+  CHECK_FALSE(budget.spend(start + 1h + 1s, 1, 255));
+  budget.set_rate(start + 1h + 1s, std::nullopt);
+  CHECK(budget.spend(start + 1h + 1s, 5'000'000, 255));
+  budget.set_rate(start + 1h + 2s, 1'000'000);
+  CHECK(budget.spend(start + 1h + 2s + 1ms, 1, 255));
+}
+
 TEST_CASE("remembered paths: bounded, aging, and back from their text") {
   PathCache cache({.max_paths = 2, .max_age_s = 100});
   const PathMemory memory{1'000'000, 20ms};

@@ -95,6 +95,12 @@ bool CheckedTransport::send(ConnectionId connection, std::span<const std::byte> 
   return taken;
 }
 
+PathSample CheckedTransport::sample(ConnectionId connection) const {
+  PathSample sample = inner_->sample(connection);
+  if (record_->lowest_rtt) sample.rtt_min = record_->lowest_rtt;
+  return sample;
+}
+
 std::optional<TimePoint> CheckedTransport::next_deadline() const {
   if (!record_->to_kill.empty()) return TimePoint();  // at once
   auto next = inner_->next_deadline();

@@ -24,14 +24,15 @@ struct TransportRecord {
   uint64_t refused_posts = 0;     ///< back-pressure: post() or send() that did not take all
   uint32_t corruptions_left = 0;  ///< flip a bit of so many of the next payloads that arrive here …
   uint32_t corruptions_done = 0;
-  std::vector<ConnectionId> to_kill;  ///< aborted, as the network would, at the next poll
-  std::vector<ConnectionId> to_age;   ///< said to be worn out, at the next poll
-  Duration writable_every{};          ///< `writable` of every ready connection is told as often; zero: as it is true
-  std::optional<Status> grants_fail;  ///< no grant is made, for this reason …
-  uint32_t grants_left = 0;           ///< … after so many more
-  std::optional<Status> joins_fail;   ///< no opened end can be joined, for this reason …
-  uint32_t joins_left = 0;            ///< … after so many more
-  uint64_t opened = 0;                ///< ends of connections that were opened here
+  std::vector<ConnectionId> to_kill;   ///< aborted, as the network would, at the next poll
+  std::vector<ConnectionId> to_age;    ///< said to be worn out, at the next poll
+  Duration writable_every{};           ///< `writable` of every ready connection is told as often; zero: as it is true
+  std::optional<Status> grants_fail;   ///< no grant is made, for this reason …
+  uint32_t grants_left = 0;            ///< … after so many more
+  std::optional<Status> joins_fail;    ///< no opened end can be joined, for this reason …
+  uint32_t joins_left = 0;             ///< … after so many more
+  uint64_t opened = 0;                 ///< ends of connections that were opened here
+  std::optional<Duration> lowest_rtt;  ///< of every sample, in place of what was measured
 };
 
 class CheckedTransport final : public Transport {
@@ -56,7 +57,7 @@ class CheckedTransport final : public Transport {
   void answer(ConnectionId connection, uint64_t id, const Status& status, TimePoint now) override;
   void cancel(ConnectionId connection, uint64_t id, TimePoint now) override { inner_->cancel(connection, id, now); }
   bool send(ConnectionId connection, std::span<const std::byte> message, TimePoint now) override;
-  PathSample sample(ConnectionId connection) const override { return inner_->sample(connection); }
+  PathSample sample(ConnectionId connection) const override;
   std::string describe(ConnectionId connection) const override { return inner_->describe(connection); }
   void set_limits(ConnectionId connection, const Limits& limits) override { inner_->set_limits(connection, limits); }
   LaneSteering* steering() noexcept override { return inner_->steering(); }

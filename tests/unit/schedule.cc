@@ -207,8 +207,8 @@ TEST_CASE("a gate lets through what its window holds, in turn") {
   TimePoint now(std::chrono::seconds(1));
   const auto run = [&] { return bench.scheduler.run(bench.lane_pointers, bench.pool, now, bench.all_posted, &gate); };
   CHECK(run() == 2);
-  CHECK(gate.closed[0]);
-  CHECK_FALSE(gate.closed[1]);
+  CHECK(gate.full[0]);
+  CHECK_FALSE(gate.full[1]);
   CHECK(run() == 0);
   // One at a time: the two transfers take turns, and none is passed over for having waited.
   for (int i = 0; i < 4; ++i) {
@@ -242,6 +242,27 @@ TEST_CASE("a closed gate holds up its direction alone") {
   CHECK(bench.transport.posted[0].op == Op::read);
 }
 
+TEST_CASE("what a budget holds back is not the path's doing, and waits by its own priority") {
+  Bench bench;
+  bench.add(1000);
+  bench.add(1000, 0).op = Op::read;
+  congestion::OperationPath path(1000);
+  ControllerOptions options;
+  options.packet_bytes = 1000;
+  options.fixed_window_bytes = 2000;
+  path.steer_by(congestion::make_fixed(options));
+  const TimePoint now(std::chrono::seconds(1));
+  path.posted(now, 2000);
+  congestion::Budget budget({.rate_bytes_s = 1'000'000, .depth = std::chrono::milliseconds(4)}, now);
+  REQUIRE(budget.spend(now, 3500, 128));  // what is left is for those above priority 0
+  Gate gate{.paths = {&path, nullptr}, .budget = &budget};
+  CHECK(bench.scheduler.run(bench.lane_pointers, bench.pool, now, bench.all_posted, &gate) == 0);
+  CHECK(gate.full == std::array<bool, 2>{true, false});
+  CHECK(gate.dry == std::array<bool, 2>{false, true});
+  CHECK(gate.dry_priority == 0);
+  CHECK(budget.ready_at(now, gate.dry_priority) > now);
+}
+
 TEST_CASE("what a lane refuses goes back to the budget") {
   Bench bench;
   bench.transport.room = 1;
@@ -254,11 +275,11 @@ TEST_CASE("what a lane refuses goes back to the budget") {
   bench.transport.room = 10;
   bench.lanes[0].blocked = false;
   CHECK(run() == 2);
-  CHECK_FALSE(gate.dry);
+  CHECK_FALSE(gate.any_dry());
   CHECK(budget.ready_at(now, 128) == now);
   bench.add(2000);
   CHECK(run() == 1);  // overdrawn by one
-  CHECK(gate.dry);
+  CHECK(gate.any_dry());
 }
 
 }  // namespace haul::schedule

@@ -237,7 +237,7 @@ void Sender::plan(TimePoint now) {
   if (!path_.silent() && window_open()) {
     if (offered_bytes(now) > 0) {
       TimePoint at = std::max(pacer_.next(), now + Duration(1));
-      if (budget_ != nullptr) at = std::max(at, budget_->ready_at(now, flow_.priority));
+      if (budget_ != nullptr) at = std::max(at, budget_->ready_at(now, flow_.priority).value_or(TimePoint::max()));
       next_ = std::min(next_, at);
     } else if (flow_.app_rate_bytes_s && (!flow_.bytes || new_bytes_taken_ < *flow_.bytes)) {
       const double packet_s = static_cast<double>(wire_.payload_bytes) / static_cast<double>(*flow_.app_rate_bytes_s);
