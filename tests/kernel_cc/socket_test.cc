@@ -1,7 +1,6 @@
 // Kernel sockets that are driven from here, by the program in the kernel.
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 
 #include "stream.h"
 #include "tcp/kernel_cc/controller.h"
@@ -32,18 +31,6 @@ std::shared_ptr<const KernelMaps> maps_here() {
   REQUIRE(maps.ok());
   return *maps;
 }
-
-/// A delay on lo as long as this lives, where the kernel can.
-struct Netem {
-  explicit Netem(const std::string& delay)
-      : works(std::system(("tc qdisc add dev lo root netem limit 100000 delay " + delay + " 2>/dev/null").c_str()) == 0) {}
-  ~Netem() {
-    if (works) static_cast<void>(std::system("tc qdisc del dev lo root"));
-  }
-  Netem(const Netem&) = delete;
-  Netem& operator=(const Netem&) = delete;
-  const bool works;
-};
 
 struct Driven {
   Stream stream;

@@ -10,6 +10,7 @@
 #include <array>
 #include <catch2/catch.hpp>
 #include <chrono>
+#include <cstdlib>
 #include <functional>
 #include <string>
 #include <thread>
@@ -33,6 +34,18 @@ struct Installed {
 
  private:
   std::string directory_;
+};
+
+/// A delay on lo (and what else netem takes) as long as this lives, where the kernel can.
+struct Netem {
+  explicit Netem(const std::string& delay)
+      : works(std::system(("tc qdisc add dev lo root netem limit 100000 delay " + delay + " 2>/dev/null").c_str()) == 0) {}
+  ~Netem() {
+    if (works) static_cast<void>(std::system("tc qdisc del dev lo root"));
+  }
+  Netem(const Netem&) = delete;
+  Netem& operator=(const Netem&) = delete;
+  const bool works;
 };
 
 class Stream {
