@@ -105,8 +105,8 @@ struct ControllerOptions {
   uint64_t fixed_window_bytes = 0;
 };
 
-/// Makes controllers of one's own. Called on the engine's thread, once for each path and direction that the engine controls; null
-/// for either direction leaves the whole path, both directions, to its backend. Must not call into the engine.
+/// Makes controllers of one's own. Called on the engine's thread, once for each path and direction that the engine controls;
+/// null for either direction leaves the whole path, both directions, to its backend. Must not call into the engine.
 using MakeController = std::function<std::unique_ptr<CongestionController>(const ControllerOptions&)>;
 
 /// Who controls what an engine sends to a peer, over transports whose backend leaves it to the engine

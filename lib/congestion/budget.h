@@ -23,8 +23,8 @@ class Budget {
 
   Budget(const Options& options, TimePoint now) noexcept;
 
-  /// Takes effect at once; what has been earned or overdrawn so far stays, but no debt outlives a time without a rate. A rate of
-  /// 0 lets nothing through.
+  /// Takes effect at once; what has been earned or overdrawn so far stays, but no debt outlives a time without a rate. A rate
+  /// of 0 lets nothing through.
   void set_rate(TimePoint now, std::optional<uint64_t> bytes_s) noexcept;
   std::optional<uint64_t> rate() const noexcept { return rate_; }
 
