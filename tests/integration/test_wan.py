@@ -133,6 +133,23 @@ class Link(Wan):
             self.assertEqual(len(json.loads(outcome.out)["skipped"]), 1)
         self.refused(wan(*LINK, "--rival", "cubic", prefix=(env, *nowhere[1:])).end(), 1, "rival", "apt-get install iperf3")
 
+    def test_what_keeps_the_emulator_from_reading_shows_on_a_slow_link_too(self):
+        if "bbr" not in Path("/proc/sys/net/ipv4/tcp_available_congestion_control").read_text().split():
+            self.skipTest("the kernel has no bbr, which goes on sending while nothing is delivered: modprobe tcp_bbr")
+        process = wan("--rate", "10M", "--rtt", "20ms", "--duration", "2", "--controller", "bbr", "--json")
+        self.addCleanup(process.child.kill)
+        self.eventually(lambda: len(children(process.child.pid)) >= 2)
+        for _ in range(60):
+            process.signal(signal.SIGSTOP)
+            time.sleep(0.02)
+            process.signal(signal.SIGCONT)
+            time.sleep(0.02)
+        outcome = process.end()
+        self.assertEqual(outcome.code, REJECTED, str(outcome))
+        reading = json.loads(outcome.out)["links"][0]["runs"][0]["emulator"]["reading"]
+        self.assertGreater(reading["packets"], 1000)
+        self.assertGreater(reading["p99_us"], 2000)
+
     def test_more_than_the_machine_can_do_is_rejected(self):
         outcome = wan("--rate", "10G", "--rtt", "10ms", "--duration", "1").end()
         self.assertEqual(outcome.code, REJECTED, str(outcome))

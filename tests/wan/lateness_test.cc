@@ -24,6 +24,21 @@ TEST_CASE("lateness is counted by packet, with its mean, percentiles and maximum
   CHECK(Lateness().quantile_us(0.99) == 0);
 }
 
+TEST_CASE("a thread that was kept from reading shows, whether it slept or watched") {
+  constexpr haul::TimePoint empty{10s};
+  CHECK(wan::coming(empty + 100us, empty, true).at == empty + 50us);
+  CHECK(wan::coming(empty + 100us, empty, true).off == 50us);
+  CHECK(wan::coming(empty + 100us, empty, false).at == empty + 100us);
+  CHECK(wan::coming(empty + 100us, empty, false).off == 100us);
+  for (const bool slept : {false, true}) {
+    Lateness reading;
+    for (int i = 0; i < 98; ++i) reading.record(wan::coming(empty + 100us, empty, slept).off, 1);
+    CHECK(wan::rejection({}, reading, 0).empty());
+    for (int i = 0; i < 2; ++i) reading.record(wan::coming(empty + 6ms, empty, slept).off, 1);
+    CHECK_THAT(wan::rejection({}, reading, 0), Contains("took packets late"));
+  }
+}
+
 TEST_CASE("a run counts only while the emulator kept up") {
   Lateness on_time;
   on_time.record(80us, 1000);

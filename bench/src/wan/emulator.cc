@@ -18,7 +18,7 @@ namespace {
 
 constexpr int frames_a_turn = 256;  // then what is due must go out
 constexpr Duration watch_beyond = std::chrono::microseconds(200);
-constexpr Duration longest_rest = std::chrono::milliseconds(10);
+constexpr Duration longest_rest = std::chrono::microseconds(300);  // when a packet came is known no better than this
 constexpr Duration longest_lead = std::chrono::microseconds(500);
 constexpr int64_t lead_smoothing = 32;  // deliveries
 
@@ -83,24 +83,20 @@ void Emulator::run() {
 void Emulator::read_all(Side& side, bool slept) {
   for (int frames = 0; frames < frames_a_turn; ++frames) {
     const ssize_t size = ::read(side.in, frame_.data(), frame_.size());
-    TimePoint now = clock_.now();
+    const TimePoint read_at = clock_.now();
     if (size <= 0) {
-      side.seen_empty = now;
+      side.seen_empty = read_at;
       return;
     }
     const auto packet = Packet::parse({frame_.data(), static_cast<size_t>(size)});
     if (!packet) continue;
-    if (slept) {
-      // It came at some time while we slept: in the mean half way.
-      const Duration off = (now - side.seen_empty) / 2;
-      now -= off;
-      if (next_point_) record_.reading.record(off, packet->segments());
-    }
-    now = side.last_came = std::max(now, side.last_came);
+    const Coming came = coming(read_at, side.seen_empty, slept);
+    if (next_point_) record_.reading.record(came.off, packet->segments());
+    side.last_came = std::max(came.at, side.last_came);
     if (&side == &forward_) {
       for (uint32_t i = 0; i < packet->segments(); ++i) came_bytes_ += packet->payload_bytes(i);
     }
-    side.way.enter(now, packet);
+    side.way.enter(side.last_came, packet);
   }
 }
 

@@ -29,7 +29,7 @@ struct Record {
   uint64_t lost_packets = 0;     ///< as the link was asked to
   uint64_t failed_writes = 0;    ///< packets that the emulator could not deliver
   Lateness sending;              ///< how far a packet was delivered from when it was due, late or early
-  Lateness reading;              ///< how far off the time may be at which a packet is taken to have come
+  Lateness reading;              ///< how far off the time may be, at most, at which a packet is taken to have come
   bool real_time = false;        ///< the scheduler let the emulator go before everything else
 };
 

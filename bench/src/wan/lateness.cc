@@ -5,6 +5,11 @@
 
 namespace wan {
 
+Coming coming(haul::TimePoint read_at, haul::TimePoint seen_empty, bool slept) {
+  const haul::Duration unseen = read_at - seen_empty;
+  return slept ? Coming{read_at - unseen / 2, unseen / 2} : Coming{read_at, unseen};
+}
+
 std::string rejection(const Lateness& sending, const Lateness& reading, uint64_t lost_packets) {
   constexpr const char* remedy = "use a lower rate or a quieter machine";
   if (lost_packets > 0) return fmt::format("the emulator itself lost {} packets: {}", lost_packets, remedy);
