@@ -26,15 +26,15 @@ TEST_CASE("lateness is counted by packet, with its mean, percentiles and maximum
 
 TEST_CASE("a thread that was kept from reading shows, whether it slept or watched") {
   constexpr haul::TimePoint empty{10s};
-  CHECK(wan::arrival(empty + 100us, empty, true).at == empty + 50us);
-  CHECK(wan::arrival(empty + 100us, empty, true).off == 50us);
-  CHECK(wan::arrival(empty + 100us, empty, false).at == empty + 100us);
-  CHECK(wan::arrival(empty + 100us, empty, false).off == 100us);
+  CHECK(wan::coming(empty + 100us, empty, true).at == empty + 50us);
+  CHECK(wan::coming(empty + 100us, empty, true).off == 50us);
+  CHECK(wan::coming(empty + 100us, empty, false).at == empty + 100us);
+  CHECK(wan::coming(empty + 100us, empty, false).off == 100us);
   for (const bool slept : {false, true}) {
     Lateness reading;
-    for (int i = 0; i < 98; ++i) reading.record(wan::arrival(empty + 100us, empty, slept).off, 1);
+    for (int i = 0; i < 98; ++i) reading.record(wan::coming(empty + 100us, empty, slept).off, 1);
     CHECK(wan::rejection({}, reading, 0).empty());
-    for (int i = 0; i < 2; ++i) reading.record(wan::arrival(empty + 6ms, empty, slept).off, 1);
+    for (int i = 0; i < 2; ++i) reading.record(wan::coming(empty + 6ms, empty, slept).off, 1);
     CHECK_THAT(wan::rejection({}, reading, 0), Contains("took packets late"));
   }
 }

@@ -90,7 +90,7 @@ void Emulator::read_all(Side& side, bool slept) {
     }
     const auto packet = Packet::parse({frame_.data(), static_cast<size_t>(size)});
     if (!packet) continue;
-    const Arrival came = arrival(read_at, side.seen_empty, slept);
+    const Coming came = coming(read_at, side.seen_empty, slept);
     if (next_point_) record_.reading.record(came.off, packet->segments());
     side.last_came = std::max(came.at, side.last_came);
     if (&side == &forward_) {

@@ -5,9 +5,9 @@
 
 namespace wan {
 
-Arrival arrival(haul::TimePoint read_at, haul::TimePoint seen_empty, bool slept) {
+Coming coming(haul::TimePoint read_at, haul::TimePoint seen_empty, bool slept) {
   const haul::Duration unseen = read_at - seen_empty;
-  return slept ? Arrival{read_at - unseen / 2, unseen / 2} : Arrival{read_at, unseen};
+  return slept ? Coming{read_at - unseen / 2, unseen / 2} : Coming{read_at, unseen};
 }
 
 std::string rejection(const Lateness& sending, const Lateness& reading, uint64_t lost_packets) {

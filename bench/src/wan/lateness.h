@@ -33,14 +33,14 @@ class Lateness {
 };
 
 /// When a packet came to a device that was read later.
-struct Arrival {
+struct Coming {
   haul::TimePoint at;  ///< is taken for the time
   haul::Duration off;  ///< it may have been so much earlier or later, at most
 };
 
 /// Of a packet that was read at `read_at`; nothing was there at `seen_empty`. `slept`: without watching the device, so that it
 /// came half way in the mean. Else it came just now, unless this thread was kept from reading it.
-Arrival arrival(haul::TimePoint read_at, haul::TimePoint seen_empty, bool slept);
+Coming coming(haul::TimePoint read_at, haul::TimePoint seen_empty, bool slept);
 
 /// Bounds on the mean of what is late by itself: a link that is slower than it says measures the emulator.
 constexpr double most_mean_lateness_us = 500;
