@@ -1,6 +1,9 @@
 // Little-endian fields in bounded byte spans: how every wire format here is written and read.
 #pragma once
 
+#include <algorithm>
+#include <array>
+#include <bit>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -11,6 +14,15 @@
 
 namespace haul::base {
 
+/// To and from the wire's order of bytes. On most machines it is the processor's own, and a field is one load or store.
+template <std::unsigned_integral T>
+constexpr T little_endian(T value) noexcept {
+  if constexpr (std::endian::native == std::endian::little) return value;
+  auto bytes = std::bit_cast<std::array<std::byte, sizeof(T)>>(value);
+  std::reverse(bytes.begin(), bytes.end());
+  return std::bit_cast<T>(bytes);
+}
+
 /// Appends to a span that the caller owns. Once something did not fit, ok() is false and nothing more is written.
 class ByteWriter {
  public:
@@ -19,7 +31,8 @@ class ByteWriter {
   template <std::unsigned_integral T>
   void put(T value) noexcept {
     if (!fits(sizeof(T))) return;
-    for (size_t i = 0; i < sizeof(T); ++i) out_[used_ + i] = static_cast<std::byte>((value >> (8 * i)) & 0xffU);
+    const T ordered = little_endian(value);
+    std::memcpy(out_.data() + used_, &ordered, sizeof(T));
     used_ += sizeof(T);
   }
   void put_bytes(std::span<const std::byte> bytes) noexcept {
@@ -56,10 +69,9 @@ class ByteReader {
   T get() noexcept {
     if (!has(sizeof(T))) return 0;
     T value = 0;
-    for (size_t i = 0; i < sizeof(T); ++i)
-      value = static_cast<T>(value | static_cast<T>(static_cast<T>(std::to_integer<uint8_t>(in_[used_ + i])) << (8 * i)));
+    std::memcpy(&value, in_.data() + used_, sizeof(T));
     used_ += sizeof(T);
-    return value;
+    return little_endian(value);
   }
   /// A view into the input.
   std::span<const std::byte> get_bytes(size_t bytes) noexcept {

@@ -117,7 +117,7 @@ void add_measuring_options(CLI::App& command, Settings& settings) {
       .add_option("--working-set", settings.working_set_bytes, "Memory on each side that the run walks through (default 64M)")
       ->transform(size)
       ->check(CLI::PositiveNumber);
-  command.add_option("--lanes", settings.lanes, "Connections (default: one; throughput over rdma: two, or one for each port)")
+  command.add_option("--lanes", settings.lanes, "Connections (default: one; over rdma, not for latency: two, or one a port)")
       ->check(CLI::Range(1, 64));
   command.add_option("--inflight", settings.inflight, "Transfers outstanding (default: by block size)")
       ->check(CLI::Range(1, 4096));
