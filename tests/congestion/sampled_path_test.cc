@@ -121,6 +121,7 @@ TEST_CASE("lanes that carry something never get more than the controller says, t
     for (PathSample& sample : samples) {
       const bool moves = random.chance(0.7);
       sample = counters(sample.bytes_delivered + (moves ? random.below(100'000) : 0), moves ? 10'000 : 0);
+      sample.app_limited = !moves;
     }
     bench.told->rate = 1'000'000 + random.below(10'000'000);
     bench.step(samples);
@@ -182,6 +183,8 @@ TEST_CASE("hub keeps its rate where one lane of many carries everything") {
   std::deque<double> under_way(8, 0.0);  // what left the queue, step by step, until it is acknowledged
   double told = 1e6;
   double after_start = 0;
+  PathSample idle = counters(0, 0);
+  idle.app_limited = true;
   for (int i = 0; i < 6000; ++i, now += 5ms) {
     sent += told * step;
     queue += told * step;
@@ -194,7 +197,7 @@ TEST_CASE("hub keeps its rate where one lane of many carries everything") {
     PathSample sample = counters(static_cast<uint64_t>(arrived), static_cast<uint64_t>(sent - arrived),
                                  Duration(static_cast<int64_t>((rtt + queue / link) * 1e9)));
     path.take(0, sample);
-    for (uint32_t lane = 1; lane < 8; ++lane) path.take(lane, counters(0, 0));
+    for (uint32_t lane = 1; lane < 8; ++lane) path.take(lane, idle);
     path.settle(now);
     for (uint32_t lane = 0; lane < 8; ++lane) {
       const auto limits = path.command(lane);
