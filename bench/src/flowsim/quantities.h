@@ -18,8 +18,8 @@ using haul::base::parse_size;
 
 /// "1bdp", a time at the link's rate, or a size. Empty: none of them, or beyond 1 PB.
 std::optional<uint64_t> parse_buffer(std::string_view text, const Link& link);
-/// Such a number as parse_number() takes without a fraction, "8" or "1e3". Empty: something else, or out of bounds; `high` is at
-/// most 2^53.
+/// Such a number as parse_number() takes without a fraction, "8" or "1e3". Empty: something else, or out of bounds; `high` is
+/// at most 2^53.
 std::optional<uint64_t> parse_whole(std::string_view text, uint64_t low, uint64_t high);
 
 }  // namespace flowsim
