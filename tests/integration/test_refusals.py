@@ -47,6 +47,12 @@ class CommandLine(HaulTest):
             with self.subTest(arguments=arguments):
                 self.assertEqual(Haul.run(*arguments).code, 2)
 
+    def test_wrong_names_list_those_that_exist(self):
+        for option, names in (("--io", "epoll,prefer,uring"), ("--kernel-tls", "auto,off,require"), ("--integrity", "off,on"),
+                              ("--protection", "encrypted,integrity,plain"), ("--transport", "tcp,rdma,auto")):
+            with self.subTest(option=option):
+                self.fails(Haul.run("explain", option, "magic"), 2, f"{option}: magic not in {{{names}}}\n")
+
     def test_list_before_the_paths(self):
         """An option that takes a list takes no path for one of its values."""
         sources = self.file("file"), self.file("other")

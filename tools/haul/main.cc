@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "choices.h"
 #include "commands.h"
 #include "object/url.h"
 #include "outcome.h"
@@ -71,7 +72,7 @@ void add_security(CLI::App& command, CommonOptions& common) {
       ->check(CLI::IsMember({"encrypted", "integrity", "plain"}).description(""))
       ->option_text("encrypted|integrity|plain [encrypted]");
   command.add_option("--kernel-tls", common.kernel_tls, "Let the kernel seal TLS records")
-      ->transform(CLI::CheckedTransformer(kernel_names).description(""))
+      ->transform(one_of(kernel_names))
       ->option_text("auto|off|require [auto]");
   command.add_flag("--insecure", common.insecure, "Allow addresses other than loopback: no authentication, plain text");
 }
@@ -88,7 +89,7 @@ void add_common(CLI::App& command, CommonOptions& common, bool connects) {
   command.add_flag("-v,--verbose", common.verbose, "Log to stderr what the engine does");
   add_security(command, common);
   command.add_option("--io", common.io, "How the kernel is asked: uring, epoll, or prefer (uring, else epoll with a warning)")
-      ->transform(CLI::CheckedTransformer(io_names).description(""))
+      ->transform(one_of(io_names))
       ->option_text("uring|epoll|prefer [uring]");
   command
       .add_option("--transport", common.transport,
@@ -102,7 +103,7 @@ void add_common(CLI::App& command, CommonOptions& common, bool connects) {
       ->allow_extra_args(false)
       ->option_text("DEVICE[:PORT[:GID]],...");
   command.add_option("--integrity", common.integrity, "CRC32C of every block this side sends, checked where it lands")
-      ->transform(CLI::CheckedTransformer(switch_names).description(""))
+      ->transform(one_of(switch_names))
       ->option_text("on|off [on]");
   command.add_option("--timeout", common.timeout_s, "Give up connecting, or on a silent peer, after so many seconds")
       ->check(CLI::Range(0.1, 86400.0).description(""))

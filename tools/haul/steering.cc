@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/quantities.h"
+#include "choices.h"
 #include "haul/congestion.h"
 
 namespace haul::tool {
@@ -46,7 +47,7 @@ void add_steering(CLI::App& command, CommonOptions& common) {
   command
       .add_option("--kernel-controller", common.kernel_controller,
                   "Whether tcp takes haul's congestion control in the kernel (haul cc). auto: beyond a rack, where it is there")
-      ->transform(CLI::CheckedTransformer(kernel_names).description(""))
+      ->transform(one_of(kernel_names))
       ->option_text("auto|off|require [off]");
   command
       .add_option("--rate", common.rate_limit_bytes_s,
