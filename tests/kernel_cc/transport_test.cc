@@ -1,6 +1,7 @@
 // The tcp backend with haul's congestion control: when it selects it, what it says, and that a connection can be driven.
 #include "stream.h"
 #include "tcp/tcp_transport.h"
+#include "unit/tcp_sockets.h"
 #include "unit/tcp_support.h"
 
 using namespace haul;
@@ -61,6 +62,41 @@ TEST_CASE("kernel controller: a connection is driven through the transport", "[k
   CHECK(has(transport.describe(pair.at_a), "congestion control haul (driven from here)"));
   REQUIRE(transport.steer(pair.at_a, 0, std::nullopt, Duration::zero()).ok());
   CHECK(has(transport.describe(pair.at_a), "nobody drives it"));
+}
+
+TEST_CASE("kernel controller: a driven connection takes what leaves within 20 ms", "[kernel-cc]") {
+  const Installed installed;
+  Pair pair(with(KernelController::require), with(KernelController::off));
+  auto& transport = static_cast<tcp::TcpTransport&>(*pair.a.transport);
+  const int fd = socket_to(pair.address.port);
+  CHECK(most_unsent(fd) == 0);
+  const auto steer = [&](std::optional<uint64_t> rate) {
+    REQUIRE(transport.steer(pair.at_a, 4U << 20, rate, std::chrono::seconds(10)).ok());
+  };
+  steer(62'500'000);
+  CHECK(most_unsent(fd) == 1'250'000);
+  steer({});
+  CHECK(most_unsent(fd) == 0);
+  steer(3'000'000);
+  CHECK(most_unsent(fd) == 128U << 10);
+
+  constexpr uint32_t length = 1U << 20;
+  const Memory source(pair.a, length, 1);
+  const Memory target(pair.b, length, 2);
+  const LocalGrant grant = grant_all(pair.b, pair.at_b, target);
+  const Operation write = operation(Op::write, 1, source, 0, grant.remote, 0, length);
+  REQUIRE(pair.a.transport->post(pair.at_a, std::span(&write, 1), Side::now()) == 1);
+  int most = 0;
+  REQUIRE(pair.run_until([&] {
+    most = std::max(most, unsent(fd));
+    return pair.a.completed(1) != nullptr;
+  }));
+  CHECK(target.data == source.data);
+  // The kernel looks before each piece that it takes, which is at most 64 KiB.
+  CHECK(most <= (128 << 10) + (64 << 10));
+  CHECK(most > 0);
+  REQUIRE(transport.steer(pair.at_a, 0, std::nullopt, Duration::zero()).ok());
+  CHECK(most_unsent(fd) == 0);
 }
 
 TEST_CASE("kernel controller: automatic leaves loopback, which is a rack, alone", "[kernel-cc]") {

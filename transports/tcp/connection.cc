@@ -398,7 +398,11 @@ std::optional<LaneReport> Connection::take_report() { return steering_ ? steerin
 Status Connection::steer(uint64_t window_bytes, std::optional<uint64_t> rate_bytes_s, Duration valid_for) {
   if (!steering_) return {};
   make_room_for(window_bytes);
-  return steering_->command(window_bytes, rate_bytes_s, valid_for);
+  Status status = steering_->command(window_bytes, rate_bytes_s, valid_for);
+  const auto in_force = status.ok() ? rate_bytes_s : std::nullopt;
+  if (in_force != steered_rate_bytes_s_) bound_unsent(socket_.get(), in_force);
+  steered_rate_bytes_s_ = in_force;
+  return status;
 }
 
 PathSample Connection::sample() const {

@@ -161,9 +161,10 @@ class Connection final : public IoHandler, public FrameHandler, public DialerOwn
   std::string congestion_;
   std::optional<SocketController> steering_;
   wire::Preface own_preface_;
-  std::optional<uint64_t> rate_bytes_s_;
-  uint64_t path_bytes_ = 0;      // the most that a controller wanted on the way
-  bool buffer_limited_ = false;  // and the kernel does not hold that much
+  std::optional<uint64_t> rate_bytes_s_;          // of limits
+  std::optional<uint64_t> steered_rate_bytes_s_;  // of the newest command to steering_
+  uint64_t path_bytes_ = 0;                       // the most that a controller wanted on the way
+  bool buffer_limited_ = false;                   // and the kernel does not hold that much
   Dialer dialer_;
   base::UniqueFd socket_;
 

@@ -288,7 +288,11 @@ void pace(int fd, std::optional<uint64_t> rate_bytes_s) noexcept {
     rate = std::max(rate, bursts_a_second * segments_a_burst * std::max(info_of(fd).tcpi_snd_mss, 536U));
   }
   set_option(fd, SOL_SOCKET, SO_MAX_PACING_RATE, rate);
-  set_option(fd, tcp_protocol, TCP_NOTSENT_LOWAT, rate_bytes_s ? unsent_for(rate) : 0U);
+  bound_unsent(fd, rate_bytes_s ? std::optional(rate) : std::nullopt);
+}
+
+void bound_unsent(int fd, std::optional<uint64_t> rate_bytes_s) noexcept {
+  set_option(fd, tcp_protocol, TCP_NOTSENT_LOWAT, rate_bytes_s ? unsent_for(*rate_bytes_s) : 0U);
 }
 
 Result<base::UniqueFd> listen_on(const Endpoint& endpoint, bool both_families, const Options& options) {

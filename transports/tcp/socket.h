@@ -74,8 +74,11 @@ void sample_socket(int fd, PathSample& sample) noexcept;
 
 /// Paces what the kernel sends (SO_MAX_PACING_RATE). Not below twenty bursts a second of the two segments that the kernel sends
 /// together at least: the time it waits after a burst is fixed by then, whatever the rate becomes, and a socket that waits for
-/// hours is dead. Of what is paced only so much is taken as leaves within some milliseconds (TCP_NOTSENT_LOWAT).
+/// hours is dead. What waits unsent is bounded, too.
 void pace(int fd, std::optional<uint64_t> rate_bytes_s) noexcept;
+/// Of what leaves at this rate only so much is taken as does within some milliseconds (TCP_NOTSENT_LOWAT). Absent: as much as
+/// the send buffer holds.
+void bound_unsent(int fd, std::optional<uint64_t> rate_bytes_s) noexcept;
 
 /// Room in the send buffer for so many bytes on the way, where the kernel's own limit for it (tcp_wmem) is lower. False: it is
 /// lower, and may not be exceeded.
