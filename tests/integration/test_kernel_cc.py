@@ -3,7 +3,7 @@ import os
 import unittest
 from pathlib import Path
 
-from harness import NOBODY, Haul, HaulTest, as_json
+from harness import NOBODY, Haul, HaulTest, Process, as_json
 
 AVAILABLE = Path("/proc/sys/net/ipv4/tcp_available_congestion_control")
 NAMES = Path("/sys/fs/bpf/haul")
@@ -48,6 +48,16 @@ class KernelCongestion(HaulTest):
         self.succeeds(Haul.run("cc", "uninstall", "--wherever"))
         self.assertFalse(registered())
         self.succeeds(Haul.run("cc", "uninstall", *elsewhere))
+
+    def test_haul_bench_tells_the_path_as_it_ended(self):
+        if Haul.bench is None:
+            self.skipTest("haul-bench is not built")
+        self.succeeds(Haul.run("cc", "install"))
+        steered = ("--kernel-controller", "require", "--controller", "hub")
+        brief = ("--duration", "0.2", "--warmup", "0.05", "--working-set", "4M", "--json")
+        told = as_json(self.succeeds(Process([Haul.bench, "throughput", *steered, *brief]).end()))
+        # Before anything was sent nobody drove it.
+        self.assertIn("congestion control haul (driven from here)", told["path"])
 
     def test_without_rights(self):
         refused = Haul.run("cc", "install", "--json", prefix=NOBODY)
