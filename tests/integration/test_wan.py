@@ -51,7 +51,7 @@ class Link(Wan):
 
     @classmethod
     def setUpClass(cls):
-        outcome = wan("--rate", "10M", "--rtt", "2ms", "--queue-bdp", "20", "--calibrate-only").end()
+        outcome = wan("--rate", "10M", "--rtt", "4ms", "--queue-bdp", "10", "--calibrate-only").end()
         if outcome.code == NOT_PERMITTED:
             raise unittest.SkipTest(f"no emulated links here: {outcome.err}")
 
@@ -243,7 +243,7 @@ class Arguments(Wan):
         for arguments, words in (
                 (("--rate", "fast"), ("--rate fast", "500M")), (("--rate", "100T"), ("rate",)),
                 (("--rate", "400G"), ("10G", "haul-bench sim")), (("--rtt", "0ms"), ("above 0",)),
-                (("--rtt", "1ms"), ("at least 2ms",)),
+                (("--rtt", "3ms"), ("at least 4ms",)),
                 (("--rtt", "5"), ("100ms",)), (("--queue-bdp", "0"), ("--queue-bdp",)),
                 (("--queue-bdp", "nan"), ("--queue-bdp",)),
                 (("--queue-bdp", "1e5"), ("under way",)), (("--loss", "150%"), ("0.1%",)),

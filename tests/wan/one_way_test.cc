@@ -254,7 +254,7 @@ TEST_CASE("links that can't be emulated are refused with a remedy") {
   });
   refused("turning good", [](auto& link) { link.burst_loss = flowsim::BurstLoss{0.01, 0, 0.5}; });
   refused("above 0", [](auto& link) { link.rtt = Duration::zero(); });
-  refused("at least 2ms", [](auto& link) { link.rtt = 2ms - 1ns; });
+  refused("at least 4ms", [](auto& link) { link.rtt = 4ms - 1ns; });
   refused("10s", [](auto& link) { link.rtt = 11s; });
   refused("one packet", [](auto& link) { link.buffer_bytes = 1499; });
   refused("under way", [](auto& link) { link.buffer_bytes = 600'000'000; });

@@ -319,15 +319,12 @@ haul::Result<Calibration> calibrate(const flowsim::Link& asked, uint64_t seed) {
   return result;
 }
 
-Duration delay_tolerance(Duration wanted) { return std::min<Duration>(std::chrono::microseconds(200), wanted / 20); }
-
 std::vector<std::string> faults(const Calibration& calibration) {
   std::vector<std::string> found;
   const auto delay = [&](const char* way, Duration measured) {
-    const Duration tolerance = delay_tolerance(calibration.delay_wanted);
-    if (std::chrono::abs(measured - calibration.delay_wanted) <= tolerance) return;
+    if (std::chrono::abs(measured - calibration.delay_wanted) <= delay_tolerance) return;
     found.push_back(fmt::format("delay {}: {:.3f} ms instead of {:.3f} ± {:.3f}", way, seconds(measured) * 1e3,
-                                seconds(calibration.delay_wanted) * 1e3, seconds(tolerance) * 1e3));
+                                seconds(calibration.delay_wanted) * 1e3, seconds(delay_tolerance) * 1e3));
   };
   delay("forward", calibration.delay_forward);
   delay("back", calibration.delay_back);

@@ -1,6 +1,7 @@
 // Whether the emulated path is what it claims to be: measured with packets of our own before anything else is measured on it.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -26,8 +27,9 @@ struct Calibration {
 };
 
 constexpr double rate_tolerance = 0.015;
-/// How far a delay may be off: by a twentieth, and by 0.2 ms at most.
-haul::Duration delay_tolerance(haul::Duration wanted);
+/// How far the delay each way may be off: a tenth of the shortest that is emulated. What a sleeping machine needs to wake the
+/// emulator for a packet, 0.1 ms on two virtual processors, is in it.
+constexpr haul::Duration delay_tolerance = std::chrono::microseconds(200);
 
 /// Takes a second or two and some round trips, between two ends of its own. Outages, steps, jitter, reordering and CoDel
 /// are left out: they are decided in code that is tested in virtual time.

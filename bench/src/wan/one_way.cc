@@ -12,7 +12,7 @@ namespace {
 
 constexpr uint64_t least_rate_bytes_s = 8'000;         // 64 kbit/s
 constexpr uint64_t most_rate_bytes_s = 1'250'000'000;  // 10 Gbit/s
-constexpr auto least_rtt = std::chrono::milliseconds(2);
+constexpr auto least_rtt = std::chrono::milliseconds(4);
 constexpr auto most_rtt = std::chrono::seconds(10);
 constexpr uint64_t least_buffer_bytes = 1500;
 constexpr double most_memory_bytes = 1e9;
@@ -37,7 +37,7 @@ std::string complaint(const flowsim::Link& link) {
   }
   if (wrong) return "the rate must be from 64K to 10G; beyond that haul-bench sim has virtual time";
   if (std::string wrong = flowsim::contradiction(link); !wrong.empty()) return wrong;
-  if (link.rtt < least_rtt) return "the round trip must be at least 2ms: below that it would be the emulator's own";
+  if (link.rtt < least_rtt) return "the round trip must be at least 4ms: below that too much of it would be the emulator's own";
   if (link.rtt > most_rtt) return "the round trip must be at most 10s";
   if (link.buffer_bytes < least_buffer_bytes) return "the queue must hold at least one packet of 1500 bytes: give it more";
   const double held =
