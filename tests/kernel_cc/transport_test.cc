@@ -99,6 +99,23 @@ TEST_CASE("kernel controller: a driven connection takes what leaves within 20 ms
   CHECK(most_unsent(fd) == 0);
 }
 
+TEST_CASE("kernel controller: a driven connection outlives a rate of next to nothing", "[kernel-cc]") {
+  const Installed installed;
+  Pair pair(with(KernelController::require), with(KernelController::off));
+  auto& transport = static_cast<tcp::TcpTransport&>(*pair.a.transport);
+  constexpr uint32_t length = 1U << 20;
+  const Memory source(pair.a, length, 1);
+  const Memory target(pair.b, length, 2);
+  const LocalGrant grant = grant_all(pair.b, pair.at_b, target);
+  REQUIRE(transport.steer(pair.at_a, 4U << 20, 1, std::chrono::seconds(10)).ok());
+  const Operation write = operation(Op::write, 1, source, 0, grant.remote, 0, length);
+  REQUIRE(pair.a.transport->post(pair.at_a, std::span(&write, 1), Side::now()) == 1);
+  // The kernel does not pace the first segments of a connection.
+  REQUIRE_FALSE(pair.run_until([&] { return pair.a.completed(1) != nullptr; }, std::chrono::seconds(1)));
+  REQUIRE(transport.steer(pair.at_a, 4U << 20, 50'000'000, std::chrono::seconds(10)).ok());
+  CHECK(pair.run_until([&] { return pair.a.completed(1) != nullptr; }, std::chrono::seconds(5)));
+}
+
 TEST_CASE("kernel controller: automatic leaves loopback, which is a rack, alone", "[kernel-cc]") {
   const Installed installed;
   const Pair pair(with(KernelController::automatic), with(KernelController::automatic));

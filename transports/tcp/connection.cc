@@ -398,6 +398,7 @@ std::optional<LaneReport> Connection::take_report() { return steering_ ? steerin
 Status Connection::steer(uint64_t window_bytes, std::optional<uint64_t> rate_bytes_s, Duration valid_for) {
   if (!steering_) return {};
   make_room_for(window_bytes);
+  if (rate_bytes_s) rate_bytes_s = endurable_rate(socket_.get(), *rate_bytes_s);
   Status status = steering_->command(window_bytes, rate_bytes_s, valid_for);
   const auto in_force = status.ok() ? rate_bytes_s : std::nullopt;
   if (in_force != steered_rate_bytes_s_) bound_unsent(socket_.get(), in_force);

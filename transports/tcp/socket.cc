@@ -280,15 +280,16 @@ std::string send_buffer_limit(uint64_t bytes) {
                      most_send_buffer(), send_buffer_file, buffer_for(bytes));
 }
 
+uint64_t endurable_rate(int fd, uint64_t rate_bytes_s) noexcept {
+  constexpr uint64_t bursts_a_second = 20;
+  constexpr uint64_t segments_a_burst = 2;
+  return std::max(rate_bytes_s, bursts_a_second * segments_a_burst * std::max(info_of(fd).tcpi_snd_mss, 536U));
+}
+
 void pace(int fd, std::optional<uint64_t> rate_bytes_s) noexcept {
-  uint64_t rate = rate_bytes_s.value_or(~uint64_t{0});
-  if (rate_bytes_s) {
-    constexpr uint64_t bursts_a_second = 20;
-    constexpr uint64_t segments_a_burst = 2;
-    rate = std::max(rate, bursts_a_second * segments_a_burst * std::max(info_of(fd).tcpi_snd_mss, 536U));
-  }
+  const uint64_t rate = rate_bytes_s ? endurable_rate(fd, *rate_bytes_s) : ~uint64_t{0};
   set_option(fd, SOL_SOCKET, SO_MAX_PACING_RATE, rate);
-  bound_unsent(fd, rate_bytes_s ? std::optional(rate) : std::nullopt);
+  bound_unsent(fd, rate_bytes_s);
 }
 
 void bound_unsent(int fd, std::optional<uint64_t> rate_bytes_s) noexcept {

@@ -72,9 +72,11 @@ void reset_socket(int fd) noexcept;
 /// What the kernel knows of the path, into the fields it can fill.
 void sample_socket(int fd, PathSample& sample) noexcept;
 
-/// Paces what the kernel sends (SO_MAX_PACING_RATE). Not below twenty bursts a second of the two segments that the kernel sends
-/// together at least: the time it waits after a burst is fixed by then, whatever the rate becomes, and a socket that waits for
-/// hours is dead. What waits unsent is bounded, too.
+/// The rate to pace a socket at, where a controller asks for this one: not below twenty bursts a second of the two segments
+/// that the kernel sends together at least. The time it waits after a burst is fixed by then, whatever the rate becomes, and a
+/// socket that waits for hours is dead.
+uint64_t endurable_rate(int fd, uint64_t rate_bytes_s) noexcept;
+/// Paces what the kernel sends at such a rate (SO_MAX_PACING_RATE). What waits unsent is bounded, too.
 void pace(int fd, std::optional<uint64_t> rate_bytes_s) noexcept;
 /// Of what leaves at this rate only so much is taken as does within some milliseconds (TCP_NOTSENT_LOWAT). Absent: as much as
 /// the send buffer holds.
