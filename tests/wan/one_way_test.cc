@@ -119,7 +119,7 @@ TEST_CASE("what is under way at the beginning stays in front, and the rate holds
   for (int i = 0; i < 5; ++i) way.enter(start, plain(1500));  // 1.2 ms each
   way.begin(start + 1ms);
   CHECK(way.queue_delay(start + 1ms) == 5ms);
-  for (int i = 0; i < 5; ++i) way.enter(start + 1ms, plain(1500 - i));
+  for (int i = 0; i < 5; ++i) way.enter(start + 1ms, plain(1500U - static_cast<uint32_t>(i)));
   CHECK(way.bottleneck().passed_packets() == 5);
   const auto runs = drain(way);
   REQUIRE(runs.size() == 10);
