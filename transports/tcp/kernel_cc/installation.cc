@@ -229,7 +229,7 @@ Result<bool> uninstall(const std::string& chosen, Reach reach) {
   if (!folder) return folder.status();
   bool any = false;
   if (const Status place = check_file_system(*folder); place.ok()) {
-    const auto here = take_out(*folder);
+    auto here = take_out(*folder);
     if (!here) return here;
     any = *here;
   } else if (reach == Reach::folder) {
