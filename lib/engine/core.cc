@@ -108,26 +108,25 @@ EngineCore::~EngineCore() {
   }
   for (auto& [id, peer] : peers_) remember_paths(*peer);
   if (const Status saved = path_memories_.save(); !saved.ok()) log(LogLevel::warning, saved.message());
-  for (auto& [id, transfer] : transfers_) {
-    drop_unposted(*transfer);
-    while (auto* record = transfer->outstanding.front()) drop_operation(*record);
-    if (static_cast<base::ListLink<transfer::InPeer>&>(*transfer).linked()) {
-      PeerEntry& peer = *peers_.at(transfer->peer);
-      peer.scheduler.leave(*transfer);
-      peer.transfers.remove(*transfer);
+  while (!transfers_.empty()) {
+    TransferState& transfer = *transfers_.begin()->second;
+    drop_unposted(transfer);
+    while (auto* record = transfer.outstanding.front()) drop_operation(*record);
+    if (static_cast<base::ListLink<transfer::InPeer>&>(transfer).linked()) {
+      PeerEntry& peer = *peers_.at(transfer.peer);
+      peer.scheduler.leave(transfer);
+      peer.transfers.remove(transfer);
     }
-    transfer->phase = transfer::Phase::done;
-    transfer->status = Status(StatusCode::peer_lost, "the engine was destroyed");
-    transfer->core = nullptr;
-    deferred_.emplace_back(transfer);
+    transfer.phase = transfer::Phase::done;
+    transfer.status = Status(StatusCode::peer_lost, "the engine was destroyed");
+    deferred_.emplace_back(transfers_.extract(transfers_.begin()));
   }
-  transfers_.clear();
   // Callbacks are dropped, not called, also where a handle keeps the transfer: what they hold must not outlive the engine.
   for (auto& entry : deferred_) {
-    auto* transfer = std::get_if<std::shared_ptr<TransferState>>(&entry);
+    auto* transfer = std::get_if<Transfers::node_type>(&entry);
     if (transfer == nullptr) continue;
-    (*transfer)->core = nullptr;
-    const TransferCallback dropped = std::move((*transfer)->on_done);
+    transfer->mapped()->core = nullptr;
+    const TransferCallback dropped = std::move(transfer->mapped()->on_done);
   }
 }
 
@@ -211,7 +210,12 @@ size_t EngineCore::run(NextPoll next) {
 bool EngineCore::round(NextPoll next, size_t& handled) {
   const size_t before = handled;
   run_schedulers();
-  for (uint32_t i = 0; i < transports_.size(); ++i) handled += poll_transport(i, next);
+  for (uint32_t i = 0; i < transports_.size(); ++i) {
+    const size_t events = poll_transport(i, next);
+    // What they made ready leaves before anything else is looked at.
+    if (events > 0) run_schedulers();
+    handled += events;
+  }
   handled += run_timers();
   if (controlled_) handled += notice_silence();
   handled += run_deferred();
@@ -276,10 +280,12 @@ size_t EngineCore::run_deferred() {
       (*call)();
       continue;
     }
-    TransferState& transfer = *std::get<std::shared_ptr<TransferState>>(entry);
-    if (!transfer.on_done) continue;
-    const TransferCallback on_done = std::move(transfer.on_done);
-    on_done(TransferResult{transfer.status, transfer.bytes_done});
+    auto& transfer = std::get<Transfers::node_type>(entry);
+    {
+      const TransferCallback on_done = std::move(transfer.mapped()->on_done);
+      on_done(TransferResult{transfer.mapped()->status, transfer.mapped()->bytes_done});
+    }
+    retire(std::move(transfer));
   }
   in_callback_ = false;
   return count;

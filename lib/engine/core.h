@@ -95,8 +95,9 @@ class EngineCore {
     uint64_t first = 0;   // transport or peer
     uint64_t second = 0;  // connection, grant or lane
   };
+  using Transfers = std::unordered_map<uint64_t, std::shared_ptr<TransferState>>;
   /// A completion to tell the application, at a moment when it may call anything.
-  using Deferred = std::variant<std::shared_ptr<TransferState>, std::function<void()>>;
+  using Deferred = std::variant<Transfers::node_type, std::function<void()>>;
 
   EngineCore(EngineOptions options, std::vector<std::unique_ptr<Transport>> transports);
   Status open_descriptors();
@@ -198,6 +199,8 @@ class EngineCore {
   Status plan_piece(PeerEntry& peer, TransferState& transfer, const Piece& piece) const;
   Status resolve(PeerEntry& peer, TransferState& transfer);
   Status admit(const PeerEntry& peer, const TransferOptions& options) const;
+  std::shared_ptr<TransferState> new_transfer();
+  void retire(Transfers::node_type transfer);
   void activate(PeerEntry& peer, TransferState& transfer);
   void end_early(PeerEntry& peer, TransferState& transfer, Status status);
   void finish_if_over(PeerEntry& peer, TransferState& transfer);
@@ -307,7 +310,8 @@ class EngineCore {
   uint64_t next_peer_ = 1;
 
   transfer::OperationPool operations_;
-  std::unordered_map<uint64_t, std::shared_ptr<TransferState>> transfers_;
+  Transfers transfers_;
+  std::vector<Transfers::node_type> spare_transfers_;  // of what is over: the next ones take no memory
   uint64_t next_transfer_ = 1;
   uint64_t next_grant_ = 1;
 

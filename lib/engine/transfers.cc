@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "engine/core.h"
 #include "transfer/tag.h"
@@ -19,6 +20,8 @@ constexpr size_t max_unconfirmed = 1024;
 
 constexpr uint64_t max_open_notifications = 2048;
 
+constexpr size_t max_spare_transfers = 256;
+
 template <typename T>
 void keep(std::vector<std::shared_ptr<T>>& owners, const std::shared_ptr<T>& owner) {
   if (owners.empty() || (owners.back() != owner && std::find(owners.begin(), owners.end(), owner) == owners.end()))
@@ -31,17 +34,14 @@ bool within(uint64_t offset, uint64_t length, uint64_t size) { return offset <= 
 
 Transfer EngineCore::start(uint64_t peer_id, Op op, std::span<const Piece> pieces, TransferOptions options) {
   now_ = clock_->now();
-  auto state = std::make_shared<TransferState>();
-  state->core = this;
+  auto state = new_transfer();
   state->peer = peer_id;
-  state->id = next_transfer_++;
   state->op = op;
   state->priority = options.priority;
   state->checked = options_.integrity == Integrity::crc32c;
   state->on_done = std::move(options.on_done);
-  if (options.notify) state->notify.emplace(options.notify->begin(), options.notify->end());
+  if (options.notify) state->notify.emplace(reinterpret_cast<const char*>(options.notify->data()), options.notify->size());
   ++stats_.transfers_started;
-  transfers_.emplace(state->id, state);
 
   PeerEntry* peer = find_peer(peer_id);
   Status status = peer == nullptr ? peer_status(peer_id) : admit(*peer, options);
@@ -54,7 +54,7 @@ Transfer EngineCore::start(uint64_t peer_id, Op op, std::span<const Piece> piece
   if (status.ok()) status = resolve(*peer, *state);
   if (!status.ok() && state->phase != Phase::waiting) {
     finish(nullptr, *state, status);
-    return Transfer(state);
+    return Transfer(std::move(state));
   }
   peer->transfers.push_back(*state);
   if (options.timeout) {
@@ -67,7 +67,32 @@ Transfer EngineCore::start(uint64_t peer_id, Op op, std::span<const Piece> piece
   } else {
     activate(*peer, *state);
   }
-  return Transfer(state);
+  return Transfer(std::move(state));
+}
+
+std::shared_ptr<TransferState> EngineCore::new_transfer() {
+  const uint64_t id = next_transfer_++;
+  std::shared_ptr<TransferState> state;
+  if (spare_transfers_.empty()) {
+    state = std::make_shared<TransferState>();
+    transfers_.emplace(id, state);
+  } else {
+    Transfers::node_type& spare = spare_transfers_.back();
+    state = spare.mapped();
+    spare.key() = id;
+    transfers_.insert(std::move(spare));
+    spare_transfers_.pop_back();
+  }
+  state->core = this;
+  state->id = id;
+  return state;
+}
+
+void EngineCore::retire(Transfers::node_type transfer) {
+  // A handle may still ask how it ended.
+  if (transfer.mapped().use_count() > 1 || spare_transfers_.size() == max_spare_transfers) return;
+  transfer::renew(*transfer.mapped());
+  spare_transfers_.push_back(std::move(transfer));
 }
 
 Transfer EngineCore::start_nowhere(Op op, const TransferOptions& options) {
@@ -186,7 +211,7 @@ void EngineCore::activate(PeerEntry& peer, TransferState& transfer) {
     transfer.notify_counted = true;
     ++peer.open_notifications;
     if (may_be_immediate(peer, transfer)) {
-      std::copy(transfer.notify->begin(), transfer.notify->end(), transfer.immediate.emplace().begin());
+      std::memcpy(transfer.immediate.emplace().data(), transfer.notify->data(), sizeof(Immediate));
     } else {
       transfer.notify_serial = peer.next_notify_serial++;
     }
@@ -217,7 +242,7 @@ void EngineCore::send_notification(PeerEntry& peer, TransferState& transfer, uin
   transfer.notify_sent = true;
   ++stats_.messages_sent;
   if (transfer.notify_serial == 0) transfer.notify_serial = peer.next_notify_serial++;
-  const engine::Notify message{transfer.notify_serial, count, *transfer.notify};
+  const engine::Notify message{transfer.notify_serial, count, std::as_bytes(std::span(*transfer.notify))};
   if (!notify_beside_payload(peer, transfer, message)) send_control(peer, message);
 }
 
@@ -317,9 +342,13 @@ void EngineCore::finish(PeerEntry* peer, TransferState& transfer, Status status)
   transfer.memory.clear();
   transfer.grants.clear();
   transfer.pieces.clear();
-  const auto owned = transfers_.find(transfer.id);
-  if (transfer.on_done) deferred_.emplace_back(owned->second);
-  transfers_.erase(owned);  // the last use of `transfer`, unless a handle or the queue holds it
+  // The last use of `transfer`, unless a handle or the queue holds it.
+  auto owned = transfers_.extract(transfer.id);
+  if (transfer.on_done) {
+    deferred_.emplace_back(std::move(owned));
+  } else {
+    retire(std::move(owned));
+  }
   if (peer != nullptr) leave_if_idle(*peer);
 }
 

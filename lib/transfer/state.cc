@@ -2,6 +2,8 @@
 #include "transfer/state.h"
 
 #include <algorithm>
+#include <memory>
+#include <utility>
 
 namespace haul::transfer {
 
@@ -35,6 +37,21 @@ void skip_empty_pieces(detail::TransferState& state) {
 }
 
 }  // namespace
+
+void renew(detail::TransferState& state) {
+  const auto emptied = [](auto& vector) {
+    vector.clear();
+    return std::move(vector);
+  };
+  auto pieces = emptied(state.pieces);
+  auto memory = emptied(state.memory);
+  auto grants = emptied(state.grants);
+  std::destroy_at(&state);
+  std::construct_at(&state);
+  state.pieces = std::move(pieces);
+  state.memory = std::move(memory);
+  state.grants = std::move(grants);
+}
 
 OperationRecord& OperationPool::take() {
   if (free_.empty()) {

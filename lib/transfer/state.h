@@ -114,7 +114,7 @@ struct TransferState : base::ListLink<transfer::InReady>, base::ListLink<transfe
   transfer::OperationList again;
   transfer::OperationList outstanding;
 
-  std::optional<std::vector<std::byte>> notify;
+  std::optional<std::string> notify;   // its bytes: those of an immediate fit into the object
   uint64_t notify_serial = 0;          // given when something must carry it
   bool notify_counted = false;         // among its peer's open notifications
   std::optional<Immediate> immediate;  // the notification fits into one, and its only operation may carry it
@@ -135,6 +135,9 @@ struct TransferState : base::ListLink<transfer::InReady>, base::ListLink<transfe
 }  // namespace haul::detail
 
 namespace haul::transfer {
+
+/// Makes it as new, but for the room in its vectors. Precondition: it is in no list, and has no operations.
+void renew(detail::TransferState& state);
 
 /// Takes the next operation to post on a lane: one to be sent again, else a new cut of at most max_bytes. Null: nothing now.
 /// The record is in no list afterwards. `lane` decides only whether both sides' memory can be reached by it.

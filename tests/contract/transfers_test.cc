@@ -216,6 +216,33 @@ BACKEND_TEST_CASE("memory of the caller can be registered and moved", "[contract
   CHECK(same(mine, theirs));
 }
 
+BACKEND_TEST_CASE("a handle tells of its own transfer, also when others came and went since", "[contract][transfers]") {
+  const auto made = backend.make();
+  Harness& harness = *made;
+  Pair pair = harness.connected_pair();
+  const Buffer source = allocate_filled(pair.a, 4 * KiB, 8);
+  const Buffer target = allocate(pair.b, 4 * KiB);
+  const RemoteBuffer remote = grant(pair.to_a, target.slice(), Rights::write);
+  const Transfer kept = pair.to_b.put(source.slice(0, 100), remote.slice(0, 100));
+  const uint64_t id = kept.id();
+  finish_ok(harness, kept);
+  for (uint64_t size = 1; size < 20; ++size) {
+    Ends ends;
+    TransferOptions options;
+    options.on_done = ends.counter();
+    pair.to_b.put(source.slice(0, size), remote.slice(0, size), std::move(options));  // nobody keeps these handles
+    REQUIRE(harness.run([&] { return !ends.results.empty(); }));
+    CHECK(ends.results[0].status.ok());
+    CHECK(ends.results[0].bytes == size);
+    CHECK(kept.id() == id);
+    CHECK(kept.done());
+    CHECK(kept.progress().bytes_total == 100);
+  }
+  const Transfer refused = pair.to_b.put(source.slice(0, 1), remote.slice(0, 2));
+  CHECK(refused.status().code() == StatusCode::invalid);
+  CHECK(kept.status().ok());
+}
+
 BACKEND_TEST_CASE("progress only grows and never passes the total", "[contract][transfers]") {
   const auto made = backend.make();
   Harness& harness = *made;

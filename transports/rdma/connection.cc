@@ -269,6 +269,7 @@ void Connection::progress(TimePoint now, NextPoll next) {
   if (connecting_) look_for_connected();
   if (state_ == State::over || state_ == State::opened) return;
   if (state_ != State::connecting) {
+    if (!emptied_.empty()) post_receives();
     read_deferred();
     take_completions(next);
   }
@@ -290,7 +291,7 @@ void Connection::progress(TimePoint now, NextPoll next) {
 std::optional<TimePoint> Connection::next_deadline() const {
   if (state_ == State::over || state_ == State::opened) return std::nullopt;
   if (flushed_at_ && async_error_.ok()) return *flushed_at_ + reason_patience;
-  if (dirty_ || !deferred_.empty() || !async_error_.ok()) return TimePoint();
+  if (dirty_ || !deferred_.empty() || !emptied_.empty() || !async_error_.ok()) return TimePoint();
   if (state_ == State::connecting) return queue_pair_->connected() ? TimePoint() : join_deadline_;
   if (state_ == State::joining) return join_deadline_;
   // What waits for the peer's credits, or for its word on a grant, waits for an arrival.

@@ -183,6 +183,7 @@ class Connection {
   void retire(uint64_t through);
   void on_receive(const Completion& completion);
   void read_deferred();
+  void post_receives();
   void read(const Arrived& arrived);
   void read_immediate(const Arrived& arrived);
   void read_records(const Arrived& arrived);
@@ -264,7 +265,8 @@ class Connection {
   // Arrivals.
   std::array<Completion, 64> taken_;  // those just polled; kept, as making them anew costs each poll
   std::deque<Arrived> deferred_;      // those that wait until the caller took what came before
-  uint32_t received_ = 0;
+  std::vector<uint32_t> emptied_;     // slots that were read, and whose receives are not posted again yet
+  uint32_t received_ = 0;             // of those that were
   uint32_t told_received_ = 0;
   std::set<uint64_t> landed_;  // not answered yet
   uint32_t grants_bound_ = 0;  // of the peer's

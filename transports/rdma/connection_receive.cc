@@ -12,6 +12,7 @@ constexpr int max_drains = 16;  // one poll must end although completions never 
 // A connection's bundles are not read while the caller has this much of it to take: their sender runs out of credits.
 constexpr size_t max_waiting_events = 1024;
 constexpr size_t max_revoked_ranges = 1U << 16;
+constexpr size_t max_emptied = wire::slots / 4;
 
 std::string_view describe_outcome(Outcome outcome) {
   switch (outcome) {
@@ -159,9 +160,18 @@ void Connection::read(const Arrived& arrived) {
   if (answered_hello_) become_ready();  // who speaks has heard our hello
   arrived.immediate ? read_immediate(arrived) : read_records(arrived);
   if (state_ == State::over) return;
-  ++received_;
-  const Element element{receive_slot(arrived.slot).data(), wire::slot_bytes, buffers_range_->local_key()};
-  if (Status status = queue_pair_->post_receive(receive_id(arrived.slot), element); !status.ok()) return end(status);
+  emptied_.push_back(arrived.slot);
+  if (emptied_.size() >= max_emptied) post_receives();
+}
+
+/// At the next poll, so that who waits for what has just arrived does not wait for this as well.
+void Connection::post_receives() {
+  for (const uint32_t slot : emptied_) {
+    const Element element{receive_slot(slot).data(), wire::slot_bytes, buffers_range_->local_key()};
+    if (Status status = queue_pair_->post_receive(receive_id(slot), element); !status.ok()) return end(status);
+    ++received_;
+  }
+  emptied_.clear();
   if (bundle_is_due()) dirty_ = true;
 }
 

@@ -184,7 +184,7 @@ void Connection::flush(TimePoint now) {
   while (state_ == State::ready || state_ == State::joining) {
     batch_.shorten(0);
     fill(batch_);
-    if (batch_.requests.empty() || !post_batch(batch_)) return;
+    if (batch_.requests.empty() || !post_batch(batch_) || !has_unsent()) return;
   }
 }
 

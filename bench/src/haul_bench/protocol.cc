@@ -101,7 +101,8 @@ EncodedMessage encode(const BenchMessage& message) {
 BenchMessage decode(std::span<const std::byte> bytes) {
   ByteReader in(bytes);
   BenchMessage message = get_fields(in);
-  return in.finished() ? message : BenchMessage();
+  if (!in.finished()) return {};
+  return message;
 }
 
 }  // namespace bench
