@@ -13,7 +13,7 @@ namespace {
 constexpr Duration granularity = std::chrono::milliseconds(100);
 // A pace may be set by an operation of a mebibyte on a path that had almost stopped. Nothing hangs for it.
 constexpr Duration longest_pause = std::chrono::seconds(1);
-// A burst is a quarter of a millisecond at the rate (Pacer), at most 16 MiB where operations are of 256 KiB: of what comes due
+// A burst is a quarter of a millisecond at the rate (Pacer), at most 4 MiB where operations are of 64 KiB: of what comes due
 // while the engine is elsewhere, no more is made up for.
 constexpr uint64_t burst_operations = 64;
 

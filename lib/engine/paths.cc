@@ -20,9 +20,9 @@ namespace {
 // From here on a path is a wide-area one, as transports/tcp has it for the kernel's algorithms.
 constexpr Duration rack_rtt = std::chrono::milliseconds(2);
 constexpr std::string_view for_wan = "hub";
-// Completions are the clock of what is posted next: smaller operations tick more often, larger ones cost less. With 256 KiB a
-// window of a few operations still fits switches that hold little.
-constexpr uint32_t controlled_operation_bytes = 256U << 10;
+// Completions are the clock of what is posted next: smaller operations tick more often, larger ones cost less. Some two dozen
+// of 64 KiB fit into a queue of 1.6 MB; where only a few do, a controller that wants a few in the queue can't keep it short.
+constexpr uint32_t controlled_operation_bytes = 64U << 10;
 // So many operations tell the round trip well enough.
 constexpr uint64_t measured_operations = 8;
 // Of a lane whose window the engine keeps for all of them: no bound of its own, and far from overflow.
