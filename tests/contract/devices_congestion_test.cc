@@ -73,7 +73,7 @@ TEST_CASE("the window grows to what a long cable holds", "[.][devices][long-cabl
   RdmaDeviceHarness harness;
   // 100 Mbit/s, 80 ms there and back: a megabyte, and a rate that an emulated processor keeps up with.
   const Seen seen = measure(harness, 6s, 6s);
-  // One operation at a time would be 0.8 MB/s, ten 8. An emulated processor on a busy host delays answers by more than the queue
+  // One operation at a time would be 0.8 MB/s. An emulated processor on a busy host delays answers by more than the queue
   // that is aimed at, which costs up to a third.
   CHECK(seen.bytes_s > 0.5 * 12.5e6);
   CHECK(seen.mean_in_flight > 0.5e6);
