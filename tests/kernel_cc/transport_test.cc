@@ -35,9 +35,9 @@ TEST_CASE("kernel controller: a connection is driven through the transport", "[k
   auto& transport = static_cast<tcp::TcpTransport&>(*pair.a.transport);
   REQUIRE(transport.steerable(pair.at_a));
   CHECK_FALSE(static_cast<tcp::TcpTransport&>(*pair.b.transport).steerable(pair.at_b));
-  constexpr uint32_t length = 1U << 20;
+  constexpr uint32_t length = 256U << 10;
   constexpr uint64_t writes = 8;
-  constexpr uint64_t rate = 20'000'000;
+  constexpr uint64_t rate = 5'000'000;  // sanitized code on a busy machine keeps up with it, too
   const Memory source(pair.a, length, 1), destination(pair.b, length, 2);
   const LocalGrant grant = grant_all(pair.b, pair.at_b, destination);
   static_cast<void>(transport.take_report(pair.at_a));
