@@ -55,7 +55,9 @@ std::string missing(const wan::Program& program) {
 std::vector<wan::Program> programs_of(const WanSettings& settings, const wan::Matrix& matrix,
                                       std::vector<std::string>& skipped) {
   std::vector<wan::Program> programs;
-  const auto or_default = [](std::vector<std::string> names) { return names.empty() ? std::vector<std::string>{""} : names; };
+  const auto or_default = [](const std::vector<std::string>& names) {
+    return names.empty() ? std::vector<std::string>{""} : names;
+  };
   for (const std::string& controller : or_default(matrix.controllers)) {
     for (const std::string& kernel : or_default(settings.congestions))
       programs.push_back({true, controller, settings.lanes, kernel});
