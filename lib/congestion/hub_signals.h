@@ -5,34 +5,11 @@
 #include <array>
 #include <cstdint>
 
+#include "congestion/lowest_rtt.h"
 #include "congestion/numbers.h"
 #include "haul/congestion.h"
 
 namespace haul::congestion {
-
-/// The lowest round trip of the last one or two times `half`.
-class LowestRtt {
- public:
-  static constexpr Duration usual_half = std::chrono::seconds(10);
-
-  void on_sample(TimePoint now, Duration rtt, Duration half) noexcept {
-    if (now - half_began_ >= half) {
-      earlier_ = now - half_began_ >= 2 * half ? unknown : recent_;
-      recent_ = unknown;
-      half_began_ = now;
-    }
-    recent_ = std::min(recent_, rtt);
-  }
-  bool known() const noexcept { return value() != unknown; }
-  Duration value() const noexcept { return std::min(recent_, earlier_); }
-  void reset() noexcept { *this = LowestRtt(); }
-
- private:
-  static constexpr Duration unknown = Duration::max();
-  Duration recent_ = unknown;
-  Duration earlier_ = unknown;
-  TimePoint half_began_;
-};
 
 /// Time in quarters of a round trip: what arrived and what was lost in each, and the shortest round trip seen.
 class QuarterRounds {
