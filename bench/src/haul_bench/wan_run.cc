@@ -33,7 +33,8 @@ constexpr double drain_s = 600;  // a collapsed congestion control takes long fo
 
 double seconds(Duration duration) { return static_cast<double>(duration.count()) * 1e-9; }
 
-/// What haul keeps outstanding, so that the link never waits for the application.
+/// What haul keeps outstanding, so that the link never waits for the application. A packet that is lost twice holds back all
+/// that comes after it for two round trips, in each of which path and queue are filled again.
 struct Load {
   uint64_t block = 0;
   uint64_t inflight = 0;
@@ -41,7 +42,7 @@ struct Load {
 
 Load load_for(const flowsim::Link& link) {
   const double path = static_cast<double>(link.rate_bytes_s) * seconds(link.rtt) + static_cast<double>(link.buffer_bytes);
-  const auto bytes = static_cast<uint64_t>(std::clamp(1.5 * path, 1e6, 1.5e9));
+  const auto bytes = static_cast<uint64_t>(std::clamp(3 * path, 1e6, 1.5e9));
   Load load;
   load.block = std::clamp<uint64_t>(std::bit_floor(bytes / 16), 64U << 10, 1U << 20);
   load.inflight = std::clamp<uint64_t>((bytes + load.block - 1) / load.block, 8, 4096);
