@@ -125,7 +125,7 @@ void Hub::on_ack(TimePoint now, const AckSample& sample) {
                    plausible_rtt(sample.rtt).value_or(Duration::zero()), sample.app_limited || now < measure_from_);
   const bool quarter_ended = quarters_.close(now, lowest_rtt() / 4, 4 * packet_);
   switch (phase_) {
-    case Phase::startup: startup_ack(now, sample, round_ended); break;
+    case Phase::startup: startup_ack(now, sample, {round_ended, quarter_ended}); break;
     case Phase::drain: drain_ack(now, sample); break;
     case Phase::steady: break;
     case Phase::dip:

@@ -9,6 +9,7 @@
 //   silent    nothing is acknowledged: an outage
 #pragma once
 
+#include <array>
 #include <optional>
 
 #include "congestion/cubic_window.h"
@@ -40,8 +41,17 @@ class Hub final : public CongestionController {
 
   // Startup and careful resume (hub_startup.cc).
   void enter_startup();
-  void startup_ack(TimePoint now, const AckSample& sample, bool round_ended);
-  bool startup_is_full(const AckSample& sample, bool round_ended);
+  struct Ends {
+    bool round = false;
+    bool quarter = false;
+  };
+  struct Look {
+    double rate = 0;                         // over a round trip
+    Duration lowest_rtt = Duration::zero();  // of its last quarter
+  };
+  void startup_ack(TimePoint now, const AckSample& sample, Ends ends);
+  bool startup_is_full(const AckSample& sample, Ends ends);
+  bool queue_grows_only();
   void resume_ack(TimePoint now, const AckSample& sample);
   void await_initial_data(TimePoint now, const AckSample& sample);
   void lose_initial_data(double lost);
@@ -96,6 +106,7 @@ class Hub final : public CongestionController {
   double window_ = 0;
   double full_rate_ = 0;
   uint32_t full_rounds_ = 0;
+  std::array<Look, 2> looks_{};  // two quarters ago, and one
   double round_lost_ = 0;
   double round_delivered_ = 0;
   Duration longest_rtt_ = Duration::zero();

@@ -1,5 +1,6 @@
 // The first round trips of `hub`: doubling, or a careful jump to what an earlier connection found.
 #include <algorithm>
+#include <utility>
 
 #include "congestion/hub.h"
 
@@ -16,6 +17,10 @@ constexpr double overflow_packets = 8;
 // draft-ietf-ccwg-bbr, section 5.3.1.2: three rounds with less than a quarter more.
 constexpr double growth_sign = 1.25;
 constexpr uint32_t plateau_rounds = 3;
+// Doubling gives 1.41.
+constexpr double growth_in_half_a_round = 1.15;
+// Of fewer in a round trip, the rate says too little; and what so few overshoot by is little.
+constexpr double telling_packets = 100;
 
 }  // namespace
 
@@ -24,6 +29,7 @@ void Hub::enter_startup() {
   window_ = static_cast<double>(initial_window(options_));
   full_rate_ = 0;
   full_rounds_ = 0;
+  looks_ = {};
   round_lost_ = round_delivered_ = 0;
   longest_rtt_ = Duration::zero();
   startup_limit_ = pipe_bytes_ = initial_sent_ = initial_acked_ = initial_lost_ = 0;
@@ -33,46 +39,59 @@ void Hub::enter_startup() {
   resume_ = useful ? Resume::waiting : Resume::none;
 }
 
-void Hub::startup_ack(TimePoint now, const AckSample& sample, bool round_ended) {
+void Hub::startup_ack(TimePoint now, const AckSample& sample, Ends ends) {
   const auto acked = static_cast<double>(sample.acked_bytes);
   round_delivered_ += acked;
   longest_rtt_ = std::max(longest_rtt_, plausible_rtt(sample.rtt).value_or(Duration::zero()));
   // RFC 9002, section 7.8: only a window that is used grows.
   // Nor does one that was jumped to, before acknowledgements of the jump come in, nor one in retreat.
-  const bool grows = !sample.app_limited && resume_ != Resume::unvalidated && resume_ != Resume::retreating;
+  const bool used = !sample.app_limited || 3 * static_cast<double>(sample.in_flight_at_send) >= window_;
+  const bool grows = used && resume_ != Resume::unvalidated && resume_ != Resume::retreating;
   if (grows) window_ = std::min(window_ + acked, static_cast<double>(options_.max_window_bytes));
   resume_ack(now, sample);
   if (startup_limit_ > 0 && window_ >= startup_limit_) {
     leave_startup(now, startup_limit_ / to_seconds(lowest_rtt()));
-  } else if (resume_ != Resume::retreating && startup_is_full(sample, round_ended)) {
-    leave_startup(now, rate_of(quarters_.last()));
+  } else if (resume_ != Resume::retreating && startup_is_full(sample, ends)) {
+    leave_startup(now, std::max(rate_of(quarters_.last()), rate_of(quarters_.sum())));
   }
-  if (round_ended) round_lost_ = round_delivered_ = 0;
+  if (ends.round) round_lost_ = round_delivered_ = 0;
 }
 
 bool Hub::round_overflowed() const {
   return round_lost_ > overflow_loss * (round_lost_ + round_delivered_) && round_lost_ > overflow_packets * packet_;
 }
 
-bool Hub::startup_is_full(const AckSample& sample, bool round_ended) {
+bool Hub::startup_is_full(const AckSample& sample, Ends ends) {
   const QuarterRounds::Quarter& last = quarters_.last();
   if (!quarters_.full() || !lowest_.known()) return false;
   const Duration sign = std::max(target_queue(rate_of(last)), std::max(lowest_rtt(), least_delay_sign));
   if (last.lowest_rtt > lowest_rtt() + sign) return true;
+  if (ends.quarter && !sample.app_limited && queue_grows_only()) return true;
   if (round_overflowed() && round_delivered_ > window_ / 4) return true;
   // Where the remembered rate is reached, there is nothing to search for; steady finds out whether there is more by now.
   if (memory_ && resume_ == Resume::none && pipe_bytes_ > 0) {
     const double remembered = static_cast<double>(memory_->window_bytes) / to_seconds(memory_->min_rtt);
     if (rate_of(last) >= 0.95 * remembered) return true;
   }
-  if (!round_ended || sample.app_limited) return false;
-  const double rate = rate_of(last);
+  if (!ends.round || sample.app_limited) return false;
+  const double rate = rate_of(quarters_.sum());
   if (rate >= full_rate_ * growth_sign) {
     full_rate_ = rate;
     full_rounds_ = 0;
     return false;
   }
   return ++full_rounds_ >= plateau_rounds;
+}
+
+/// What was sent more since half a round trip ago lies in the queue. What others have in it does not look so: it does not grow
+/// as fast, and a newcomer's rate grows with its share.
+bool Hub::queue_grows_only() {
+  const QuarterRounds::Quarter round = quarters_.sum();
+  const Look now{rate_of(round), quarters_.last().lowest_rtt};
+  const Look before = std::exchange(looks_[0], std::exchange(looks_[1], now));
+  if (before.rate <= 0 || round.delivered < telling_packets * packet_) return false;
+  const Duration grown = std::max(lowest_rtt() / 8, least_delay_sign);
+  return now.lowest_rtt > before.lowest_rtt + grown && now.rate < before.rate * growth_in_half_a_round;
 }
 
 void Hub::leave_startup(TimePoint now, double rate) {

@@ -122,6 +122,16 @@ TEST_CASE("many flows share a link without any of them starving") {
   for (const auto& flow : result.flows) CHECK(flow.delivered_bytes > 1'000'000'000 / 8 * 10 / 40 / 10);
 }
 
+TEST_CASE("hub's start loses little in a buffer of one bandwidth-delay product") {
+  for (const uint64_t megabits : {100, 500, 1000}) {
+    const std::string link = "rate = \"" + std::to_string(megabits) + "M\"\nrtt = \"100ms\"\nbuffer = \"1bdp\"";
+    const auto result = run(link, "[[flow]]\ncontroller = \"hub\"\n", "3s");
+    INFO(megabits);
+    const uint64_t path_packets = megabits * 1'000'000 / 8 / 10 / 1500;
+    CHECK(result.dropped_packets <= path_packets / 3);
+  }
+}
+
 TEST_CASE("hub's start leaves most of a deep buffer empty") {
   // Without loss only the growing round trip tells that the path is full.
   const auto result = run("rate = \"500M\"\nrtt = \"100ms\"\nbuffer = \"20bdp\"", "[[flow]]\ncontroller = \"hub\"\n");
