@@ -2,6 +2,7 @@
 #include "congestion/sampled_path.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "congestion/numbers.h"
@@ -20,7 +21,12 @@ constexpr int64_t samples_a_long_round_trip = 16;
 // less arrive than it allowed takes that for all that the path carries, and allows less again.
 constexpr double idle_share = 0.125;
 // A new rate is a system call: a hundredth more is not worth it.
-constexpr double most_untold = 1.01;
+constexpr double most_untold = 1.001;
+// What is missing of a pace is averaged over so many samples; more than the first figure has other reasons, and more than the
+// second is not made up for.
+constexpr double shortfall_memory = 64;
+constexpr double most_missing = 0.25;
+constexpr double most_shortfall = 0.05;
 // Of a command to a steered lane. It is repeated when a third of that is over.
 constexpr int64_t valid_round_trips = 8;
 constexpr Duration least_validity = std::chrono::seconds(1);
@@ -167,8 +173,10 @@ void SampledPath::settle(TimePoint now) {
   in_flight_ = in_flight;
   if (rtt_bytes_ > 0) rtt_.on_sample(now, from_seconds(rtt_by_bytes_ / static_cast<double>(rtt_bytes_)));
   const Moment sent = a_round_trip_ago(now);
+  const bool was_limited = app_limited_;
   moving_ = in_flight_ > 0 || new_delivered_ > 0 || new_sent_ > 0;
   if (new_delivered_ > 0) app_limited_ = 2 * new_limited_ > new_delivered_;
+  make_up_for_shortfall(now, was_limited || app_limited_);
   delivered_ += new_delivered_;
   lost_ += new_lost_;
   if (controller_) {
@@ -185,7 +193,21 @@ void SampledPath::settle(TimePoint now) {
   rtt_by_bytes_ = 0;
   timed_out_ = false;
   settled_at_ = now;
+  rate_ = controller_ ? controller_->pacing_rate() : std::nullopt;
   next_ = now + interval();
+}
+
+// A pace is kept by timers that are a little late; the kernel makes up for half of a packet's time, which for the single
+// packets that are sent again is not enough. A controller whose rate is what arrives would lose that each round trip.
+void SampledPath::make_up_for_shortfall(TimePoint now, bool was_limited) {
+  if (!rate_ || *rate_ == 0 || was_limited || now <= settled_at_) return;
+  const double wanted = static_cast<double>(*rate_) * to_seconds(now - settled_at_);
+  const bool window_holds_back = 4 * in_flight_ > 3 * controller_->window_bytes();
+  if (window_holds_back) return;
+  const double missing = 1 - static_cast<double>(new_sent_) / wanted;
+  // A new rate is not in force at once.
+  if (std::abs(missing) > most_missing) return;
+  shortfall_ = std::clamp(shortfall_ + missing / shortfall_memory, 0.0, most_shortfall);
 }
 
 void SampledPath::tell_losses(TimePoint now, const Moment& sent) {
@@ -212,7 +234,7 @@ void SampledPath::tell_arrivals(TimePoint now, const Moment& sent) {
   sample.in_flight_at_send = sent.in_flight;
   sample.lost_since_send = lost_ - sent.lost;
   sample.rtt = rtt_bytes_ > 0 ? rtt_.latest() : Duration::zero();
-  sample.app_limited = app_limited_ || sent.app_limited;
+  sample.app_limited = sent.app_limited;
   // From a time before the first sample nothing is known.
   if (sent.at != TimePoint() && now > sent.at)
     sample.delivery_rate = to_rate(static_cast<double>(delivered_ - sent.delivered) / to_seconds(now - sent.at));
@@ -255,7 +277,7 @@ std::optional<Limits> SampledPath::command(LaneNumber number) noexcept {
   const double part = share(*lane);
   std::optional<uint64_t> rate;
   // Rounded down, so that the sum is never more than the whole.
-  if (const auto whole = controller_->pacing_rate()) rate = to_rate(part * static_cast<double>(*whole));
+  if (const auto whole = controller_->pacing_rate()) rate = to_rate(part * (1 + shortfall_) * static_cast<double>(*whole));
   const uint64_t bytes = to_bytes(part * static_cast<double>(controller_->window_bytes()), 0, most_bytes);
   if (!worth_telling(*lane, rate, bytes)) return std::nullopt;
   lane->told_rate = rate;

@@ -117,6 +117,7 @@ class SampledPath {
   void tell_losses(TimePoint now, const Moment& sent);
   void tell_arrivals(TimePoint now, const Moment& sent);
   void notice_silence(TimePoint now);
+  void make_up_for_shortfall(TimePoint now, bool was_limited);
   void fall_silent(TimePoint now);
 
   std::unique_ptr<CongestionController> controller_;
@@ -131,6 +132,8 @@ class SampledPath {
   uint64_t lost_ = 0;
   uint64_t in_flight_ = 0;
   bool app_limited_ = false;
+  std::optional<uint64_t> rate_;  // the controller's, of the last settle()
+  double shortfall_ = 0;          // of what lanes send, where only the pace holds them back
   uint64_t new_sent_ = 0;
   uint64_t new_delivered_ = 0;
   uint64_t new_limited_ = 0;  // of those delivered, on lanes that had too little to send

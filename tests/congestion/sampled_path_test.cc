@@ -112,6 +112,7 @@ TEST_CASE("lanes that carry something never get more than the controller says, t
   Random random(7);
   std::vector<std::optional<uint64_t>> held;
   std::vector<PathSample> samples;
+  uint64_t sent = 0;
   for (uint32_t step = 0; step < 2000; ++step) {
     if (held.size() < 8 && random.chance(0.02)) {
       bench.path.add_lane(static_cast<uint32_t>(held.size()));
@@ -123,6 +124,10 @@ TEST_CASE("lanes that carry something never get more than the controller says, t
       sample = counters(sample.bytes_delivered + (moves ? random.below(100'000) : 0), moves ? 10'000 : 0);
       sample.app_limited = !moves;
     }
+    // What was allowed is sent, by whichever of them: nothing is to be made up for.
+    sent += *bench.told->rate / 100 + 1;
+    if (!samples.empty()) samples[0].bytes_sent = sent;
+    for (uint32_t lane = 1; lane < samples.size(); ++lane) samples[lane].bytes_sent = 0;
     bench.told->rate = 1'000'000 + random.below(10'000'000);
     bench.step(samples);
     uint64_t sum = 0;
@@ -145,6 +150,65 @@ TEST_CASE("lanes that carry something never get more than the controller says, t
     if (!held.empty()) REQUIRE(sum + *bench.told->rate / 50 + 100 >= *bench.told->rate);
   }
   CHECK(held.size() == 8);
+}
+
+TEST_CASE("what arrives is limited by what there was to send when it was sent, not by what there is now") {
+  Bench bench;
+  bench.path.add_lane(0);
+  uint64_t delivered = 0;
+  const auto step = [&](bool nothing_waits) {
+    PathSample sample = counters(delivered += 1000, 4000);
+    sample.app_limited = nothing_waits;
+    bench.step({sample});
+    return bench.told->acks.empty() ? false : bench.told->acks.back().app_limited;
+  };
+  for (int i = 0; i < 5; ++i) step(true);
+  CHECK(step(true));
+  // From here on there is enough; what arrives now was sent before.
+  CHECK(step(false));
+  step(false);
+  step(false);
+  CHECK_FALSE(step(false));
+  // The last that was sent before the end of the work.
+  CHECK_FALSE(step(true));
+  step(true);
+  step(true);
+  CHECK(step(true));
+}
+
+namespace {
+
+/// A lane that sends `kept` of what it is told, as timers that are late have it. What it sent in the last second, by what the
+/// controller said.
+double sent_by_wanted(double kept, uint64_t in_flight) {
+  Bench bench;
+  bench.path.add_lane(0);
+  double sent = 0;
+  double told = 0;
+  double at_last = 0;
+  for (int i = 0; i < 500; ++i) {
+    if (i == 400) at_last = sent;
+    PathSample sample = counters(static_cast<uint64_t>(sent), in_flight);
+    sample.bytes_sent = static_cast<uint64_t>(sent);
+    bench.step({sample});
+    if (const auto limits = bench.path.command(0)) told = static_cast<double>(limits->rate_bytes_s.value());
+    sent += kept * told / 100;
+  }
+  return (sent - at_last) / static_cast<double>(*bench.told->rate);
+}
+
+}  // namespace
+
+TEST_CASE("where lanes send a little less than their pace, they are told a little more") {
+  CHECK(sent_by_wanted(0.985, 5000) == Approx(1).epsilon(0.002));
+  CHECK(sent_by_wanted(1, 5000) == Approx(1).epsilon(0.001));
+  // Who sends more than told is not told less; that is the window's business.
+  CHECK(sent_by_wanted(1.01, 5000) == Approx(1.01).epsilon(0.001));
+  // Not what has other reasons: half of it, or a full window.
+  CHECK(sent_by_wanted(0.5, 5000) == Approx(0.5).epsilon(0.01));
+  CHECK(sent_by_wanted(0.985, 900'000) == Approx(0.985).epsilon(0.001));
+  // And never more than a twentieth.
+  CHECK(sent_by_wanted(0.9, 5000) == Approx(0.9 * 1.05).epsilon(0.002));
 }
 
 TEST_CASE("a lane that waits for its pace keeps its share, one that has nothing to send does not") {

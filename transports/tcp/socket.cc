@@ -264,7 +264,7 @@ void sample_socket(int fd, PathSample& sample) noexcept {
   sample.bytes_in_flight = there > gone ? (there - gone) * segment : 0;
   sample.bytes_unsent = info.tcpi_notsent_bytes + info.tcpi_unacked * segment;
   // Where window or pace holds back, something always waits.
-  sample.app_limited = info.tcpi_delivery_rate_app_limited != 0 || info.tcpi_notsent_bytes == 0;
+  sample.app_limited = info.tcpi_notsent_bytes == 0;
   sample.progress_bytes = info.tcpi_bytes_acked + info.tcpi_bytes_received;
 }
 
