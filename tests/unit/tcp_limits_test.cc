@@ -1,6 +1,8 @@
 // What becomes of a congestion controller's limits: the options of the lane's socket, and what waits in it.
 #include <algorithm>
+#include <fstream>
 
+#include "tcp/socket.h"
 #include "tcp_sockets.h"
 #include "tcp_support.h"
 
@@ -47,4 +49,29 @@ TEST_CASE("tcp: what a paced lane can't send yet waits outside of its socket", "
   // The kernel looks before each piece that it takes, which is at most 64 KiB.
   CHECK(most <= (128 << 10) + (64 << 10));
   CHECK(most > 0);
+}
+
+TEST_CASE("tcp: a window is opened to what the kernel allows, and still grows by itself", "[tcp]") {
+  Pair pair(Io::epoll);
+  const int fd = socket_to(pair.address.port);
+  const auto room = [fd] { return option_of<int>(fd, SOL_SOCKET, SO_RCVBUF); };
+  std::ifstream limits("/proc/sys/net/ipv4/tcp_rmem");
+  int least = 0;
+  int usual = 0;
+  int most = 0;
+  REQUIRE(limits >> least >> usual >> most);
+  const int before = room();
+  haul::tcp::open_window(fd);
+  // How much of a buffer is window, kernels differ in.
+  CHECK(room() >= std::max(before, most / 2));
+  CHECK(room() <= std::max(before, most));
+  // A reader that really waited for so much would never be woken.
+  CHECK(option_of<int>(fd, SOL_SOCKET, SO_RCVLOWAT) == 1);
+
+  // Where the buffer's size was asked for, it stays.
+  const int asked = 65536;
+  REQUIRE(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &asked, sizeof(asked)) == 0);
+  const int fixed = room();
+  haul::tcp::open_window(fd);
+  CHECK(room() == fixed);
 }

@@ -160,6 +160,8 @@ void Connection::become_ready(const wire::Preface& peer, Link link, Event::Kind 
   }
   state_ = State::ready;
   deadline_.reset();
+  // Not before the peer is known: it may fill what it is offered.
+  if (distance_of(socket_.get()) == Distance::wan) open_window(socket_.get());
   outbound_.set_peer(peer);
   context_.emit(event, id_);
   mark_dirty();

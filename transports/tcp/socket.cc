@@ -201,6 +201,13 @@ const char* why_copied(ZeroCopy wanted, bool available, Distance distance) noexc
   return nullptr;
 }
 
+// The kernel makes room for what a reader says it waits for, as far as the buffer may grow by itself.
+void open_window(int fd) noexcept {
+  constexpr int most = 1 << 30;
+  set_option(fd, SOL_SOCKET, SO_RCVLOWAT, most);
+  set_option(fd, SOL_SOCKET, SO_RCVLOWAT, 1);
+}
+
 Congestion tune_socket(int fd, Distance distance, const Options& options, bool steerable) {
   set_option(fd, tcp_protocol, TCP_NODELAY, 1);
   keep_alive(fd, options.dead_after);

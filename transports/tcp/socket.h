@@ -43,6 +43,10 @@ Result<base::UniqueFd> make_socket(int family, const Options& options);
 /// How far away a peer is: in the rack where the round trip was under 2 ms when the connection was made.
 enum class Distance : uint8_t { loopback, rack, wan };
 Distance distance_of(int fd) noexcept;
+/// Offers the peer all the room that the kernel lets this socket have (half of the most in tcp_rmem), at once instead of what
+/// it finds out round trip by round trip: that goes by what was read, so that a start with a lost packet waits for the window.
+/// What the kernel does by itself goes on from there. Nothing happens where Options::receive_buffer_bytes has fixed the buffer.
+void open_window(int fd) noexcept;
 
 /// Why payload for such a peer is copied, as describe() says it; null: large payload is not. `available`: the kernel can.
 const char* why_copied(ZeroCopy wanted, bool available, Distance distance) noexcept;
