@@ -1,4 +1,6 @@
 // From the kernel's sums to the samples that controllers take.
+#include <linux/tcp.h>
+
 #include <catch2/catch.hpp>
 
 #include "tcp/kernel_cc/reader.h"
@@ -194,6 +196,46 @@ TEST_CASE("kernel samples: absurd numbers make no absurd samples", "[tcp][kernel
   REQUIRE(report.ack);
   CHECK(report.ack->delivery_rate > 0);
   CHECK(report.ack->rtt == Duration::zero());
+}
+
+TEST_CASE("kernel samples: what receivers add while something is missing is no part of the round trip", "[tcp][kernel-cc]") {
+  using namespace std::chrono_literals;
+  Path path;
+  const auto told = [&path](uint64_t rtt_us, uint32_t state) {
+    path.ack(packet);
+    path.samples.rtt_us = rtt_us;
+    path.samples.state = state;
+    return path.report().ack->rtt;
+  };
+  CHECK(told(100'000, TCP_CA_Open) == 100ms);
+  CHECK(told(100'700, TCP_CA_Recovery) == 100ms);
+  // What comes on top of it is in the queue.
+  CHECK(told(103'700, TCP_CA_Disorder) == 103ms);
+  CHECK(told(103'000, TCP_CA_Open) == 103ms);
+  CHECK(told(100'700, TCP_CA_CWR) == 100'700us);
+  // The lowest with a gap tells how much it is.
+  CHECK(told(100'200, TCP_CA_Recovery) == 100ms);
+  CHECK(told(103'700, TCP_CA_Recovery) == 103'500us);
+}
+
+TEST_CASE("kernel samples: a queue is not taken for what receivers add", "[tcp][kernel-cc]") {
+  using namespace std::chrono_literals;
+  Path path;
+  path.ack(packet);
+  path.report();
+  path.ack(packet);
+  path.samples.state = TCP_CA_Recovery;
+  path.samples.rtt_us = 120'000;
+  CHECK(path.report().ack->rtt == 119ms);  // at most a millisecond
+
+  Path near;
+  near.ack(packet);
+  near.samples.rtt_us = 4000;
+  near.report();
+  near.ack(packet);
+  near.samples.state = TCP_CA_Recovery;
+  near.samples.rtt_us = 5000;
+  CHECK(near.report().ack->rtt == 4800us);  // or a twentieth of the round trip
 }
 
 TEST_CASE("kernel samples: sums that wrap go on", "[tcp][kernel-cc]") {

@@ -1,6 +1,8 @@
 // Samples between two looks at the kernel's sums.
 #include "tcp/kernel_cc/reader.h"
 
+#include <linux/tcp.h>
+
 #include <algorithm>
 #include <limits>
 
@@ -16,6 +18,8 @@ Duration rtt_of(const KernelSamples& samples) noexcept {
   constexpr uint64_t longest_us = 120'000'000;  // a longer one is a clock that jumped
   return samples.rtt_us <= longest_us ? std::chrono::microseconds(samples.rtt_us) : Duration::zero();
 }
+
+bool has_gap(const KernelSamples& samples) noexcept { return samples.state != TCP_CA_Open && samples.state != TCP_CA_CWR; }
 
 uint64_t rate_of(const KernelSamples& samples) noexcept {
   constexpr uint64_t us_in_a_second = 1'000'000;
@@ -77,8 +81,9 @@ LossSample SampleReader::loss_of(const KernelSamples& samples, bool timed_out) c
           .in_silence = timed_out || silent_ || (silence_ended_at_ && sent_at <= *silence_ended_at_)};
 }
 
-AckSample SampleReader::ack_of(const KernelSamples& samples) const noexcept {
+AckSample SampleReader::ack_of(const KernelSamples& samples) noexcept {
   const uint64_t since_send = lost_since(samples.delivered_at_send, samples.lost_bytes);
+  const bool has_rtt = samples.round_trips != last_.round_trips && rtt_of(samples) > Duration::zero();
   const bool has_rate = samples.rates != last_.rates;
   return {.acked_bytes = samples.delivered_bytes - last_.delivered_bytes,
           .in_flight_bytes = samples.in_flight_bytes,
@@ -88,7 +93,7 @@ AckSample SampleReader::ack_of(const KernelSamples& samples) const noexcept {
           .lost_since_send = since_send,
           .marked_bytes = samples.marked_bytes - last_.marked_bytes,
           .delivery_rate = has_rate ? rate_of(samples) : 0,
-          .rtt = samples.round_trips != last_.round_trips ? rtt_of(samples) : Duration::zero(),
+          .rtt = has_rtt ? gap_delay_.without(time_of(samples), rtt_of(samples), has_gap(samples)) : Duration::zero(),
           .app_limited = samples.app_limited != 0};
 }
 
