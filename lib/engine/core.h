@@ -1,6 +1,6 @@
 // The engine's inside. One class, a file a topic: core.cc (loop), connect.cc (peers come), lanes.cc, control_lane.cc,
-// grants.cc, transfers.cc, device_memory.cc, operations.cc (completions), paths.cc (congestion control), messages.cc, loss.cc
-// (peers go), explain.cc.
+// grants.cc, transfers.cc, device_memory.cc, operations.cc (completions), paths.cc (congestion control), rates.cc (rates of one's
+// own, turns), messages.cc, loss.cc (peers go), explain.cc.
 #pragma once
 
 #include <atomic>
@@ -245,20 +245,23 @@ class EngineCore {
   void steer(PeerEntry& peer, engine::PathState& path, std::string_view name, std::string_view why);
   void leave_uncontrolled(PeerEntry& peer, engine::PathState& path, std::string_view why);
   void decide_path(PeerEntry& peer, engine::PathState& path);
-  void refresh_gate(PeerEntry& peer);
-  void take_turns();
-  size_t post_controlled(PeerEntry& peer);
   void tend_paths(PeerEntry& peer);
   size_t notice_silence();
-  static void tell_unused(PeerEntry& peer);
-  size_t run_controlled();
   void end_ticket(const PeerEntry& peer, const LaneState& lane, transfer::OperationRecord& record,
                   congestion::OperationPath::End end);
   static congestion::OperationPath::End end_of(const Status& status);
   std::optional<TimePoint> paths_deadline() const;
   std::vector<PathStats> path_stats(const PeerEntry& peer) const;
   std::string explain_paths(const PeerEntry& peer) const;
+
+  // rates.cc
+  void refresh_gate(PeerEntry& peer);
+  void take_turns();
+  size_t run_controlled();
+  size_t post_controlled(PeerEntry& peer);
+  static void tell_unused(PeerEntry& peer);
   std::string congestion_line() const;
+  std::string explain_rates(const PeerEntry& peer) const;
 
   // messages.cc
   void send_control(PeerEntry& peer, const engine::Control& message);

@@ -138,6 +138,7 @@ std::string EngineCore::explain_peer(uint64_t peer_id) const {
     text += fmt::format("  lane {}: {}{}\n", lane->number, lane->transport->describe(lane->connection),
                         lane->ready ? "" : " (not ready)");
   }
+  text += explain_rates(*peer);
   text += explain_paths(*peer);
   text += fmt::format("  integrity: {} for what this side starts, {} for what the peer starts\n",
                       options_.integrity == Integrity::crc32c ? "crc32c" : "off", peer->theirs.integrity ? "crc32c" : "off");
