@@ -12,11 +12,13 @@ Budget::Budget(const Options& options, TimePoint now) noexcept
       depth_(std::max(options.depth, Duration(1))),
       outer_(options.outer),
       at_(now),
-      bytes_(full_bytes()) {}
+      bytes_(depth_bytes()) {}
 
-double Budget::full_bytes() const noexcept { return rate_ ? static_cast<double>(*rate_) * to_seconds(depth_) : 0; }
+double Budget::depth_bytes() const noexcept { return rate_ ? static_cast<double>(*rate_) * to_seconds(depth_) : 0; }
 
-double Budget::threshold_bytes(uint8_t priority) const noexcept { return priority > 0 ? 0 : full_bytes() / 4; }
+double Budget::full_bytes() const noexcept { return std::max(depth_bytes(), largest_request_); }
+
+double Budget::threshold_bytes(uint8_t priority) const noexcept { return priority > 0 ? 0 : depth_bytes() / 4; }
 
 void Budget::earn(TimePoint now) noexcept {
   if (now <= at_) return;
@@ -34,6 +36,7 @@ bool Budget::spend(TimePoint now, uint64_t bytes, uint8_t priority) noexcept {
   const auto ready = ready_at(now, priority);
   if (!ready || *ready > now) return false;
   for (Budget* budget = this; budget != nullptr; budget = budget->outer_) {
+    budget->largest_request_ = std::max(budget->largest_request_, static_cast<double>(bytes));
     if (budget->rate_) budget->bytes_ -= static_cast<double>(bytes);
   }
   return true;

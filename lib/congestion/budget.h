@@ -12,12 +12,14 @@ namespace haul::congestion {
 /// outer one must outlive its inner ones.
 ///
 /// Spending may overdraw a bucket by one request, so that a request larger than the bucket is not stuck; the debt is paid
-/// before anything else is spent. Of a bucket that runs low, the last quarter is kept for priorities above 0.
+/// before anything else is spent. A bucket holds at least the largest request that was ever spent from it: it goes on earning
+/// while others spend one from the outer bucket, and so its rate is reached however large requests are. Of a bucket that runs
+/// low, the last quarter of its depth is kept for priorities above 0.
 class Budget {
  public:
   struct Options {
     std::optional<uint64_t> rate_bytes_s;           ///< absent: unlimited
-    Duration depth = std::chrono::milliseconds(5);  ///< what a full bucket holds, in time at its rate
+    Duration depth = std::chrono::milliseconds(5);  ///< what a full bucket holds, in time at its rate; see above
     Budget* outer = nullptr;
   };
 
@@ -37,6 +39,7 @@ class Budget {
 
  private:
   void earn(TimePoint now) noexcept;
+  double depth_bytes() const noexcept;
   double full_bytes() const noexcept;
   double threshold_bytes(uint8_t priority) const noexcept;
 
@@ -44,6 +47,7 @@ class Budget {
   Duration depth_;
   Budget* outer_;
   TimePoint at_;
+  double largest_request_ = 0;
   double bytes_ = 0;
 };
 
