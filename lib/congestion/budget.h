@@ -34,8 +34,14 @@ class Budget {
   bool spend(TimePoint now, uint64_t bytes, uint8_t priority) noexcept;
   /// What was taken and not used goes back to where it came from.
   void give_back(uint64_t bytes) noexcept;
+  /// What keeps spend() from succeeding.
+  struct Hold {
+    const Budget* by = nullptr;      ///< of this one and its outer ones that which takes longest; null: nothing does
+    std::optional<TimePoint> until;  ///< if nobody else spends before; absent: until a rate changes
+  };
+  Hold held(TimePoint now, uint8_t priority) noexcept;
   /// When spend() will succeed, if nobody else spends before: at once or later; absent: not before a rate changes.
-  std::optional<TimePoint> ready_at(TimePoint now, uint8_t priority) noexcept;
+  std::optional<TimePoint> ready_at(TimePoint now, uint8_t priority) noexcept { return held(now, priority).until; }
 
  private:
   void earn(TimePoint now) noexcept;

@@ -45,6 +45,7 @@ PeerEntry& EngineCore::add_peer() {
   peer->id = next_peer_++;
   peer->progress_at = now_;
   peer->budget.emplace(congestion::Budget::Options{.rate_bytes_s = {}, .outer = &link_budget_}, now_);
+  peer->place = link_turns_.join();
   PeerEntry& entry = *peer;
   peers_.emplace(entry.id, std::move(peer));
   if (!check_pending_) {

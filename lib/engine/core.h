@@ -323,8 +323,8 @@ class EngineCore {
   std::deque<Deferred> deferred_;
   std::vector<TransferState*> all_posted_;
   congestion::Budget link_budget_;  // what all peers share
+  congestion::Turns link_turns_;    // … in these turns
   engine::PathMemories path_memories_;
-  uint64_t served_bytes_ = 0;        // what a peer that was served had taken from it before, at most
   std::vector<PeerEntry*> in_turn_;  // of one run; kept, as events_ is
   bool controlled_ = false;          // some peer is
   bool told_unchecked_ = false;      // that device memory goes without checksums

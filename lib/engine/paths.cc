@@ -85,7 +85,7 @@ std::string_view name_of(PathLimit limit) {
 std::string_view limit_of(const PeerEntry& peer, const PathState& path) {
   const bool carries = !peer.data_lanes.empty() && peer.data_lanes.front()->transport_index == path.transport_index;
   const SampledPath& sampled = *path.sampled;
-  if (carries && peer.gate && peer.gate->dry[static_cast<size_t>(Op::write)]) return "budget";
+  if (carries && peer.gate && peer.gate->held_by[static_cast<size_t>(Op::write)] != nullptr) return "budget";
   if (sampled.app_limited()) return "nothing to send";
   const CongestionController* controller = sampled.controller();
   if (controller == nullptr) return name_of(PathLimit::backend);
@@ -316,7 +316,7 @@ std::optional<TimePoint> EngineCore::paths_deadline() const {
   };
   for (const auto& [id, peer] : peers_) {
     const bool waiting = !peer->scheduler.empty();
-    if (waiting && peer->gate && peer->gate->any_dry()) take(peer->budget->ready_at(now_, peer->gate->dry_priority));
+    if (waiting && peer->gate && peer->gate->held()) take(peer->budget->ready_at(now_, peer->gate->held_priority));
     for (const auto& path : peer->paths) {
       for (size_t i = 0; i < path->operations.size(); ++i) {
         const OperationPath* each = path->operations[i].get();

@@ -10,6 +10,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "congestion/turns.h"
 #include "engine/codec.h"
 #include "engine/path_state.h"
 #include "haul/peer.h"
@@ -98,7 +99,7 @@ struct PeerEntry {
   schedule::Scheduler scheduler;
   std::vector<std::unique_ptr<PathState>> paths;  // those that may be controlled
   std::optional<congestion::Budget> budget;       // inside the engine's
-  uint64_t budget_bytes = 0;                      // taken from the engine's: who took least goes first
+  congestion::Turns::Place place;                 // among those that share the engine's
   std::optional<schedule::Gate> gate;             // of the data lanes; absent: nothing bounds them but their backend
   transfer::LandingTracker landings;
   base::IntrusiveList<detail::TransferState, transfer::InPeer> transfers;

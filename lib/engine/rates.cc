@@ -36,10 +36,7 @@ void EngineCore::refresh_gate(PeerEntry& peer) {
 void EngineCore::limit_rate(std::optional<uint64_t> bytes_s) {
   now_ = clock_->now();
   link_budget_.set_rate(now_, bytes_s);
-  for (const auto& [id, peer] : peers_) {
-    peer->budget_bytes = served_bytes_;
-    refresh_gate(*peer);
-  }
+  for (const auto& [id, peer] : peers_) refresh_gate(*peer);
   wake();
 }
 
@@ -48,7 +45,6 @@ void EngineCore::limit_peer_rate(uint64_t peer_id, std::optional<uint64_t> bytes
   PeerEntry* peer = find_peer(peer_id);
   if (peer == nullptr) return;
   peer->budget->set_rate(now_, bytes_s);
-  peer->budget_bytes = std::max(peer->budget_bytes, served_bytes_);
   refresh_gate(*peer);
   wake();
 }
@@ -61,20 +57,20 @@ void EngineCore::tell_unused(PeerEntry& peer) {
     OperationPath* path = peer.gate->paths[i];
     if (path == nullptr || peer.gate->full[i]) continue;
     const bool nothing = idle || path->in_flight_bytes() == 0;
-    path->on_unused(peer.gate->dry[i] ? PathLimit::budget : nothing ? PathLimit::nothing_to_send : PathLimit::backend);
+    path->on_unused(peer.gate->held_by[i] != nullptr ? PathLimit::budget
+                    : nothing                        ? PathLimit::nothing_to_send
+                                                     : PathLimit::backend);
   }
 }
 
-// Who has something to post. Where peers share a budget, the one that took the fewest bytes of it comes first. Only those that
-// waited for a budget are owed what others took meanwhile (start-time fair queueing): nobody saves up what he did not want.
+// Who has something to post, in turn.
 void EngineCore::take_turns() {
   in_turn_.clear();
   controlled_ = false;
   for (const auto& [id, peer] : peers_) {
     tend_paths(*peer);
     controlled_ |= peer->controlled();
-    const bool waited = peer->gate && peer->gate->any_dry();
-    if (!waited) peer->budget_bytes = std::max(peer->budget_bytes, served_bytes_);
+    link_turns_.settle(peer->place, peer->gate && peer->gate->held_by_outer());
     if (peer->gate) peer->gate->forget();
     if (peer->scheduler.empty()) {
       tell_unused(*peer);
@@ -84,14 +80,14 @@ void EngineCore::take_turns() {
   }
   if (!link_budget_.rate()) return;
   std::sort(in_turn_.begin(), in_turn_.end(),
-            [](const PeerEntry* a, const PeerEntry* b) { return a->budget_bytes < b->budget_bytes; });
+            [](const PeerEntry* a, const PeerEntry* b) { return a->place.bytes() < b->place.bytes(); });
 }
 
 size_t EngineCore::post_controlled(PeerEntry& peer) {
   const size_t posted = peer.scheduler.run(peer.data_lanes, operations_, now_, all_posted_, peer.gate ? &*peer.gate : nullptr);
   if (posted > 0) {
-    served_bytes_ = std::max(served_bytes_, peer.budget_bytes);
-    if (peer.gate) peer.budget_bytes += peer.gate->posted_bytes;
+    // Without a rate nobody takes anything from anybody.
+    if (peer.gate && link_budget_.rate()) link_turns_.took(peer.place, peer.gate->posted_bytes);
     const PathState* path = find_path(peer, peer.data_lanes.front()->transport_index);
     if (path != nullptr && path->sampled) path->sampled->stir(now_);
   }
@@ -117,7 +113,7 @@ std::string EngineCore::congestion_line() const {
 std::string EngineCore::explain_rates(const PeerEntry& peer) const {
   if (!link_budget_.rate() && !peer.budget->rate()) return {};
   return fmt::format("  rate limit: {} for this peer, {} for all of this engine's; {}\n", rate_text(*peer.budget),
-                     rate_text(link_budget_), peer.gate && peer.gate->any_dry() ? "it limits now" : "it does not limit now");
+                     rate_text(link_budget_), peer.gate && peer.gate->held() ? "it limits now" : "it does not limit now");
 }
 
 }  // namespace haul::detail

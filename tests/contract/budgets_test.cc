@@ -77,6 +77,30 @@ BACKEND_TEST_CASE("peers share the engine's rate by bytes, however small their o
   finish_ok(harness, large.transfer);
 }
 
+BACKEND_TEST_CASE("a peer held back by its own rate is owed nothing of the engine's", "[contract][budgets]") {
+  const auto made = backend.make();
+  Harness& harness = *made;
+  if (cannot_measure(harness)) return;
+  Node& a = start_limited(harness, "a", 12 * MB);
+  Pair to_b = harness.connect(a, harness.start("b"));
+  Pair to_c = harness.connect(a, harness.start("c"));
+  to_b.to_b.limit_rate(1 * MB);
+  Moving bounded(harness, to_b, 60 * MB, true);
+  Moving other(harness, to_c, 120 * MB, true);
+  harness.run_for(5s);
+  CHECK(static_cast<double>(bounded.done()) == Approx(5.0 * MB).epsilon(0.25));
+  CHECK(static_cast<double>(bounded.done() + other.done()) == Approx(60.0 * MB).epsilon(0.1));
+  to_b.to_b.limit_rate(std::nullopt);
+  const uint64_t bounded_before = bounded.done();
+  const uint64_t other_before = other.done();
+  harness.run_for(2s);
+  CHECK(static_cast<double>(bounded.done() - bounded_before) == Approx(12.0 * MB).epsilon(0.25));
+  CHECK(static_cast<double>(other.done() - other_before) == Approx(12.0 * MB).epsilon(0.25));
+  a->limit_rate(std::nullopt);
+  finish_ok(harness, bounded.transfer);
+  finish_ok(harness, other.transfer);
+}
+
 BACKEND_TEST_CASE("a rate of nothing holds everything back, and nobody is lost for it", "[contract][budgets]") {
   const auto made = backend.make();
   Harness& harness = *made;
