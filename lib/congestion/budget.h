@@ -30,6 +30,9 @@ class Budget {
   void set_rate(TimePoint now, std::optional<uint64_t> bytes_s) noexcept;
   std::optional<uint64_t> rate() const noexcept { return rate_; }
 
+  /// From now on inside this one; null: inside none. What it has earned or overdrawn itself stays.
+  void set_outer(Budget* outer) noexcept { outer_ = outer; }
+
   /// Takes `bytes` from this budget and all outer ones, or from none.
   bool spend(TimePoint now, uint64_t bytes, uint8_t priority) noexcept;
   /// What was taken and not used goes back to where it came from.

@@ -9,8 +9,8 @@ namespace haul::congestion {
 /// Fair shares by bytes: who took the fewest comes first. Only who waited for the budget is owed what others took meanwhile;
 /// nobody saves up what he did not want, or could not have used.
 ///
-/// Start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996), where every flow has the same weight. Pure arithmetic: a place
-/// belongs to whoever shares, and to one Turns at a time.
+/// Start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996), where every flow has the same weight. Pure arithmetic: a
+/// place belongs to whoever shares, and to one Turns at a time.
 class Turns {
  public:
   class Place {
@@ -26,8 +26,8 @@ class Turns {
 
   /// Of one that comes: it is owed nothing, and owes nothing.
   Place join() const noexcept { return Place(served_); }
-  /// Before each choice, for everyone. `waited`: all that kept it from taking more since the last choice was this budget, or one
-  /// outside of it.
+  /// Before each choice, for everyone who wants a turn. `waited`: all that kept it from taking more since the last choice was
+  /// this budget, or one outside of it.
   void settle(Place& place, bool waited) const noexcept {
     if (!waited) place.bytes_ = std::max(place.bytes_, served_);
   }

@@ -9,6 +9,7 @@
 namespace haul::detail {
 
 using engine::PeerPhase;
+using engine::Tenant;
 
 namespace {
 
@@ -80,7 +81,14 @@ Result<Peer> EngineCore::connect(const Address& address, PeerOptions options) {
                   fmt::format("no transport may be used for {}: {}", address.to_string(), fmt::join(choices, "; ")));
   }
   for (const std::string& choice : choices) log(LogLevel::warning, fmt::format("{}: {}", address.to_string(), choice));
+  Tenant* tenant = nullptr;
+  if (!options.tenant.empty()) {
+    auto joined = tenants_.join(now_, options.tenant, nullptr);
+    if (!joined) return joined.status();
+    tenant = *joined;
+  }
   PeerEntry& peer = add_peer();
+  if (tenant != nullptr) enter_tenant(peer, *tenant);
   peer.initiator = true;
   peer.address = address;
   peer.options = std::move(options);

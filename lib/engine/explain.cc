@@ -117,6 +117,7 @@ PeerStats EngineCore::peer_stats(uint64_t peer_id) const {
     entry.path = lane->transport->sample(lane->connection);
   }
   stats.paths = path_stats(*peer);
+  tell_rates(*peer, stats);
   return stats;
 }
 
@@ -182,6 +183,7 @@ std::string EngineCore::explain() const {
   text += fmt::format("  integrity: {}{}\n", options_.integrity == Integrity::crc32c ? "crc32c per operation" : "off",
                       told_unchecked_ ? ", but none of device memory" : "");
   text += fmt::format("  {}\n", congestion_line());
+  text += explain_tenants();
   text +=
       fmt::format("  peer timeout {} ms, keep-alive {} ms, spin {}\n", options_.peer_timeout / std::chrono::milliseconds(1),
                   options_.keepalive / std::chrono::milliseconds(1),

@@ -13,6 +13,7 @@
 #include "congestion/turns.h"
 #include "engine/codec.h"
 #include "engine/path_state.h"
+#include "engine/tenants.h"
 #include "haul/peer.h"
 #include "memory/grants.h"
 #include "schedule/scheduler.h"
@@ -98,8 +99,9 @@ struct PeerEntry {
   memory::GrantBook grants;
   schedule::Scheduler scheduler;
   std::vector<std::unique_ptr<PathState>> paths;  // those that may be controlled
-  std::optional<congestion::Budget> budget;       // inside the engine's
-  congestion::Turns::Place place;                 // among those that share the engine's
+  Tenant* tenant = nullptr;                       // null: none
+  std::optional<congestion::Budget> budget;       // inside its tenant's, or the engine's
+  congestion::Turns::Place place;                 // among those that share that one
   std::optional<schedule::Gate> gate;             // of the data lanes; absent: nothing bounds them but their backend
   transfer::LandingTracker landings;
   base::IntrusiveList<detail::TransferState, transfer::InPeer> transfers;

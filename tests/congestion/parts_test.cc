@@ -228,6 +228,26 @@ TEST_CASE("what a budget holds for large requests is one of them, however long n
   CHECK(spent_at(start + 2h, 128) == 2);
 }
 
+TEST_CASE("what holds a request back is the budget that takes longest") {
+  Budget link({.rate_bytes_s = 1'000'000, .depth = 10ms}, start);
+  Budget tenant({.rate_bytes_s = 500'000, .depth = 10ms, .outer = &link}, start);
+  Budget peer({.rate_bytes_s = {}, .outer = &tenant}, start);
+  CHECK(peer.held(start, 128).by == nullptr);
+  CHECK(peer.held(start, 128).until == start);
+  REQUIRE(peer.spend(start, 20'000, 128));  // 10 ms in debt there, 30 ms here
+  CHECK(peer.held(start, 128).by == &tenant);
+  CHECK(peer.held(start, 128).until == start + 30ms);
+  peer.set_rate(start, 0);
+  CHECK(peer.held(start, 128).by == &peer);
+  CHECK_FALSE(peer.held(start, 128).until);
+  peer.set_rate(start, std::nullopt);
+  tenant.set_rate(start, std::nullopt);
+  CHECK(peer.held(start, 128).by == &link);
+  CHECK(peer.held(start, 128).until == start + 10ms);
+  peer.set_outer(nullptr);
+  CHECK(peer.held(start, 128).by == nullptr);
+}
+
 TEST_CASE("a budget of nothing lets nothing through, and a debt ends where there is no rate") {
   Budget link({.rate_bytes_s = {}}, start);
   Budget budget({.rate_bytes_s = 1'000'000, .depth = 10ms, .outer = &link}, start);

@@ -85,8 +85,8 @@ BACKEND_TEST_CASE("a peer held back by its own rate is owed nothing of the engin
   Pair to_b = harness.connect(a, harness.start("b"));
   Pair to_c = harness.connect(a, harness.start("c"));
   to_b.to_b.limit_rate(1 * MB);
-  Moving bounded(harness, to_b, 60 * MB, true);
-  Moving other(harness, to_c, 120 * MB, true);
+  Moving bounded(harness, to_b, 30 * MB, true);
+  Moving other(harness, to_c, 90 * MB, true);
   harness.run_for(5s);
   CHECK(static_cast<double>(bounded.done()) == Approx(5.0 * MB).epsilon(0.25));
   CHECK(static_cast<double>(bounded.done() + other.done()) == Approx(60.0 * MB).epsilon(0.1));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <catch2/catch.hpp>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <utility>
@@ -56,5 +57,17 @@ struct Moving {
   Buffer target;
   Transfer transfer;
 };
+
+/// What each of them moves in this time, in bytes per second.
+inline std::vector<double> rates_over(Harness& harness, std::initializer_list<const Moving*> all, Duration time) {
+  std::vector<uint64_t> before;
+  for (const Moving* moving : all) before.push_back(moving->done());
+  const TimePoint from = harness.clock().now();
+  harness.run_for(time);
+  const double seconds = seconds_of(harness.clock().now() - from);
+  std::vector<double> rates;
+  for (const Moving* moving : all) rates.push_back(static_cast<double>(moving->done() - before[rates.size()]) / seconds);
+  return rates;
+}
 
 }  // namespace haul::contract
