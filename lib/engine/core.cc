@@ -213,6 +213,7 @@ size_t EngineCore::run(NextPoll next) {
 
 bool EngineCore::round(NextPoll next, size_t& handled) {
   const size_t before = handled;
+  if (controlled_) tend_peers();
   run_schedulers();
   for (uint32_t i = 0; i < transports_.size(); ++i) {
     const size_t events = poll_transport(i, next);

@@ -249,6 +249,8 @@ class EngineCore {
   void leave_uncontrolled(PeerEntry& peer, engine::PathState& path, std::string_view why);
   void decide_path(PeerEntry& peer, engine::PathState& path);
   void tend_paths(PeerEntry& peer);
+  static void settle_operations(const PeerEntry& peer);
+  void tend_peers();
   size_t notice_silence();
   void end_ticket(const PeerEntry& peer, const LaneState& lane, transfer::OperationRecord& record,
                   congestion::OperationPath::End end);

@@ -271,10 +271,29 @@ void EngineCore::command_lane(const PeerEntry& peer, const LaneState& lane, Samp
 void EngineCore::tend_paths(PeerEntry& peer) {
   for (const auto& path : peer.paths) {
     if (!path->decided) decide_path(peer, *path);
+    if (path->sampled) take_samples(peer, *path);
+  }
+}
+
+// Of what has ended controllers hear before anything else is posted.
+void EngineCore::settle_operations(const PeerEntry& peer) {
+  for (const auto& path : peer.paths) {
     for (const auto& each : path->operations) {
       if (each) each->settle();
     }
-    if (path->sampled) take_samples(peer, *path);
+  }
+}
+
+// Once a round, before anything is posted: what controllers learn of the last one, and who has nothing to post.
+void EngineCore::tend_peers() {
+  controlled_ = false;
+  for (const auto& [id, peer] : peers_) {
+    tend_paths(*peer);
+    settle_operations(*peer);
+    controlled_ |= peer->controlled();
+    if (!peer->gate || !peer->scheduler.empty()) continue;
+    peer->gate->forget();
+    tell_unused(*peer);
   }
 }
 

@@ -129,22 +129,16 @@ void EngineCore::settle_place(PeerEntry& peer) {
 }
 
 // Who has something to post, in turn: of tenants, and peers without one, who took least of the engine's rate, and then of a
-// tenant's peers who took least of the tenant's.
+// tenant's peers who took least of the tenant's. Several times a round, so that nobody else is looked at.
 void EngineCore::take_turns() {
   in_turn_.clear();
-  controlled_ = false;
   bool bounded = false;  // by a rate
   for (const auto& [id, peer] : peers_) {
-    tend_paths(*peer);
-    controlled_ |= peer->controlled();
+    if (peer->scheduler.empty()) continue;
+    settle_operations(*peer);
     settle_place(*peer);
-    if (peer->gate) peer->gate->forget();
-    if (peer->scheduler.empty()) {
-      tell_unused(*peer);
-    } else {
-      in_turn_.push_back(peer.get());
-      bounded |= peer->gate && peer->gate->budget != nullptr;
-    }
+    in_turn_.push_back(peer.get());
+    bounded |= peer->gate && peer->gate->budget != nullptr;
   }
   for (const auto& [name, tenant] : tenants_.all()) link_turns_.settle(tenant->place, std::exchange(tenant->waits, false));
   if (!bounded) return;
