@@ -8,6 +8,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "haul/address.h"
@@ -62,7 +63,7 @@ struct EngineOptions {
   /// Seconds since 1970: what is remembered of paths outlives monotonic clocks. Empty: the system's.
   std::function<int64_t()> wall_clock_s;
   /// Payload of the puts and gets that this engine starts, all peers together, over any transport: bytes per second; absent: no
-  /// bound. Peers that have something to move share it by bytes. See Engine::limit_rate().
+  /// bound. Tenants, and peers without one, that have something to move share it by bytes. See Engine::limit_rate().
   std::optional<uint64_t> rate_limit_bytes_s;
 
   Duration peer_timeout = std::chrono::seconds(10);  ///< a peer that shows no progress for this long is lost
@@ -77,6 +78,7 @@ struct EngineOptions {
   uint32_t max_peers = 1024;
   uint32_t max_peers_per_identity = 256;  ///< connections accepted from one authenticated identity
   uint32_t max_unidentified = 64;         ///< accepted connections that have not introduced themselves yet
+  uint32_t max_tenants = 256;             ///< that have a rate or a peer; see Engine::limit_tenant()
   uint32_t max_lanes_per_peer = 64;
   uint32_t max_grants_per_peer = 65536;
   uint32_t max_transfers = 65536;  ///< running at one time; more answer `busy`
@@ -126,12 +128,19 @@ class HAUL_API Engine {
   Result<Address> listen(const Address& address);
 
   /// Starts connecting and returns at once; PeerOptions::on_ready tells the outcome.
-  /// Errors: refused (policy), invalid, exhausted (max_peers).
+  /// Errors: refused (policy), invalid, exhausted (max_peers, max_tenants).
   Result<Peer> connect(const Address& address, PeerOptions options = {});
 
   /// Sets EngineOptions::rate_limit_bytes_s, at once. Operations that are posted already go on; one may go beyond what is left,
   /// and the next waits for longer. A rate of 0 holds everything back, until it is changed.
   void limit_rate(std::optional<uint64_t> bytes_s);
+
+  /// Sets the rate of a tenant, at once, as limit_rate() does: of what this engine moves by its own puts and gets with all of
+  /// the tenant's peers together, in bytes per second, within the engine's; absent: no bound of its own. Peers of a tenant
+  /// share what it gets by bytes. A tenant exists, here alone, while it has a rate or a peer (PeerOptions::tenant,
+  /// Peer::set_tenant()). Names have 1 to 64 bytes without control characters.
+  /// Errors: invalid (the name), exhausted (max_tenants).
+  Status limit_tenant(std::string_view name, std::optional<uint64_t> bytes_s);
 
   /// Does what can be done now without blocking; returns the number of events handled. Callbacks run inside.
   /// Must not be called from a callback.

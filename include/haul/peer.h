@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "haul/buffer.h"
@@ -44,7 +45,9 @@ struct PeerOptions {
   std::optional<Protection> protection = std::nullopt;
   /// Of what we send to this peer, and ask of it; absent: EngineOptions::congestion.
   std::optional<CongestionPolicy> congestion = std::nullopt;
-  /// As EngineOptions::rate_limit_bytes_s, within that one. See Peer::limit_rate().
+  /// Whom this peer's rate and share are part of: Engine::limit_tenant(). Empty: nobody; it stands beside the tenants.
+  std::string tenant;
+  /// As EngineOptions::rate_limit_bytes_s, within its tenant's and that one. See Peer::limit_rate().
   std::optional<uint64_t> rate_limit_bytes_s = std::nullopt;
   /// Called once when the peer is ready (ok) or could not be reached (why): within connect_timeout either way. Ready means that
   /// a lane is which may carry payload; what the peer says before is delivered afterwards. On the engine's thread, from poll().
@@ -106,6 +109,10 @@ class HAUL_API Peer {
 
   /// Sets PeerOptions::rate_limit_bytes_s, also of peers that came, as Engine::limit_rate() does.
   void limit_rate(std::optional<uint64_t> bytes_s);
+
+  /// Sets PeerOptions::tenant, also of peers that came, at once and while bytes move; empty: no tenant. On an error it stays
+  /// where it is. Errors: peer_lost, invalid (the name: see Engine::limit_tenant()), exhausted (EngineOptions::max_tenants).
+  Status set_tenant(std::string_view name);
 
   /// Ends the connection. `graceful` lets running transfers end first (bounded by EngineOptions::peer_timeout); otherwise they
   /// end as peer_lost. on_peer_closed follows.

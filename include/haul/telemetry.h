@@ -83,7 +83,11 @@ struct PeerStats {
   uint64_t grants_made = 0;
   uint64_t grants_held = 0;
   std::vector<LaneStats> lanes;
-  std::vector<PathStats> paths;  ///< those that are controlled
+  std::vector<PathStats> paths;                       ///< those that are controlled
+  std::string tenant;                                 ///< empty: none
+  std::optional<uint64_t> rate_limit_bytes_s;         ///< its own; absent: none, as below
+  std::optional<uint64_t> tenant_rate_limit_bytes_s;  ///< its tenant's
+  std::string rate_limited_by;  ///< whose rate holds its payload back now: "peer", "tenant", "engine"; empty: none does
 };
 
 /// A copy of the engine's counters at one moment; it does not follow later changes.

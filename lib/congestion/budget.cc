@@ -12,11 +12,13 @@ Budget::Budget(const Options& options, TimePoint now) noexcept
       depth_(std::max(options.depth, Duration(1))),
       outer_(options.outer),
       at_(now),
-      bytes_(full_bytes()) {}
+      bytes_(depth_bytes()) {}
 
-double Budget::full_bytes() const noexcept { return rate_ ? static_cast<double>(*rate_) * to_seconds(depth_) : 0; }
+double Budget::depth_bytes() const noexcept { return rate_ ? static_cast<double>(*rate_) * to_seconds(depth_) : 0; }
 
-double Budget::threshold_bytes(uint8_t priority) const noexcept { return priority > 0 ? 0 : full_bytes() / 4; }
+double Budget::full_bytes() const noexcept { return std::max(depth_bytes(), largest_request_); }
+
+double Budget::threshold_bytes(uint8_t priority) const noexcept { return priority > 0 ? 0 : depth_bytes() / 4; }
 
 void Budget::earn(TimePoint now) noexcept {
   if (now <= at_) return;
@@ -31,9 +33,9 @@ void Budget::set_rate(TimePoint now, std::optional<uint64_t> bytes_s) noexcept {
 }
 
 bool Budget::spend(TimePoint now, uint64_t bytes, uint8_t priority) noexcept {
-  const auto ready = ready_at(now, priority);
-  if (!ready || *ready > now) return false;
+  if (held(now, priority).by != nullptr) return false;
   for (Budget* budget = this; budget != nullptr; budget = budget->outer_) {
+    budget->largest_request_ = std::max(budget->largest_request_, static_cast<double>(bytes));
     if (budget->rate_) budget->bytes_ -= static_cast<double>(bytes);
   }
   return true;
@@ -45,18 +47,19 @@ void Budget::give_back(uint64_t bytes) noexcept {
   }
 }
 
-std::optional<TimePoint> Budget::ready_at(TimePoint now, uint8_t priority) noexcept {
-  TimePoint ready = now;
+Budget::Hold Budget::held(TimePoint now, uint8_t priority) noexcept {
+  Hold hold{.by = nullptr, .until = now};
   for (Budget* budget = this; budget != nullptr; budget = budget->outer_) {
     budget->earn(now);
     if (!budget->rate_) continue;
-    if (*budget->rate_ == 0) return std::nullopt;
+    if (*budget->rate_ == 0) return {.by = budget, .until = std::nullopt};
     const double missing = budget->threshold_bytes(priority) - budget->bytes_;
     if (missing <= 0) continue;
     const auto rate = static_cast<double>(*budget->rate_);
-    ready = std::max(ready, now + std::max(from_seconds(missing / rate), Duration(1)));
+    const TimePoint ready = now + std::max(from_seconds(missing / rate), Duration(1));
+    if (ready > *hold.until) hold = {.by = budget, .until = ready};
   }
-  return ready;
+  return hold;
 }
 
 }  // namespace haul::congestion

@@ -12,12 +12,14 @@ namespace haul::congestion {
 /// outer one must outlive its inner ones.
 ///
 /// Spending may overdraw a bucket by one request, so that a request larger than the bucket is not stuck; the debt is paid
-/// before anything else is spent. Of a bucket that runs low, the last quarter is kept for priorities above 0.
+/// before anything else is spent. A bucket holds at least the largest request that was ever spent from it: it goes on earning
+/// while others spend one from the outer bucket, and so its rate is reached however large requests are. Of a bucket that runs
+/// low, the last quarter of its depth is kept for priorities above 0.
 class Budget {
  public:
   struct Options {
     std::optional<uint64_t> rate_bytes_s;           ///< absent: unlimited
-    Duration depth = std::chrono::milliseconds(5);  ///< what a full bucket holds, in time at its rate
+    Duration depth = std::chrono::milliseconds(5);  ///< what a full bucket holds, in time at its rate; see above
     Budget* outer = nullptr;
   };
 
@@ -28,15 +30,25 @@ class Budget {
   void set_rate(TimePoint now, std::optional<uint64_t> bytes_s) noexcept;
   std::optional<uint64_t> rate() const noexcept { return rate_; }
 
+  /// From now on inside this one; null: inside none. What it has earned or overdrawn itself stays.
+  void set_outer(Budget* outer) noexcept { outer_ = outer; }
+
   /// Takes `bytes` from this budget and all outer ones, or from none.
   bool spend(TimePoint now, uint64_t bytes, uint8_t priority) noexcept;
   /// What was taken and not used goes back to where it came from.
   void give_back(uint64_t bytes) noexcept;
+  /// What keeps spend() from succeeding.
+  struct Hold {
+    const Budget* by = nullptr;      ///< of this one and its outer ones that which takes longest; null: nothing does
+    std::optional<TimePoint> until;  ///< if nobody else spends before; absent: until a rate changes
+  };
+  Hold held(TimePoint now, uint8_t priority) noexcept;
   /// When spend() will succeed, if nobody else spends before: at once or later; absent: not before a rate changes.
-  std::optional<TimePoint> ready_at(TimePoint now, uint8_t priority) noexcept;
+  std::optional<TimePoint> ready_at(TimePoint now, uint8_t priority) noexcept { return held(now, priority).until; }
 
  private:
   void earn(TimePoint now) noexcept;
+  double depth_bytes() const noexcept;
   double full_bytes() const noexcept;
   double threshold_bytes(uint8_t priority) const noexcept;
 
@@ -44,6 +56,7 @@ class Budget {
   Duration depth_;
   Budget* outer_;
   TimePoint at_;
+  double largest_request_ = 0;
   double bytes_ = 0;
 };
 

@@ -9,6 +9,7 @@
 namespace haul::detail {
 
 using engine::PeerPhase;
+using engine::Tenant;
 
 namespace {
 
@@ -45,6 +46,7 @@ PeerEntry& EngineCore::add_peer() {
   peer->id = next_peer_++;
   peer->progress_at = now_;
   peer->budget.emplace(congestion::Budget::Options{.rate_bytes_s = {}, .outer = &link_budget_}, now_);
+  peer->place = link_turns_.join();
   PeerEntry& entry = *peer;
   peers_.emplace(entry.id, std::move(peer));
   if (!check_pending_) {
@@ -79,7 +81,14 @@ Result<Peer> EngineCore::connect(const Address& address, PeerOptions options) {
                   fmt::format("no transport may be used for {}: {}", address.to_string(), fmt::join(choices, "; ")));
   }
   for (const std::string& choice : choices) log(LogLevel::warning, fmt::format("{}: {}", address.to_string(), choice));
+  Tenant* tenant = nullptr;
+  if (!options.tenant.empty()) {
+    auto joined = tenants_.join(now_, options.tenant, nullptr);
+    if (!joined) return joined.status();
+    tenant = *joined;
+  }
   PeerEntry& peer = add_peer();
+  if (tenant != nullptr) enter_tenant(peer, *tenant);
   peer.initiator = true;
   peer.address = address;
   peer.options = std::move(options);

@@ -82,6 +82,7 @@ EngineCore::EngineCore(EngineOptions options, std::vector<std::unique_ptr<Transp
       links_(transports_.size()),
       events_(event_batch),
       link_budget_({.rate_bytes_s = options_.rate_limit_bytes_s}, now_),
+      tenants_(link_budget_, link_turns_, options_.max_tenants),
       path_memories_(options_.wall_clock_s) {
   for (const auto& transport : transports_)
     most_operation_bytes_ = std::min(most_operation_bytes_, transport->capabilities().max_operation_bytes);
@@ -202,13 +203,17 @@ size_t EngineCore::run(NextPoll next) {
   if (woken_.load(std::memory_order_acquire)) take_wake();
   size_t handled = 0;
   for (int i = 0; i < max_rounds && round(next, handled); ++i) continue;
-  for (const uint64_t peer : dead_peers_) peers_.erase(peer);
+  for (const uint64_t id : dead_peers_) {
+    if (PeerEntry* peer = find_peer(id)) leave_tenant(*peer);
+    peers_.erase(id);
+  }
   dead_peers_.clear();
   return handled;
 }
 
 bool EngineCore::round(NextPoll next, size_t& handled) {
   const size_t before = handled;
+  if (controlled_) tend_peers();
   run_schedulers();
   for (uint32_t i = 0; i < transports_.size(); ++i) {
     const size_t events = poll_transport(i, next);

@@ -1,6 +1,6 @@
 // The engine's inside. One class, a file a topic: core.cc (loop), connect.cc (peers come), lanes.cc, control_lane.cc,
-// grants.cc, transfers.cc, device_memory.cc, operations.cc (completions), paths.cc (congestion control), messages.cc, loss.cc
-// (peers go), explain.cc.
+// grants.cc, transfers.cc, device_memory.cc, operations.cc (completions), paths.cc (congestion control), rates.cc (rates of
+// one's own, turns), messages.cc, loss.cc (peers go), explain.cc.
 #pragma once
 
 #include <atomic>
@@ -21,6 +21,7 @@
 #include "engine/peer_entry.h"
 #include "engine/policy.h"
 #include "engine/spin.h"
+#include "engine/tenants.h"
 #include "haul/engine.h"
 #include "memory/registration.h"
 #include "transfer/state.h"
@@ -46,6 +47,8 @@ class EngineCore {
   void wake() noexcept;
   void limit_rate(std::optional<uint64_t> bytes_s);
   void limit_peer_rate(uint64_t peer, std::optional<uint64_t> bytes_s);
+  Status limit_tenant(std::string_view name, std::optional<uint64_t> bytes_s);
+  Status set_tenant(uint64_t peer, std::string_view name);
   std::optional<TimePoint> next_deadline() const;
   uint64_t incarnation() const noexcept { return incarnation_; }
   std::vector<Peer> peers();
@@ -245,20 +248,31 @@ class EngineCore {
   void steer(PeerEntry& peer, engine::PathState& path, std::string_view name, std::string_view why);
   void leave_uncontrolled(PeerEntry& peer, engine::PathState& path, std::string_view why);
   void decide_path(PeerEntry& peer, engine::PathState& path);
-  void refresh_gate(PeerEntry& peer);
-  void take_turns();
-  size_t post_controlled(PeerEntry& peer);
   void tend_paths(PeerEntry& peer);
+  static void settle_operations(const PeerEntry& peer);
+  void tend_peers();
   size_t notice_silence();
-  static void tell_unused(PeerEntry& peer);
-  size_t run_controlled();
   void end_ticket(const PeerEntry& peer, const LaneState& lane, transfer::OperationRecord& record,
                   congestion::OperationPath::End end);
   static congestion::OperationPath::End end_of(const Status& status);
   std::optional<TimePoint> paths_deadline() const;
   std::vector<PathStats> path_stats(const PeerEntry& peer) const;
   std::string explain_paths(const PeerEntry& peer) const;
+
+  // rates.cc
+  static void enter_tenant(PeerEntry& peer, engine::Tenant& tenant);
+  void leave_tenant(PeerEntry& peer);
+  void refresh_gate(PeerEntry& peer);
+  void settle_place(PeerEntry& peer);
+  void take_turns();
+  void charge(PeerEntry& peer, uint64_t bytes);
+  size_t run_controlled();
+  size_t post_controlled(PeerEntry& peer);
+  static void tell_unused(PeerEntry& peer);
   std::string congestion_line() const;
+  std::string explain_rates(const PeerEntry& peer) const;
+  std::string explain_tenants() const;
+  void tell_rates(const PeerEntry& peer, PeerStats& stats) const;
 
   // messages.cc
   void send_control(PeerEntry& peer, const engine::Control& message);
@@ -320,8 +334,9 @@ class EngineCore {
   std::deque<Deferred> deferred_;
   std::vector<TransferState*> all_posted_;
   congestion::Budget link_budget_;  // what all peers share
+  congestion::Turns link_turns_;    // … in these turns, and tenants, too
+  engine::Tenants tenants_;
   engine::PathMemories path_memories_;
-  uint64_t served_bytes_ = 0;        // what a peer that was served had taken from it before, at most
   std::vector<PeerEntry*> in_turn_;  // of one run; kept, as events_ is
   bool controlled_ = false;          // some peer is
   bool told_unchecked_ = false;      // that device memory goes without checksums

@@ -117,6 +117,7 @@ PeerStats EngineCore::peer_stats(uint64_t peer_id) const {
     entry.path = lane->transport->sample(lane->connection);
   }
   stats.paths = path_stats(*peer);
+  tell_rates(*peer, stats);
   return stats;
 }
 
@@ -138,6 +139,7 @@ std::string EngineCore::explain_peer(uint64_t peer_id) const {
     text += fmt::format("  lane {}: {}{}\n", lane->number, lane->transport->describe(lane->connection),
                         lane->ready ? "" : " (not ready)");
   }
+  text += explain_rates(*peer);
   text += explain_paths(*peer);
   text += fmt::format("  integrity: {} for what this side starts, {} for what the peer starts\n",
                       options_.integrity == Integrity::crc32c ? "crc32c" : "off", peer->theirs.integrity ? "crc32c" : "off");
@@ -181,6 +183,7 @@ std::string EngineCore::explain() const {
   text += fmt::format("  integrity: {}{}\n", options_.integrity == Integrity::crc32c ? "crc32c per operation" : "off",
                       told_unchecked_ ? ", but none of device memory" : "");
   text += fmt::format("  {}\n", congestion_line());
+  text += explain_tenants();
   text +=
       fmt::format("  peer timeout {} ms, keep-alive {} ms, spin {}\n", options_.peer_timeout / std::chrono::milliseconds(1),
                   options_.keepalive / std::chrono::milliseconds(1),

@@ -32,6 +32,9 @@ uint64_t Engine::incarnation() const noexcept { return core_->incarnation(); }
 std::vector<Peer> Engine::peers() const { return core_->peers(); }
 EngineStats Engine::stats() const { return core_->stats(); }
 void Engine::limit_rate(std::optional<uint64_t> bytes_s) { core_->limit_rate(bytes_s); }
+Status Engine::limit_tenant(std::string_view name, std::optional<uint64_t> bytes_s) {
+  return core_->limit_tenant(name, bytes_s);
+}
 
 std::string Engine::explain() const { return core_->explain(); }
 
@@ -86,6 +89,8 @@ void Peer::close(bool graceful) {
 void Peer::limit_rate(std::optional<uint64_t> bytes_s) {
   if (core_ != nullptr) core_->limit_peer_rate(id_, bytes_s);
 }
+
+Status Peer::set_tenant(std::string_view name) { return core_ != nullptr ? core_->set_tenant(id_, name) : no_peer(); }
 
 std::string Peer::explain() const { return core_ != nullptr ? core_->explain_peer(id_) : std::string(); }
 PeerStats Peer::stats() const { return core_ != nullptr ? core_->peer_stats(id_) : PeerStats(); }

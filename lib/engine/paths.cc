@@ -32,10 +32,6 @@ constexpr std::array<std::string_view, 2> directions{"out", "in"};
 bool is_off(const CongestionPolicy& policy) { return !policy.make && policy.controller == "off"; }
 bool is_automatic(const CongestionPolicy& policy) { return !policy.make && policy.controller == "automatic"; }
 
-std::string rate_text(const congestion::Budget& budget) {
-  return budget.rate() ? fmt::format("{} bytes/s", *budget.rate()) : std::string("no bound");
-}
-
 template <typename Path>
 PathStats stats_of(const Path& path, std::string_view transport) {
   PathStats stats;
@@ -89,7 +85,7 @@ std::string_view name_of(PathLimit limit) {
 std::string_view limit_of(const PeerEntry& peer, const PathState& path) {
   const bool carries = !peer.data_lanes.empty() && peer.data_lanes.front()->transport_index == path.transport_index;
   const SampledPath& sampled = *path.sampled;
-  if (carries && peer.gate && peer.gate->dry[static_cast<size_t>(Op::write)]) return "budget";
+  if (carries && peer.gate && peer.gate->held_by[static_cast<size_t>(Op::write)] != nullptr) return "budget";
   if (sampled.app_limited()) return "nothing to send";
   const CongestionController* controller = sampled.controller();
   if (controller == nullptr) return name_of(PathLimit::backend);
@@ -272,46 +268,32 @@ void EngineCore::command_lane(const PeerEntry& peer, const LaneState& lane, Samp
   path.stop_steering(lane.number);
 }
 
-// What the scheduler is bounded by: the path of the lanes that it uses, and budgets.
-void EngineCore::refresh_gate(PeerEntry& peer) {
-  peer.gate.reset();
-  const PathState* path = peer.data_lanes.empty() ? nullptr : find_path(peer, peer.data_lanes.front()->transport_index);
-  const bool bounded = path != nullptr && path->operations[0];
-  const bool budgeted = link_budget_.rate() || peer.budget->rate();
-  if (!bounded && !budgeted) return;
-  controlled_ = true;
-  peer.gate.emplace();
-  if (budgeted) peer.gate->budget = &*peer.budget;
-  for (size_t i = 0; bounded && i < path->operations.size(); ++i) peer.gate->paths[i] = path->operations[i].get();
-}
-
-void EngineCore::limit_rate(std::optional<uint64_t> bytes_s) {
-  now_ = clock_->now();
-  link_budget_.set_rate(now_, bytes_s);
-  for (const auto& [id, peer] : peers_) {
-    peer->budget_bytes = served_bytes_;
-    refresh_gate(*peer);
-  }
-  wake();
-}
-
-void EngineCore::limit_peer_rate(uint64_t peer_id, std::optional<uint64_t> bytes_s) {
-  now_ = clock_->now();
-  PeerEntry* peer = find_peer(peer_id);
-  if (peer == nullptr) return;
-  peer->budget->set_rate(now_, bytes_s);
-  peer->budget_bytes = std::max(peer->budget_bytes, served_bytes_);
-  refresh_gate(*peer);
-  wake();
-}
-
 void EngineCore::tend_paths(PeerEntry& peer) {
   for (const auto& path : peer.paths) {
     if (!path->decided) decide_path(peer, *path);
+    if (path->sampled) take_samples(peer, *path);
+  }
+}
+
+// Of what has ended controllers hear before anything else is posted.
+void EngineCore::settle_operations(const PeerEntry& peer) {
+  for (const auto& path : peer.paths) {
     for (const auto& each : path->operations) {
       if (each) each->settle();
     }
-    if (path->sampled) take_samples(peer, *path);
+  }
+}
+
+// Once a round, before anything is posted: what controllers learn of the last one, and who has nothing to post.
+void EngineCore::tend_peers() {
+  controlled_ = false;
+  for (const auto& [id, peer] : peers_) {
+    tend_paths(*peer);
+    settle_operations(*peer);
+    controlled_ |= peer->controlled();
+    if (!peer->gate || !peer->scheduler.empty()) continue;
+    peer->gate->forget();
+    tell_unused(*peer);
   }
 }
 
@@ -325,61 +307,6 @@ size_t EngineCore::notice_silence() {
     }
   }
   return count;
-}
-
-// What a path could have carried and did not get says nothing of the path.
-void EngineCore::tell_unused(PeerEntry& peer) {
-  if (!peer.gate) return;
-  const bool idle = peer.scheduler.empty();
-  for (size_t i = 0; i < peer.gate->paths.size(); ++i) {
-    OperationPath* path = peer.gate->paths[i];
-    if (path == nullptr || peer.gate->full[i]) continue;
-    const bool nothing = idle || path->in_flight_bytes() == 0;
-    path->on_unused(peer.gate->dry[i] ? PathLimit::budget : nothing ? PathLimit::nothing_to_send : PathLimit::backend);
-  }
-}
-
-// Who has something to post. Where peers share a budget, the one that took the fewest bytes of it comes first. Only those that
-// waited for a budget are owed what others took meanwhile (start-time fair queueing): nobody saves up what he did not want.
-void EngineCore::take_turns() {
-  in_turn_.clear();
-  controlled_ = false;
-  for (const auto& [id, peer] : peers_) {
-    tend_paths(*peer);
-    controlled_ |= peer->controlled();
-    const bool waited = peer->gate && peer->gate->any_dry();
-    if (!waited) peer->budget_bytes = std::max(peer->budget_bytes, served_bytes_);
-    if (peer->gate) peer->gate->forget();
-    if (peer->scheduler.empty()) {
-      tell_unused(*peer);
-    } else {
-      in_turn_.push_back(peer.get());
-    }
-  }
-  if (!link_budget_.rate()) return;
-  std::sort(in_turn_.begin(), in_turn_.end(),
-            [](const PeerEntry* a, const PeerEntry* b) { return a->budget_bytes < b->budget_bytes; });
-}
-
-size_t EngineCore::post_controlled(PeerEntry& peer) {
-  const size_t posted = peer.scheduler.run(peer.data_lanes, operations_, now_, all_posted_, peer.gate ? &*peer.gate : nullptr);
-  if (posted > 0) {
-    served_bytes_ = std::max(served_bytes_, peer.budget_bytes);
-    if (peer.gate) peer.budget_bytes += peer.gate->posted_bytes;
-    const PathState* path = find_path(peer, peer.data_lanes.front()->transport_index);
-    if (path != nullptr && path->sampled) path->sampled->stir(now_);
-  }
-  tell_unused(peer);
-  for (TransferState* transfer : all_posted_) on_all_posted(peer, *transfer);
-  all_posted_.clear();
-  return posted;
-}
-
-size_t EngineCore::run_controlled() {
-  take_turns();
-  size_t posted = 0;
-  for (PeerEntry* peer : in_turn_) posted += post_controlled(*peer);
-  return posted;
 }
 
 void EngineCore::end_ticket(const PeerEntry& peer, const LaneState& lane, transfer::OperationRecord& record,
@@ -408,7 +335,7 @@ std::optional<TimePoint> EngineCore::paths_deadline() const {
   };
   for (const auto& [id, peer] : peers_) {
     const bool waiting = !peer->scheduler.empty();
-    if (waiting && peer->gate && peer->gate->any_dry()) take(peer->budget->ready_at(now_, peer->gate->dry_priority));
+    if (waiting && peer->gate && peer->gate->held()) take(peer->budget->ready_at(now_, peer->gate->held_priority));
     for (const auto& path : peer->paths) {
       for (size_t i = 0; i < path->operations.size(); ++i) {
         const OperationPath* each = path->operations[i].get();
@@ -444,18 +371,8 @@ std::vector<PathStats> EngineCore::path_stats(const PeerEntry& peer) const {
   return all;
 }
 
-std::string EngineCore::congestion_line() const {
-  return fmt::format("congestion control: {}; rate limit: {}",
-                     options_.congestion.make ? "the application's own" : options_.congestion.controller,
-                     rate_text(link_budget_));
-}
-
 std::string EngineCore::explain_paths(const PeerEntry& peer) const {
   std::string text;
-  if (link_budget_.rate() || peer.budget->rate()) {
-    text += fmt::format("  rate limit: {} for this peer, {} for all of this engine's; {}\n", rate_text(*peer.budget),
-                        rate_text(link_budget_), peer.gate && peer.gate->any_dry() ? "it limits now" : "it does not limit now");
-  }
   for (const auto& path : peer.paths) {
     text += fmt::format("  congestion control over {}: {}\n", transports_[path->transport_index]->capabilities().name,
                         path->decided ? path->verdict : "automatic, not decided before the round trip is known");

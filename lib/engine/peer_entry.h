@@ -10,8 +10,10 @@
 #include <unordered_map>
 #include <vector>
 
+#include "congestion/turns.h"
 #include "engine/codec.h"
 #include "engine/path_state.h"
+#include "engine/tenants.h"
 #include "haul/peer.h"
 #include "memory/grants.h"
 #include "schedule/scheduler.h"
@@ -97,8 +99,9 @@ struct PeerEntry {
   memory::GrantBook grants;
   schedule::Scheduler scheduler;
   std::vector<std::unique_ptr<PathState>> paths;  // those that may be controlled
-  std::optional<congestion::Budget> budget;       // inside the engine's
-  uint64_t budget_bytes = 0;                      // taken from the engine's: who took least goes first
+  Tenant* tenant = nullptr;                       // null: none
+  std::optional<congestion::Budget> budget;       // inside its tenant's, or the engine's
+  congestion::Turns::Place place;                 // among those that share that one
   std::optional<schedule::Gate> gate;             // of the data lanes; absent: nothing bounds them but their backend
   transfer::LandingTracker landings;
   base::IntrusiveList<detail::TransferState, transfer::InPeer> transfers;

@@ -18,15 +18,22 @@ struct Gate {
   std::array<congestion::OperationPath*, 2> paths{};  ///< by Op; null: that direction is not controlled here
   congestion::Budget* budget = nullptr;               ///< the innermost one; null: none
   // What the last run found, by Op.
-  std::array<bool, 2> full{};  ///< something had to wait for the path
-  std::array<bool, 2> dry{};   ///< … for the budget, though the path would have taken it
-  uint8_t dry_priority = 0;    ///< the highest one that had to wait for the budget
-  uint64_t posted_bytes = 0;   ///< in both directions
+  std::array<bool, 2> full{};                          ///< something had to wait for the path
+  std::array<const congestion::Budget*, 2> held_by{};  ///< … for this budget, though the path would have taken it
+  uint8_t held_priority = 0;                           ///< the highest one that had to wait for a budget
+  uint64_t posted_bytes = 0;                           ///< in both directions
 
-  bool any_dry() const noexcept { return dry[0] || dry[1]; }
+  bool held() const noexcept { return held_by[0] != nullptr || held_by[1] != nullptr; }
+  bool held_by_this(const congestion::Budget& one) const noexcept { return held_by[0] == &one || held_by[1] == &one; }
+  /// By a budget that others share, too: if it had had more, more would have been posted.
+  bool held_by_outer() const noexcept {
+    const auto outer = [this](const congestion::Budget* by) { return by != nullptr && by != budget; };
+    return outer(held_by[0]) || outer(held_by[1]);
+  }
   void forget() noexcept {
-    full = dry = {};
-    dry_priority = 0;
+    full = {};
+    held_by = {};
+    held_priority = 0;
     posted_bytes = 0;
   }
 };
@@ -42,7 +49,7 @@ class Admission {
   /// Nothing more of this kind may be posted in this run.
   bool closed(Op op) const noexcept {
     const auto index = static_cast<size_t>(op);
-    return gate_ != nullptr && (gate_->full[index] || gate_->dry[index]);
+    return gate_ != nullptr && (gate_->full[index] || gate_->held_by[index] != nullptr);
   }
 
   /// Takes from the budget. Precondition: controlled().
@@ -54,8 +61,8 @@ class Admission {
       return false;
     }
     if (gate_->budget != nullptr && !gate_->budget->spend(now_, bytes, priority)) {
-      gate_->dry[index] = true;
-      gate_->dry_priority = std::max(gate_->dry_priority, priority);
+      gate_->held_by[index] = gate_->budget->held(now_, priority).by;
+      gate_->held_priority = std::max(gate_->held_priority, priority);
       return false;
     }
     pending_[index] += bytes;

@@ -1,5 +1,8 @@
 // The parts below the controllers: path model, pacer, budgets, remembered paths.
+#include <algorithm>
+#include <array>
 #include <catch2/catch.hpp>
+#include <optional>
 #include <string>
 
 #include "congestion/budget.h"
@@ -177,6 +180,72 @@ TEST_CASE("nested budgets: the tightest one counts, priorities see the last of i
   CHECK_FALSE(other.spend(start + 3s, 1000, 0));
   CHECK(other.spend(start + 3s, 1000, 1));
   CHECK(other.ready_at(start + 3s, 0) > start + 3s);
+}
+
+TEST_CASE("nested budgets reach their rates with requests that are large against their buckets") {
+  constexpr uint64_t request = 1'000'000;  // link: 60'000 in 5 ms
+  Budget link({.rate_bytes_s = 12'000'000}, start);
+  const auto reached = [&link](std::optional<uint64_t> first_rate, std::optional<uint64_t> second_rate) {
+    std::array budgets{Budget({.rate_bytes_s = first_rate, .outer = &link}, start),
+                       Budget({.rate_bytes_s = second_rate, .outer = &link}, start)};
+    std::array<uint64_t, 2> bytes{};
+    for (TimePoint now = start; now < start + 20s;) {
+      // Who took less comes first; who may not is no obstacle to the other.
+      const size_t behind = bytes[0] <= bytes[1] ? 0 : 1;
+      for (const size_t i : {behind, 1 - behind}) {
+        if (budgets.at(i).spend(now, request, 128)) bytes.at(i) += request;
+      }
+      now = std::min(*budgets[0].ready_at(now, 128), *budgets[1].ready_at(now, 128));
+    }
+    return std::array{static_cast<double>(bytes[0]) / 20, static_cast<double>(bytes[1]) / 20};
+  };
+  SECTION("one within its own") {
+    const auto [bounded, rival] = reached(5'000'000, std::nullopt);
+    CHECK(bounded == Approx(5e6).epsilon(0.03));
+    CHECK(bounded + rival == Approx(12e6).epsilon(0.02));
+  }
+  SECTION("both within theirs, and the outer one's is still reached") {
+    const auto [one, other] = reached(8'000'000, 5'000'000);
+    CHECK(other == Approx(5e6).epsilon(0.03));
+    CHECK(one + other == Approx(12e6).epsilon(0.02));
+  }
+}
+
+TEST_CASE("what a budget holds for large requests is one of them, however long nobody asks") {
+  Budget budget({.rate_bytes_s = 1'000'000}, start);
+  CHECK(budget.spend(start, 100'000, 128));
+  const auto spent_at = [&budget](TimePoint now, uint8_t priority) {
+    uint64_t count = 0;
+    while (budget.spend(now, 100'000, priority)) ++count;
+    return count;
+  };
+  CHECK(spent_at(start + 1h, 128) == 2);  // the one, and one that overdraws
+  // What is kept for higher priorities is a part of the bucket of 5 ms, not of a request.
+  CHECK(budget.ready_at(start + 1h, 128) == start + 1h + 100ms);
+  CHECK(budget.ready_at(start + 1h, 0) == start + 1h + 100ms + 1250us);
+  // Half the rate, and back: what was earned beyond the smaller bucket is not lost, nor is more of it made.
+  budget.set_rate(start + 2h, 500'000);
+  CHECK(spent_at(start + 2h, 128) == 2);
+}
+
+TEST_CASE("what holds a request back is the budget that takes longest") {
+  Budget link({.rate_bytes_s = 1'000'000, .depth = 10ms}, start);
+  Budget tenant({.rate_bytes_s = 500'000, .depth = 10ms, .outer = &link}, start);
+  Budget peer({.rate_bytes_s = {}, .outer = &tenant}, start);
+  CHECK(peer.held(start, 128).by == nullptr);
+  CHECK(peer.held(start, 128).until == start);
+  REQUIRE(peer.spend(start, 20'000, 128));  // 10 ms in debt there, 30 ms here
+  CHECK(peer.held(start, 128).by == &tenant);
+  CHECK(peer.held(start, 128).until == start + 30ms);
+  peer.set_rate(start, 0);
+  CHECK(peer.held(start, 128).by == &peer);
+  CHECK_FALSE(peer.held(start, 128).until);
+  peer.set_rate(start, std::nullopt);
+  tenant.set_rate(start, std::nullopt);
+  CHECK(peer.held(start, 128).by == &link);
+  CHECK(peer.held(start, 128).until == start + 10ms);
+  peer.set_outer(nullptr);
+  CHECK(peer.held(start, 128).by == nullptr);
 }
 
 TEST_CASE("a budget of nothing lets nothing through, and a debt ends where there is no rate") {

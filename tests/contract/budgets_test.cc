@@ -1,49 +1,13 @@
 // Contract: rates that the application set hold over every backend. Measured in virtual time.
-#include "contract/fixture.h"
+#include "contract/rates.h"
 
 namespace haul::contract {
-namespace {
-
-constexpr uint64_t MB = 1'000'000;
-
-double seconds_of(Duration time) { return static_cast<double>(time.count()) * 1e-9; }
-
-/// What is moved in this time while the transfers run, in bytes per second.
-double rate_over(Harness& harness, Node& node, Duration time) {
-  const auto moved = [&node] {
-    const EngineStats stats = node->stats();
-    return stats.bytes_put + stats.bytes_got;
-  };
-  const uint64_t before = moved();
-  const TimePoint from = harness.clock().now();
-  harness.run_for(time);
-  return static_cast<double>(moved() - before) / seconds_of(harness.clock().now() - from);
-}
-
-struct Moving {
-  Moving(Harness& harness, Pair& pair, uint64_t bytes, bool put, uint8_t priority = 128)
-      : source(allocate_filled(pair.a, bytes, 1)), target(allocate(pair.b, bytes)) {
-    const RemoteBuffer remote = grant(pair.to_a, target.slice());
-    TransferOptions options;
-    options.priority = priority;
-    transfer = put ? pair.to_b.put(source.slice(), remote.slice(), std::move(options))
-                   : pair.to_b.get(source.slice(), remote.slice(), std::move(options));
-    harness.run([this] { return transfer.progress().operations_outstanding > 0; });
-  }
-  Buffer source;
-  Buffer target;
-  Transfer transfer;
-};
-
-}  // namespace
 
 BACKEND_TEST_CASE("a rate limit holds, and changes while bytes move", "[contract][budgets]") {
   const auto made = backend.make();
   Harness& harness = *made;
-  if (skip_unless(harness.abilities().virtual_time, "measured in virtual time")) return;
-  EngineOptions options = harness.options();
-  options.rate_limit_bytes_s = 10 * MB;
-  Node& a = harness.start("a", options);
+  if (cannot_measure(harness)) return;
+  Node& a = start_limited(harness, "a", 10 * MB);
   Node& b = harness.start("b");
   PeerOptions two_lanes;
   two_lanes.lanes = 2;
@@ -72,18 +36,14 @@ BACKEND_TEST_CASE("a rate limit holds, and changes while bytes move", "[contract
 BACKEND_TEST_CASE("peers share the engine's rate", "[contract][budgets]") {
   const auto made = backend.make();
   Harness& harness = *made;
-  if (skip_unless(harness.abilities().virtual_time, "measured in virtual time")) return;
-  EngineOptions options = harness.options();
-  options.rate_limit_bytes_s = 12 * MB;
-  Node& a = harness.start("a", options);
+  if (cannot_measure(harness)) return;
+  Node& a = start_limited(harness, "a", 12 * MB);
   Pair to_b = harness.connect(a, harness.start("b"));
   Pair to_c = harness.connect(a, harness.start("c"));
   Moving first(harness, to_b, 60 * MB, true);
   Moving second(harness, to_c, 60 * MB, true);
   CHECK(rate_over(harness, a, 3s) == Approx(12.0 * MB).epsilon(0.15));
-  const auto one = static_cast<double>(first.transfer.progress().bytes_done);
-  const auto other = static_cast<double>(second.transfer.progress().bytes_done);
-  CHECK(one == Approx(other).epsilon(0.2));
+  CHECK(static_cast<double>(first.done()) == Approx(static_cast<double>(second.done())).epsilon(0.2));
   a->limit_rate(std::nullopt);
   finish_ok(harness, first.transfer);
   finish_ok(harness, second.transfer);
@@ -92,10 +52,8 @@ BACKEND_TEST_CASE("peers share the engine's rate", "[contract][budgets]") {
 BACKEND_TEST_CASE("peers share the engine's rate by bytes, however small their operations", "[contract][budgets]") {
   const auto made = backend.make();
   Harness& harness = *made;
-  if (skip_unless(harness.abilities().virtual_time, "measured in virtual time")) return;
-  EngineOptions options = harness.options();
-  options.rate_limit_bytes_s = 12 * MB;
-  Node& a = harness.start("a", options);
+  if (cannot_measure(harness)) return;
+  Node& a = start_limited(harness, "a", 12 * MB);
   Pair to_b = harness.connect(a, harness.start("b"));
   Pair to_c = harness.connect(a, harness.start("c"));
   constexpr uint64_t small = 16'000;
@@ -107,11 +65,11 @@ BACKEND_TEST_CASE("peers share the engine's rate by bytes, however small their o
   for (size_t i = 0; i < count; ++i) pieces.push_back({source.slice(i * small, small), remote.slice(i * small, small)});
   Moving large(harness, to_c, 60 * MB, true);
   harness.run_for(1s);  // alone: what it takes now is not held against it later, nor saved up for the other one
-  const uint64_t before = large.transfer.progress().bytes_done;
+  const uint64_t before = large.done();
   const Transfer batch = to_b.to_b.put_batch(pieces);
   harness.run_for(3s);
   const auto one = static_cast<double>(batch.progress().bytes_done);
-  const auto other = static_cast<double>(large.transfer.progress().bytes_done - before);
+  const auto other = static_cast<double>(large.done() - before);
   CHECK(one == Approx(other).epsilon(0.2));
   CHECK(one + other == Approx(36.0 * MB).epsilon(0.15));
   a->limit_rate(std::nullopt);
@@ -119,10 +77,34 @@ BACKEND_TEST_CASE("peers share the engine's rate by bytes, however small their o
   finish_ok(harness, large.transfer);
 }
 
+BACKEND_TEST_CASE("a peer held back by its own rate is owed nothing of the engine's", "[contract][budgets]") {
+  const auto made = backend.make();
+  Harness& harness = *made;
+  if (cannot_measure(harness)) return;
+  Node& a = start_limited(harness, "a", 12 * MB);
+  Pair to_b = harness.connect(a, harness.start("b"));
+  Pair to_c = harness.connect(a, harness.start("c"));
+  to_b.to_b.limit_rate(1 * MB);
+  Moving bounded(harness, to_b, 30 * MB, true);
+  Moving other(harness, to_c, 90 * MB, true);
+  harness.run_for(5s);
+  CHECK(static_cast<double>(bounded.done()) == Approx(5.0 * MB).epsilon(0.25));
+  CHECK(static_cast<double>(bounded.done() + other.done()) == Approx(60.0 * MB).epsilon(0.1));
+  to_b.to_b.limit_rate(std::nullopt);
+  const uint64_t bounded_before = bounded.done();
+  const uint64_t other_before = other.done();
+  harness.run_for(2s);
+  CHECK(static_cast<double>(bounded.done() - bounded_before) == Approx(12.0 * MB).epsilon(0.25));
+  CHECK(static_cast<double>(other.done() - other_before) == Approx(12.0 * MB).epsilon(0.25));
+  a->limit_rate(std::nullopt);
+  finish_ok(harness, bounded.transfer);
+  finish_ok(harness, other.transfer);
+}
+
 BACKEND_TEST_CASE("a rate of nothing holds everything back, and nobody is lost for it", "[contract][budgets]") {
   const auto made = backend.make();
   Harness& harness = *made;
-  if (skip_unless(harness.abilities().virtual_time, "measured in virtual time")) return;
+  if (cannot_measure(harness)) return;
   Pair pair = harness.connected_pair();
   pair.to_b.limit_rate(0);
   const Buffer source = allocate_filled(pair.a, 4 * MB, 1);

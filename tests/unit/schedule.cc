@@ -258,9 +258,9 @@ TEST_CASE("what a budget holds back is not the path's doing, and waits by its ow
   Gate gate{.paths = {&path, nullptr}, .budget = &budget};
   CHECK(bench.scheduler.run(bench.lane_pointers, bench.pool, now, bench.all_posted, &gate) == 0);
   CHECK(gate.full == std::array<bool, 2>{true, false});
-  CHECK(gate.dry == std::array<bool, 2>{false, true});
-  CHECK(gate.dry_priority == 0);
-  CHECK(budget.ready_at(now, gate.dry_priority) > now);
+  CHECK(gate.held_by == std::array<const congestion::Budget*, 2>{nullptr, &budget});
+  CHECK(gate.held_priority == 0);
+  CHECK(budget.ready_at(now, gate.held_priority) > now);
 }
 
 TEST_CASE("what a lane refuses goes back to the budget") {
@@ -275,11 +275,11 @@ TEST_CASE("what a lane refuses goes back to the budget") {
   bench.transport.room = 10;
   bench.lanes[0].blocked = false;
   CHECK(run() == 2);
-  CHECK_FALSE(gate.any_dry());
+  CHECK_FALSE(gate.held());
   CHECK(budget.ready_at(now, 128) == now);
   bench.add(2000);
   CHECK(run() == 1);  // overdrawn by one
-  CHECK(gate.any_dry());
+  CHECK(gate.held());
 }
 
 }  // namespace haul::schedule
