@@ -22,6 +22,9 @@ constexpr int64_t samples_a_long_round_trip = 16;
 constexpr double idle_share = 0.125;
 // A new rate is a system call: a hundredth more is not worth it.
 constexpr double most_untold = 1.001;
+// Of what the pace allowed in about so many samples, a lane that is not held back sends this part at least.
+constexpr double lately = 4;
+constexpr double least_kept = 0.9;
 // What is missing of a pace is averaged over so many samples; more than the first figure has other reasons, and more than the
 // second is not made up for.
 constexpr double shortfall_memory = 64;
@@ -176,6 +179,7 @@ void SampledPath::settle(TimePoint now) {
   const bool was_limited = app_limited_;
   moving_ = in_flight_ > 0 || new_delivered_ > 0 || new_sent_ > 0;
   if (new_delivered_ > 0) app_limited_ = 2 * new_limited_ > new_delivered_;
+  notice_holding_back(now);
   make_up_for_shortfall(now, was_limited || app_limited_);
   delivered_ += new_delivered_;
   lost_ += new_lost_;
@@ -187,7 +191,7 @@ void SampledPath::settle(TimePoint now) {
     tell_arrivals(now, sent);
     notice_silence(now);
   }
-  history_[next_moment_] = {now, delivered_, lost_, in_flight_, app_limited_};
+  history_[next_moment_] = {now, delivered_, lost_, in_flight_, app_limited_ || held_back_};
   next_moment_ = (next_moment_ + 1) % moments;
   new_sent_ = new_delivered_ = new_limited_ = new_lost_ = new_marked_ = rtt_bytes_ = 0;
   rtt_by_bytes_ = 0;
@@ -195,6 +199,17 @@ void SampledPath::settle(TimePoint now) {
   settled_at_ = now;
   rate_ = controller_ ? controller_->pacing_rate() : std::nullopt;
   next_ = now + interval();
+}
+
+// Where neither window nor pace is what bounds a lane, but its own algorithm or the peer's window, what arrives tells nothing
+// of the path: a controller whose rate is what arrives would follow it down, and never come up again.
+void SampledPath::notice_holding_back(TimePoint now) {
+  held_back_ = false;
+  if (!rate_ || now <= settled_at_) return;
+  allowed_lately_ += static_cast<double>(*rate_) * to_seconds(now - settled_at_) - allowed_lately_ / lately;
+  sent_lately_ += static_cast<double>(new_sent_) - sent_lately_ / lately;
+  const bool window_bounds = 4 * in_flight_ > 3 * controller_->window_bytes();
+  held_back_ = !window_bounds && sent_lately_ < least_kept * allowed_lately_;
 }
 
 // A pace is kept by timers that are a little late; the kernel makes up for half of a packet's time, which for the single

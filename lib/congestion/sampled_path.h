@@ -68,6 +68,9 @@ class SampledPath {
   uint64_t in_flight_bytes() const noexcept { return in_flight_; }
   const RttEstimator& rtt() const noexcept { return rtt_; }
   bool app_limited() const noexcept { return app_limited_; }
+  /// Something else than the controller bounds what is sent, although there is enough: the kernel's own algorithm, the peer's
+  /// window, a send buffer.
+  bool held_back() const noexcept { return held_back_ && !app_limited_; }
 
  private:
   struct Counters {
@@ -117,6 +120,7 @@ class SampledPath {
   void tell_losses(TimePoint now, const Moment& sent);
   void tell_arrivals(TimePoint now, const Moment& sent);
   void notice_silence(TimePoint now);
+  void notice_holding_back(TimePoint now);
   void make_up_for_shortfall(TimePoint now, bool was_limited);
   void fall_silent(TimePoint now);
 
@@ -134,6 +138,9 @@ class SampledPath {
   bool app_limited_ = false;
   std::optional<uint64_t> rate_;  // the controller's, of the last settle()
   double shortfall_ = 0;          // of what lanes send, where only the pace holds them back
+  double allowed_lately_ = 0;
+  double sent_lately_ = 0;
+  bool held_back_ = false;
   uint64_t new_sent_ = 0;
   uint64_t new_delivered_ = 0;
   uint64_t new_limited_ = 0;  // of those delivered, on lanes that had too little to send

@@ -89,6 +89,7 @@ std::string_view limit_of(const PeerEntry& peer, const PathState& path) {
   if (sampled.app_limited()) return "nothing to send";
   const CongestionController* controller = sampled.controller();
   if (controller == nullptr) return name_of(PathLimit::backend);
+  if (sampled.held_back()) return name_of(PathLimit::backend);
   const uint64_t in_flight = sampled.in_flight_bytes();
   return in_flight + in_flight / 8 >= controller->window_bytes() ? "window" : "pacing";
 }

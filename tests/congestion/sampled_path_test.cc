@@ -178,10 +178,8 @@ TEST_CASE("what arrives is limited by what there was to send when it was sent, n
 
 namespace {
 
-/// A lane that sends `kept` of what it is told, as timers that are late have it. What it sent in the last second, by what the
-/// controller said.
-double sent_by_wanted(double kept, uint64_t in_flight) {
-  Bench bench;
+/// A lane that sends `kept` of what it is told. What it sent in the last second, by what the controller said.
+double sent_by_wanted(Bench& bench, double kept, uint64_t in_flight) {
   bench.path.add_lane(0);
   double sent = 0;
   double told = 0;
@@ -197,7 +195,25 @@ double sent_by_wanted(double kept, uint64_t in_flight) {
   return (sent - at_last) / static_cast<double>(*bench.told->rate);
 }
 
+double sent_by_wanted(double kept, uint64_t in_flight) {
+  Bench bench;
+  return sent_by_wanted(bench, kept, in_flight);
+}
+
 }  // namespace
+
+TEST_CASE("what arrives while something else holds lanes back says only the least that the path carries") {
+  const auto limited = [](double kept, uint64_t in_flight) {
+    Bench bench;
+    sent_by_wanted(bench, kept, in_flight);
+    CHECK(bench.path.held_back() == bench.told->acks.back().app_limited);
+    CHECK_FALSE(bench.path.app_limited());
+    return bench.path.held_back();
+  };
+  CHECK(limited(0.5, 5000));
+  CHECK_FALSE(limited(0.97, 5000));
+  CHECK_FALSE(limited(0.5, 900'000));  // by the controller's own window
+}
 
 TEST_CASE("where lanes send a little less than their pace, they are told a little more") {
   CHECK(sent_by_wanted(0.985, 5000) == Approx(1).epsilon(0.002));
