@@ -41,7 +41,9 @@ struct PathSample {
   uint64_t bytes_marked = 0;     ///< delivered with a congestion mark (ECN CE)
   uint64_t bytes_in_flight = 0;  ///< sent, neither acknowledged nor taken for lost
   bool app_limited = false;      ///< there was too little to send
-  uint64_t progress_bytes = 0;   ///< grows whenever the peer acknowledged or delivered anything: a liveness signal
+  /// So long, in all, did the connection's own send buffer or the peer's receive window hold back bytes, not the path.
+  std::optional<Duration> limited_by_buffers;
+  uint64_t progress_bytes = 0;  ///< grows whenever the peer acknowledged or delivered anything: a liveness signal
 };
 
 struct LaneStats {
@@ -82,6 +84,7 @@ struct PeerStats {
   uint64_t transfers_active = 0;
   uint64_t grants_made = 0;
   uint64_t grants_held = 0;
+  uint64_t lanes_wanted = 0;  ///< over the transport that payload takes; 0: of a peer that came, whose choice it is
   std::vector<LaneStats> lanes;
   std::vector<PathStats> paths;                       ///< those that are controlled
   std::string tenant;                                 ///< empty: none

@@ -355,6 +355,12 @@ void EngineCore::fire(const Timer& timer) {
     case TimerKind::lane:
       if (peer != nullptr) check_lanes(*peer);
       return;
+    case TimerKind::lane_look:
+      if (peer != nullptr && peer->trials) {
+        peer->trials->look_pending = false;
+        look_at_lanes(*peer);
+      }
+      return;
     case TimerKind::leaving:
       if (peer != nullptr && peer->phase == engine::PeerPhase::leaving) {
         lose(*peer, Status(StatusCode::peer_lost, "closed before its transfers were over"));

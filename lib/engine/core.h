@@ -1,6 +1,6 @@
-// The engine's inside. One class, a file a topic: core.cc (loop), connect.cc (peers come), lanes.cc, control_lane.cc,
-// grants.cc, transfers.cc, device_memory.cc, operations.cc (completions), paths.cc (congestion control), rates.cc (rates of
-// one's own, turns), messages.cc, loss.cc (peers go), explain.cc.
+// The engine's inside. One class, a file a topic: core.cc (loop), connect.cc (peers come), lanes.cc, lane_trials.cc,
+// control_lane.cc, grants.cc, transfers.cc, device_memory.cc, operations.cc (completions), paths.cc (congestion control),
+// rates.cc (rates of one's own, turns), messages.cc, loss.cc (peers go), explain.cc.
 #pragma once
 
 #include <atomic>
@@ -89,6 +89,7 @@ class EngineCore {
     grant_expiry,
     revocation,
     lane,
+    lane_look,
     leaving,
     draining,
     check
@@ -170,8 +171,18 @@ class EngineCore {
   void on_aging(PeerEntry& peer, LaneState& lane);
   void retire_lanes(PeerEntry& peer);
   uint32_t most_lanes(const PeerEntry& peer) const;
+  uint32_t most_data_lanes(const PeerEntry& peer) const;
   bool has_lane_room(const PeerEntry& peer) const;
   LaneState* heir(const PeerEntry& peer) const;
+
+  // lane_trials.cc: as many lanes as bring something, where their number is left to us.
+  bool tries_lanes(const PeerEntry& peer) const;
+  bool has_trials(const PeerEntry& peer) const;
+  void look_at_lanes(PeerEntry& peer);
+  void fit_lanes(PeerEntry& peer);
+  void take_away_lanes(PeerEntry& peer, size_t count);
+  static bool may_take_away(const PeerEntry& peer, const LaneState& lane);
+  std::string explain_lanes(const PeerEntry& peer) const;
 
   // control_lane.cc
   void move_control_if_worn(PeerEntry& peer);

@@ -106,6 +106,7 @@ PeerStats EngineCore::peer_stats(uint64_t peer_id) const {
   stats.transfers_active = peer->transfers.size();
   stats.grants_made = peer->grants.made.size();
   stats.grants_held = peer->grants.held.size();
+  if (peer->initiator && !peer->lanes.empty()) stats.lanes_wanted = wanted_lanes(*peer);
   for (const auto& lane : peer->lanes) {
     if (lane->phase == LanePhase::closed) continue;
     LaneStats& entry = stats.lanes.emplace_back();
@@ -139,6 +140,7 @@ std::string EngineCore::explain_peer(uint64_t peer_id) const {
     text += fmt::format("  lane {}: {}{}\n", lane->number, lane->transport->describe(lane->connection),
                         lane->ready ? "" : " (not ready)");
   }
+  text += explain_lanes(*peer);
   text += explain_rates(*peer);
   text += explain_paths(*peer);
   text += fmt::format("  integrity: {} for what this side starts, {} for what the peer starts\n",

@@ -106,11 +106,16 @@ size_t EngineCore::count_lanes(const PeerEntry& peer, uint32_t transport) {
 
 // Of the transport that payload goes over. A first lane that is of another kind is not counted.
 uint32_t EngineCore::wanted_lanes(const PeerEntry& peer) const {
+  uint32_t wanted = peer.options.lanes;
+  if (wanted == 0) wanted = transports_[lane_transport(peer)]->capabilities().usual_lanes;
+  if (has_trials(peer)) wanted = peer.trials->count.wanted();
+  return std::min(wanted, most_data_lanes(peer));
+}
+
+uint32_t EngineCore::most_data_lanes(const PeerEntry& peer) const {
   const uint32_t most = most_lanes(peer);
   const bool apart = lane_transport(peer) != peer.control().transport_index;
-  const uint32_t asked = peer.options.lanes;
-  const uint32_t wanted = asked > 0 ? asked : transports_[lane_transport(peer)]->capabilities().usual_lanes;
-  return std::min(wanted, apart && most > 1 ? most - 1 : most);
+  return apart && most > 1 ? most - 1 : most;
 }
 
 // Opens as many lanes as the application asked for and the peer allows.
@@ -168,6 +173,7 @@ void EngineCore::retire_lanes(PeerEntry& peer) {
     if (lane.get() == takes_over || lane->number == peer.control_lane ||
         (peer.move != engine::Move::none && lane->number == peer.move_to))
       continue;
+    if (lane->surplus && !may_take_away(peer, *lane)) continue;
     if (lane->aging && lane->operations_outstanding == 0) close_lane(*lane, CloseMode::drain);
   }
 }
@@ -380,7 +386,7 @@ void EngineCore::on_closed(PeerEntry& peer, LaneState& lane, const Status& statu
   set_timer(*lane.confirm_deadline, Timer{TimerKind::lane, peer.id, lane.number});
   if (was_opening && !status.ok()) peer.last_lane_failure = status;
   count_failure(peer, lane);
-  reopen_later(peer);
+  if (!lane.surplus) reopen_later(peer);
   settle_lanes(peer, status);
   if (peer.phase != PeerPhase::losing && lane.over()) release_parked(peer, lane);
   leave_if_idle(peer);  // it may have been the last one to hold a notification that was not confirmed

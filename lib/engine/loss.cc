@@ -115,6 +115,7 @@ void EngineCore::check_peers() {
 // took. A stopped process's kernel takes bytes too, so taking alone is no sign once nothing waits.
 void EngineCore::check_life(PeerEntry& peer) {
   check_device_transfers(peer);
+  if (!peer.trials || !peer.trials->look_pending) look_at_lanes(peer);
   if (peer.stranded_since && peer.announced && now_ - *peer.stranded_since >= options_.peer_timeout &&
       !peer.transfers.empty()) {
     std::string why = fmt::format("no lane that may carry payload could be opened for {} ms",

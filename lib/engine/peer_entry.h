@@ -12,6 +12,7 @@
 
 #include "congestion/turns.h"
 #include "engine/codec.h"
+#include "engine/lane_trials.h"
 #include "engine/path_state.h"
 #include "engine/tenants.h"
 #include "haul/peer.h"
@@ -32,7 +33,8 @@ enum class LanePhase : uint8_t {
 struct LaneState : schedule::Lane {
   LanePhase phase = LanePhase::opening;
   TimePoint open_deadline;  // phase opening
-  bool aging = false;       // it is being replaced
+  bool aging = false;       // it is being replaced, or
+  bool surplus = false;     // taken away: aging, and nothing replaces it
   bool carried = false;     // something went over it
   std::optional<TimePoint> ready_since;
   bool closed_by_peer = false;                    // LaneClosed came: nothing of ours can land there any more
@@ -82,6 +84,7 @@ struct PeerEntry {
   uint32_t lane_failures = 0;  // lanes in a row that ended, or could not be opened, before they carried anything
   Status last_lane_failure;    // while widening
   std::optional<TimePoint> next_lane_open;
+  std::unique_ptr<LaneTrials> trials;       // where the number of lanes is left to us
   std::optional<TimePoint> stranded_since;  // no lane that payload may use is ready
 
   struct EarlyMessage {

@@ -98,7 +98,14 @@ bool CheckedTransport::send(ConnectionId connection, std::span<const std::byte> 
 PathSample CheckedTransport::sample(ConnectionId connection) const {
   PathSample sample = inner_->sample(connection);
   if (record_->lowest_rtt) sample.rtt_min = record_->lowest_rtt;
+  if (record_->held_by_buffers) sample.limited_by_buffers = system_clock().now().time_since_epoch();
   return sample;
+}
+
+void CheckedTransport::set_limits(ConnectionId connection, const Limits& limits) {
+  Limits bounded = limits;
+  if (record_->lane_rate) bounded.rate_bytes_s = std::min(limits.rate_bytes_s.value_or(UINT64_MAX), *record_->lane_rate);
+  inner_->set_limits(connection, bounded);
 }
 
 std::optional<TimePoint> CheckedTransport::next_deadline() const {
@@ -169,6 +176,7 @@ void CheckedTransport::see_ready(const Event& event, Connection& connection) {
   if (connection.state != Connection::State::opened) defect(event.connection, "became ready twice");
   connection.state = Connection::State::ready;
   record_->connections.insert(event.connection);
+  if (record_->lane_rate) set_limits(event.connection, {});
 }
 
 void CheckedTransport::see_completed(const Event& event, Connection& connection) {

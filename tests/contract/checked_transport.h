@@ -33,6 +33,8 @@ struct TransportRecord {
   uint32_t joins_left = 0;             ///< … after so many more
   uint64_t opened = 0;                 ///< ends of connections that were opened here
   std::optional<Duration> lowest_rtt;  ///< of every sample, in place of what was measured
+  bool held_by_buffers = false;        ///< every sample says that buffers held the connection all the time
+  std::optional<uint64_t> lane_rate;   ///< bytes per second that a connection has at most, whatever limits the core sets
 };
 
 class CheckedTransport final : public Transport {
@@ -59,7 +61,7 @@ class CheckedTransport final : public Transport {
   bool send(ConnectionId connection, std::span<const std::byte> message, TimePoint now) override;
   PathSample sample(ConnectionId connection) const override;
   std::string describe(ConnectionId connection) const override { return inner_->describe(connection); }
-  void set_limits(ConnectionId connection, const Limits& limits) override { inner_->set_limits(connection, limits); }
+  void set_limits(ConnectionId connection, const Limits& limits) override;
   LaneSteering* steering() noexcept override { return inner_->steering(); }
   size_t poll(TimePoint now, NextPoll next, std::span<Event> events) override;
   std::optional<TimePoint> next_deadline() const override;

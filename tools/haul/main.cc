@@ -110,7 +110,9 @@ void add_common(CLI::App& command, CommonOptions& common, bool connects) {
       ->option_text("SECONDS [10]");
   add_steering(command, common);
   if (!connects) return;
-  command.add_option("--lanes", common.lanes, "Connections side by side. Default: one; over rdma two, or one for each port")
+  command
+      .add_option("--lanes", common.lanes,
+                  "Connections side by side. Default: one, or as many as bring something; over rdma two, or one for each port")
       ->check(CLI::Range(1, 64).description(""))
       ->option_text("N");
 }

@@ -272,6 +272,7 @@ void sample_socket(int fd, PathSample& sample) noexcept {
   sample.bytes_unsent = info.tcpi_notsent_bytes + info.tcpi_unacked * segment;
   // Where window or pace holds back, something always waits.
   sample.app_limited = info.tcpi_notsent_bytes == 0;
+  sample.limited_by_buffers = std::chrono::microseconds(info.tcpi_sndbuf_limited + info.tcpi_rwnd_limited);
   sample.progress_bytes = info.tcpi_bytes_acked + info.tcpi_bytes_received;
 }
 

@@ -1,0 +1,186 @@
+// Contract over real sockets: as many lanes as bring something, where their number is left open; no byte suffers by it.
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <string>
+#include <string_view>
+
+#include "contract/fixture.h"
+
+namespace haul::contract {
+namespace {
+
+constexpr uint64_t piece = 8U << 20;
+constexpr uint64_t slow_lane = 8'000'000;  // bytes per second
+
+/// Nothing bounds what it steers but the rate, where there is one.
+CongestionPolicy steady(uint64_t rate_bytes_s = uint64_t{1} << 40) {
+  return {"off", [rate_bytes_s](const ControllerOptions& given) {
+            ControllerOptions options = given;
+            options.fixed_rate = rate_bytes_s;
+            options.fixed_window_bytes = uint64_t{1} << 30;
+            return congestion::make_fixed(options);
+          }};
+}
+
+/// One side keeps putting, each time other bytes, and looks at each that arrived.
+struct Stream {
+  Stream(Node& from, Node& to, Peer there, Peer back, uint64_t seed)
+      : there(there),
+        back(back),
+        local(allocate_filled(from, piece, seed)),
+        target(allocate(to, piece)),
+        remote(grant(this->back, target.slice())) {}
+  void go_on() {
+    if (puts > 0 && !put.done()) return;
+    if (puts > 0) {
+      INFO(put.status().to_string());
+      REQUIRE(put.status().ok());
+      REQUIRE(same(local.bytes(), target.bytes()));
+      fill_pattern(local.bytes(), puts);
+    }
+    put = there.put(local.slice(), remote.slice());
+    ++puts;
+  }
+
+  Peer there;
+  Peer back;
+  Buffer local;
+  Buffer target;
+  RemoteBuffer remote;
+  Transfer put;
+  uint64_t puts = 0;
+};
+
+struct Scene {
+  explicit Scene(const CongestionPolicy& policy, PeerOptions peer = {}) {
+    EngineOptions options = harness.options();
+    options.congestion = policy;
+    a = &harness.start("a", options);
+    b = &harness.start("b", harness.options());
+    peer_options = std::move(peer);
+  }
+  void connect() { pair.emplace(harness.connect(*a, *b, peer_options)); }
+  Stream stream_there() { return {*a, *b, pair->to_b, pair->to_a, 1}; }
+  Stream stream_back() { return {*b, *a, pair->to_a, pair->to_b, 1000}; }
+  uint64_t wanted() const { return pair->to_b.stats().lanes_wanted; }
+  bool says(std::string_view text) const { return pair->to_b.explain().find(text) != std::string::npos; }
+
+  TcpHarness harness;
+  Node* a = nullptr;
+  Node* b = nullptr;
+  PeerOptions peer_options;
+  std::optional<Pair> pair;
+};
+
+}  // namespace
+
+TEST_CASE("where each lane is held, more are opened, and grants and transfers go on", "[contract][lanes]") {
+  Scene scene(steady());
+  scene.a->record->lane_rate = slow_lane;
+  scene.connect();
+  CHECK(scene.wanted() == 1);
+  Stream there = scene.stream_there();
+  REQUIRE(scene.harness.run([&] {
+    there.go_on();
+    return scene.wanted() >= 4 && scene.a->record->connections.size() >= 4;
+  }));
+  CHECK(scene.says("lanes over tcp: "));
+  CHECK(scene.says("they share the controller's window and rate; last trial: "));
+  finish_ok(scene.harness, there.put);
+  CHECK(same(there.local.bytes(), there.target.bytes()));
+  CHECK(scene.pair->to_a.stats().lanes_wanted == 0);
+  CHECK(scene.b->inbox.closed.empty());
+}
+
+TEST_CASE("a lane that brings nothing is taken away under transfers in both directions", "[contract][lanes]") {
+  const bool peer_pauses = GENERATE(true, false);
+  CAPTURE(peer_pauses);
+  Scene scene(steady(20'000'000));
+  scene.connect();
+  Stream there = scene.stream_there();
+  Stream back = scene.stream_back();
+  REQUIRE(scene.harness.run([&] {
+    there.go_on();
+    back.go_on();
+    return scene.says(": taken back");
+  }));
+  CHECK(scene.a->record->opened >= 2);
+  REQUIRE(scene.harness.run([&] {
+    there.go_on();
+    if (!peer_pauses) back.go_on();
+    return scene.a->record->connections.size() == scene.wanted() && scene.b->record->connections.size() == scene.wanted();
+  }));
+  if (peer_pauses) {
+    // Nobody takes it for lost, and nobody opens it again.
+    const uint64_t opened = scene.a->record->opened;
+    const auto later = scene.harness.clock().now() + 600ms;
+    scene.harness.run([&] {
+      there.go_on();
+      return scene.harness.clock().now() >= later;
+    });
+    CHECK(scene.a->record->opened == opened);
+  }
+  CHECK(scene.a->record->connections_lost == 0);
+  for (const Stream* stream : {&there, &back}) {
+    finish_ok(scene.harness, stream->put);
+    CHECK(same(stream->local.bytes(), stream->target.bytes()));
+  }
+}
+
+TEST_CASE("without a controller lanes are added only on long ways, and where buffers hold each", "[contract][lanes]") {
+  const bool held = GENERATE(false, true);
+  const Duration rtt = GENERATE(Duration(10ms), Duration(1ms));
+  Scene scene({"off", {}});
+  scene.a->record->lane_rate = slow_lane;
+  scene.a->record->held_by_buffers = held;
+  scene.a->record->lowest_rtt = rtt;
+  scene.connect();
+  Stream there = scene.stream_there();
+  const bool more = held && rtt == 10ms;
+  const auto limit = more ? scene.harness.patience() : Duration(3s);
+  const bool grew = scene.harness.run(
+      [&] {
+        there.go_on();
+        return scene.wanted() >= 3;
+      },
+      limit);
+  CHECK(grew == more);
+  CHECK(scene.says(more ? "each is held back by its buffers" : "each would be one more flow on the path"));
+  if (!more) CHECK(scene.a->record->opened == 1);
+  finish_ok(scene.harness, there.put);
+}
+
+TEST_CASE("a number of lanes that was asked for stays", "[contract][lanes]") {
+  PeerOptions two;
+  two.lanes = 2;
+  Scene scene(steady(), two);
+  scene.a->record->lane_rate = slow_lane;
+  scene.connect();
+  Stream there = scene.stream_there();
+  const auto later = scene.harness.clock().now() + 3s;
+  scene.harness.run([&] {
+    there.go_on();
+    return scene.harness.clock().now() >= later;
+  });
+  CHECK(scene.wanted() == 2);
+  CHECK(scene.a->record->opened == 2);
+  CHECK(scene.says("lanes over tcp: 2, as asked for"));
+}
+
+TEST_CASE("lanes that can't be opened are given up, and the peer goes on", "[contract][lanes]") {
+  Scene scene(steady());
+  scene.a->record->lane_rate = slow_lane;
+  scene.connect();
+  scene.a->record->joins_fail = Status(StatusCode::unavailable, "no way");
+  Stream there = scene.stream_there();
+  REQUIRE(scene.harness.run([&] {
+    there.go_on();
+    return scene.says("2 instead of 1: given up, they were not ready in time");
+  }));
+  CHECK(scene.wanted() == 1);
+  finish_ok(scene.harness, there.put);
+  CHECK(same(there.local.bytes(), there.target.bytes()));
+  CHECK(scene.a->inbox.closed.empty());
+}
+
+}  // namespace haul::contract
