@@ -75,6 +75,11 @@ class CommandLine(HaulTest):
         failure = as_json(outcome)
         self.assertEqual((failure["exit_code"], failure["error"]["kind"]), (2, "usage"))
 
+    def test_help_names_each_argument_once(self):
+        told = self.succeeds(Haul.run("push", "--help")).out
+        self.assertIn("push [OPTIONS] PATH...", told)
+        self.assertNotIn("2x", told)
+
 
 class NobodyThere(HaulTest):
     def test_refused(self):

@@ -145,7 +145,7 @@ void add_move(CLI::App& app, CommandLine& line) {
   add_common(*push, line.push.common, true);
   push->add_option("PATH", line.push.own.paths, "Files and folders, then haul://HOST:PORT/DEST")
       ->required()
-      ->expected(2, 1 << 20)
+      ->expected(2, 1 << 29)  // CLI11 writes fewer than these as "(2x)"
       ->option_text("... haul://HOST:PORT/DEST");
   push->add_flag("--overwrite,--force", line.push.own.overwrite,
                  "Replace files that exist, each at once when its successor is complete");
