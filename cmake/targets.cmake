@@ -1,7 +1,7 @@
 # The kinds of targets: what is ours, and a room of lib/.
 
 # Our own targets: strict warnings. (Not for code that other packages give us.)
-#   haul_own(<target> [PRECOMPILED <kind>])     see haul_precompiled
+#   haul_own(<target> [PRECOMPILED <kind>])     see haul_precompiled; what is of kind `test` is not optimised
 function(haul_own target)
   cmake_parse_arguments(OWN "" "PRECOMPILED" "" ${ARGN})
   target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wconversion -Werror)
@@ -16,6 +16,11 @@ function(haul_own target)
       # The instrumentation hides initialisations from this warning; other builds keep it.
       target_compile_options(${target} PRIVATE -Wno-maybe-uninitialized)
     endif()
+  endif()
+  if(OWN_PRECOMPILED STREQUAL test)
+    # The code of a test runs for moments: optimising it takes more than half of the time of compiling it, and wins nothing. The
+    # libraries under it are what the build makes them.
+    target_compile_options(${target} PRIVATE -O0)
   endif()
   if(HAUL_PRECOMPILE AND OWN_PRECOMPILED)
     target_precompile_headers(${target} REUSE_FROM haul_precompiled_${OWN_PRECOMPILED})
@@ -43,6 +48,9 @@ function(haul_precompiled kind type)
   target_link_libraries(${name} PRIVATE ${KIND_LINKS})
   target_precompile_headers(${name} PRIVATE ${KIND_HEADERS})
   haul_own(${name})
+  if(kind STREQUAL test)
+    target_compile_options(${name} PRIVATE -O0)
+  endif()
 endfunction()
 
 set(HAUL_COMMON_HEADERS <algorithm> <array> <chrono> <cstring> <functional> <map> <memory> <optional> <span> <string>

@@ -1,21 +1,22 @@
 #!/usr/bin/env bash
 # From a fresh clone to all tests passed: installs, builds, tests, and tells how long each stage took.
 #   test.sh                all stages
-#   test.sh unit tsan      only these (the builds they need are made)
+#   test.sh unit tsan      only these (the builds they need are made); unit, contract and so on are parts of the stage tests
 # The last line is "N passed, N failed, N skipped", counted in test cases. The exit code is 0 when nothing failed.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 exec </dev/null
 
-all_stages=(packages build tidy lint unit contract simulation integration guest fuzz others asan tsan)
+all_stages=(packages build lint tests guest libfuzzer asan tsan)
+parts=(tidy unit contract simulation integration fuzz others)  # of them, for those who ask
 results=$PWD/build/results
 jobs=$(nproc)
 stage_limit=30m  # of one stage; a hang is a failure
 
 wanted=("$@")
 for stage in "${wanted[@]}"; do
-  if [[ " ${all_stages[*]} " != *" $stage "* ]]; then
-    echo "test: no stage is called $stage; there are: ${all_stages[*]}" >&2
+  if [[ " ${all_stages[*]} ${parts[*]} " != *" $stage "* ]]; then
+    echo "test: no stage is called $stage; there are: ${all_stages[*]}; and parts of them: ${parts[*]}" >&2
     exit 2
   fi
 done
@@ -48,6 +49,8 @@ run_tests() {
 
 stage_packages() { scripts/packages.sh; }
 stage_build() { build release; }
+# All of the release build but the guests, together: many wait more than they compute, and others have the processors then.
+stage_tests() { run_tests tests release -LE '^guest$'; }
 stage_tidy() { run_tests tidy release -L '^tidy$'; }
 stage_lint() { quietly lint scripts/lint.sh build/release; }
 stage_unit() { run_tests unit release -L '^unit$'; }
@@ -56,8 +59,9 @@ stage_simulation() { run_tests simulation release -L '^(sim|schedules)$'; }
 # The corpus in the release build, then some time of libFuzzer with each target.
 stage_fuzz() {
   run_tests fuzz release -L '^fuzz$' || return 1
-  build asan && run_tests libfuzzer asan -L '^libfuzzer$'
+  stage_libfuzzer
 }
+stage_libfuzzer() { build asan && run_tests libfuzzer asan -L '^libfuzzer$'; }
 stage_integration() { run_tests integration release -L '^integration$'; }
 # Where the guest's packages can't be had, its tests say so and count as skipped.
 stage_guest() {
@@ -82,7 +86,7 @@ run_stage() {
   names+=("$1") seconds+=($((SECONDS - began))) outcomes+=("$outcome")
 }
 
-needs_build=" tidy lint unit contract simulation integration guest fuzz others "
+needs_build=" lint tests guest ${parts[*]} "
 built=no
 for stage in "${wanted[@]}"; do
   if [[ $needs_build == *" $stage "* && $built == no ]]; then

@@ -57,8 +57,9 @@ struct EngineOptions {
   CongestionPolicy congestion;  ///< of what this engine sends, unless PeerOptions say otherwise
   /// What controllers learn of the paths to peers is kept for the engine's life, and offered to those of the next connection
   /// (ControllerOptions::memory); of peers that connect to us only if they are authenticated. With a file's name it is read
-  /// from there when the engine is made, and written there when it is destroyed; the file need not exist, its folder must. One
-  /// engine a file: the last one to write wins.
+  /// from there when the engine is made, and written there when a connection ends, once a second at most (poll() waits for the
+  /// file system then), and when the engine is destroyed; the file need not exist, its folder must. It is replaced by rename:
+  /// whoever is killed leaves a whole one. One engine a file: the last one to write wins.
   std::string remembered_paths_file;
   /// Seconds since 1970: what is remembered of paths outlives monotonic clocks. Empty: the system's.
   std::function<int64_t()> wall_clock_s;

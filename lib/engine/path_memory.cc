@@ -33,13 +33,16 @@ Status PathMemories::load(std::string file) {
   return {};
 }
 
-Status PathMemories::save() const {
-  if (file_.empty()) return {};
+Status PathMemories::save() {
+  if (file_.empty() || !unsaved_) return {};
   const std::string fresh = file_ + ".new";
   std::ofstream stream(fresh, std::ios::binary | std::ios::trunc);
   stream << cache_.to_text();
   stream.close();
-  if (stream && std::rename(fresh.c_str(), file_.c_str()) == 0) return {};
+  if (stream && std::rename(fresh.c_str(), file_.c_str()) == 0) {
+    unsaved_ = false;
+    return {};
+  }
   const int error = errno;
   static_cast<void>(std::remove(fresh.c_str()));
   return Status::from_errno(StatusCode::internal, error,
@@ -53,10 +56,24 @@ std::optional<PathMemory> PathMemories::start(const std::string& path) {
 void PathMemories::ended(const std::string& path, bool was_given, const CongestionController* controller) {
   if (path.empty()) return;
   if (controller != nullptr) {
-    if (const auto learned = controller->memory()) return cache_.remember(path, *learned, now_s());
-    if (controller->memory_failed()) return cache_.forget(path);
+    if (const auto learned = controller->memory()) {
+      cache_.remember(path, *learned, now_s());
+      return changed();
+    }
+    if (controller->memory_failed()) {
+      cache_.forget(path);
+      return changed();
+    }
   }
   if (was_given) cache_.give_back(path);
+}
+
+void PathMemories::changed() {
+  unsaved_ = true;
+  const int64_t now = now_s();
+  if (saved_s_ == now) return;
+  saved_s_ = now;
+  static_cast<void>(save());  // it is tried again, and told of, at the end
 }
 
 std::string path_name(const PeerIdentity& identity, std::string_view address, std::string_view transport,

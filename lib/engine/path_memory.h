@@ -23,21 +23,27 @@ class PathMemories {
   /// From now on save() writes this file. Nothing is read where there is none. Errors: invalid (it can't be read, or is
   /// something else: it is not written then).
   Status load(std::string file);
-  /// Does nothing without load(). Errors: internal (the file could not be replaced: it is as before).
-  Status save() const;
+  /// Does nothing without load(), nor when the file tells it already. Errors: internal (the file could not be replaced: it is
+  /// as before).
+  Status save();
 
   /// For the controller that starts now: ended() follows when it is gone.
   std::optional<PathMemory> start(const std::string& path);
-  /// `controller` was the path's; null: it was never made. Whether it was given a memory is the caller's to know.
+  /// `controller` was the path's; null: it was never made. Whether it was given a memory is the caller's to know. Saves what
+  /// that changed, at most once a second: a process that is killed loses no more. Only save() tells of errors.
   void ended(const std::string& path, bool was_given, const CongestionController* controller);
 
   size_t size() const noexcept { return cache_.size(); }
 
  private:
   int64_t now_s() const;
+  /// The cache is not what the file has.
+  void changed();
 
   std::function<int64_t()> wall_clock_s_;
   std::string file_;
+  bool unsaved_ = false;
+  std::optional<int64_t> saved_s_;  ///< when that was last tried after a change
   congestion::PathCache cache_{{}};
 };
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/random.h"
+#include "congestion/recorder.h"
 
 namespace {
 
@@ -20,26 +21,10 @@ using haul::LossSample;
 using haul::PathSample;
 using haul::TimePoint;
 using haul::base::Random;
+using haul::congestion::Recorder;
 using haul::congestion::SampledPath;
 
 constexpr TimePoint start(1000s);
-
-/// Remembers what it is told.
-struct Recorder final : haul::CongestionController {
-  std::string_view name() const noexcept override { return "recorder"; }
-  std::string_view phase() const noexcept override { return "recording"; }
-  void on_ack(TimePoint, const AckSample& sample) override { acks.push_back(sample); }
-  void on_loss(TimePoint, const LossSample& sample) override { losses.push_back(sample); }
-  void on_silence(TimePoint) override { ++silences; }
-  uint64_t window_bytes() const noexcept override { return window; }
-  std::optional<uint64_t> pacing_rate() const noexcept override { return rate; }
-
-  std::vector<AckSample> acks;
-  std::vector<LossSample> losses;
-  int silences = 0;
-  uint64_t window = 1'000'000;
-  std::optional<uint64_t> rate = 10'000'000;
-};
 
 struct Bench {
   Bench() {
@@ -338,15 +323,15 @@ TEST_CASE("silence of a sampled path is told once, and ends with what arrives") 
   bench.path.add_lane(0);
   for (uint64_t i = 0; i < 5; ++i) bench.step({counters(1000 * i, 4000)});
   for (int i = 0; i < 100; ++i) bench.step({counters(4000, 4000)});
-  CHECK(bench.told->silences == 1);
+  CHECK(bench.told->silences() == 1);
   CHECK(bench.path.deadline());
   bench.step({counters(5000, 4000)});
   for (int i = 0; i < 100; ++i) bench.step({counters(5000, 4000)});
-  CHECK(bench.told->silences == 2);
+  CHECK(bench.told->silences() == 2);
   // Nothing under way: nothing to be silent about, and nothing to be asked for.
   bench.step({counters(9000, 0)});
   for (int i = 0; i < 100; ++i) bench.step({counters(9000, 0)});
-  CHECK(bench.told->silences == 2);
+  CHECK(bench.told->silences() == 2);
   CHECK_FALSE(bench.path.deadline());
 }
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/random.h"
+#include "congestion/recorder.h"
 #include "congestion/sampled_path.h"
 
 namespace {
@@ -17,32 +18,10 @@ using haul::LossSample;
 using haul::PathSample;
 using haul::TimePoint;
 using haul::base::Random;
+using haul::congestion::Recorder;
 using haul::congestion::SampledPath;
 
 constexpr TimePoint start(1000s);
-
-/// Remembers what it is told, in order.
-struct Recorder final : haul::CongestionController {
-  std::string_view name() const noexcept override { return "recorder"; }
-  std::string_view phase() const noexcept override { return "recording"; }
-  void on_ack(TimePoint, const AckSample& sample) override {
-    acks.push_back(sample);
-    order += 'a';
-  }
-  void on_loss(TimePoint, const LossSample& sample) override {
-    losses.push_back(sample);
-    order += 'l';
-  }
-  void on_silence(TimePoint) override { order += 's'; }
-  uint64_t window_bytes() const noexcept override { return window; }
-  std::optional<uint64_t> pacing_rate() const noexcept override { return rate; }
-
-  std::vector<AckSample> acks;
-  std::vector<LossSample> losses;
-  std::string order;
-  uint64_t window = 1'000'000;
-  std::optional<uint64_t> rate = 10'000'000;
-};
 
 PathSample under_way(uint64_t sent, uint64_t in_flight) {
   PathSample sample;

@@ -74,6 +74,20 @@ class CommandLine(HaulTest):
         outcome = Haul.run("push", "--json", self.file("file"), "haul://nowhere/x")
         failure = as_json(outcome)
         self.assertEqual((failure["exit_code"], failure["error"]["kind"]), (2, "usage"))
+        for command, arguments in (("push", ("push", "x", "--json")), ("probe", ("--json", "probe")), ("", ("fly", "--json")),
+                                   ("probe", ("probe", "--lanes", "0", "h:1", "--json")),
+                                   ("cc", ("cc", "status", "--json", "x"))):
+            with self.subTest(arguments=arguments):
+                outcome = Haul.run(*arguments)
+                failure = as_json(outcome)
+                self.assertEqual((outcome.code, failure["exit_code"], failure["error"]["kind"]), (2, 2, "usage"))
+                self.assertEqual((failure["command"], failure["ok"]), (command, False))
+                self.assertIn(failure["error"]["message"].partition("\n")[0], outcome.err)
+
+    def test_help_names_each_argument_once(self):
+        told = self.succeeds(Haul.run("push", "--help")).out
+        self.assertIn("push [OPTIONS] PATH...", told)
+        self.assertNotIn("2x", told)
 
 
 class NobodyThere(HaulTest):

@@ -3,6 +3,7 @@
 #include "tcp/tcp_transport.h"
 #include "unit/tcp_sockets.h"
 #include "unit/tcp_support.h"
+#include "unit/tcp_unsent.h"
 
 using namespace haul;
 using namespace haul::tcp::test;
@@ -79,22 +80,7 @@ TEST_CASE("kernel controller: a driven connection takes what leaves within 20 ms
   CHECK(most_unsent(fd) == 0);
   steer(3'000'000);
   CHECK(most_unsent(fd) == 128U << 10);
-
-  constexpr uint32_t length = 1U << 20;
-  const Memory source(pair.a, length, 1);
-  const Memory target(pair.b, length, 2);
-  const LocalGrant grant = grant_all(pair.b, pair.at_b, target);
-  const Operation write = operation(Op::write, 1, source, 0, grant.remote, 0, length);
-  REQUIRE(pair.a.transport->post(pair.at_a, std::span(&write, 1), Side::now()) == 1);
-  int most = 0;
-  REQUIRE(pair.run_until([&] {
-    most = std::max(most, unsent(fd));
-    return pair.a.completed(1) != nullptr;
-  }));
-  CHECK(target.data == source.data);
-  // The kernel looks before each piece that it takes, which is at most 64 KiB.
-  CHECK(most <= (128 << 10) + (64 << 10));
-  CHECK(most > 0);
+  a_write_waits_outside(pair, fd);
   REQUIRE(transport.steer(pair.at_a, 0, std::nullopt, Duration::zero()).ok());
   CHECK(most_unsent(fd) == 0);
 }

@@ -148,5 +148,56 @@ TEST_CASE("remembered paths: a file that is something else is refused, and left 
 
   PathMemories elsewhere({});
   REQUIRE(elsewhere.load(folder.path / "no_such_folder" / "paths").ok());
+  const Learned good(learned);
+  elsewhere.ended("b/tcp/out", false, &good);
   CHECK(elsewhere.save().code() == StatusCode::internal);
+}
+
+TEST_CASE("remembered paths: the file has what a connection learned when it ends, once a second") {
+  const Folder folder;
+  const std::string file = folder.path / "paths";
+  int64_t now_s = 5000;
+  const auto clock = [&now_s] { return now_s; };
+  PathMemories memories(clock);
+  REQUIRE(memories.load(file).ok());
+  const auto in_file = [&] {
+    PathMemories reader(clock);
+    REQUIRE(reader.load(file).ok());
+    return reader.size();
+  };
+  const Learned good(learned);
+  const Learned failed(std::nullopt, true);
+  memories.ended("a/tcp/out", false, &good);
+  CHECK(in_file() == 1);
+  memories.ended("b/tcp/out", false, &good);  // within the second
+  CHECK(in_file() == 1);
+  ++now_s;
+  memories.ended("c/tcp/out", false, &good);
+  CHECK(in_file() == 3);
+  now_s -= 100;  // the clock was set
+  memories.ended("c/tcp/out", true, &failed);
+  CHECK(in_file() == 2);
+  memories.ended("b/tcp/out", true, &failed);
+  CHECK(in_file() == 2);
+  CHECK(memories.save().ok());
+  CHECK(in_file() == 1);
+}
+
+TEST_CASE("remembered paths: an engine that is killed has written what its connections learned") {
+  const Folder folder;
+  const std::string file = folder.path / "paths";
+  EngineOptions options;
+  options.remembered_paths_file = file;
+  options.congestion.make = [](const ControllerOptions&) { return std::make_unique<Learned>(learned); };
+  const auto to = make_engine({});
+  const Address address = to->listen({"127.0.0.1", 0}).value();
+  const auto from = make_engine(options);
+  meet(*from, *to, address);
+  // The connection is closed at once, and gone when its last lane is.
+  for (int i = 0; i < 10'000 && !std::filesystem::exists(file); ++i) {
+    if (from->poll() + to->poll() == 0) std::this_thread::sleep_for(200us);
+  }
+  PathMemories reader({});
+  REQUIRE(reader.load(file).ok());
+  CHECK(reader.size() == 1);
 }

@@ -5,6 +5,7 @@
 #include "tcp/socket.h"
 #include "tcp_sockets.h"
 #include "tcp_support.h"
+#include "tcp_unsent.h"
 
 using namespace haul;
 using namespace haul::tcp::test;
@@ -34,21 +35,7 @@ TEST_CASE("tcp: what a paced lane can't send yet waits outside of its socket", "
   const int fd = socket_to(pair.address.port);
   constexpr uint64_t rate = 3'000'000;
   pair.a.transport->set_limits(pair.at_a, {.window_bytes = {}, .rate_bytes_s = rate});
-  constexpr uint32_t length = 1U << 20;
-  const Memory source(pair.a, length, 1);
-  const Memory target(pair.b, length, 2);
-  const LocalGrant grant = grant_all(pair.b, pair.at_b, target);
-  const std::vector<Operation> operations(1, operation(Op::write, 1, source, 0, grant.remote, 0, length));
-  REQUIRE(pair.a.transport->post(pair.at_a, operations, Side::now()) == 1);
-  int most = 0;
-  REQUIRE(pair.run_until([&] {
-    most = std::max(most, unsent(fd));
-    return pair.a.completed(1) != nullptr;
-  }));
-  CHECK(target.data == source.data);
-  // The kernel looks before each piece that it takes, which is at most 64 KiB.
-  CHECK(most <= (128 << 10) + (64 << 10));
-  CHECK(most > 0);
+  a_write_waits_outside(pair, fd);
 }
 
 TEST_CASE("tcp: a window is opened to what the kernel allows, and still grows by itself", "[tcp]") {

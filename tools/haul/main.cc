@@ -3,9 +3,11 @@
 #include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "choices.h"
@@ -147,7 +149,7 @@ void add_move(CLI::App& app, CommandLine& line) {
   add_common(*push, line.push.common, true);
   push->add_option("PATH", line.push.own.paths, "Files and folders, then haul://HOST:PORT/DEST")
       ->required()
-      ->expected(2, 1 << 20)
+      ->expected(2, 1 << 29)  // CLI11 writes fewer than these as "(2x)"
       ->option_text("... haul://HOST:PORT/DEST");
   push->add_flag("--overwrite,--force", line.push.own.overwrite,
                  "Replace files that exist, each at once when its successor is complete");
@@ -262,7 +264,13 @@ int main_checked(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? exit_ok : exit_usage;
+    if (app.exit(error) == 0) return exit_ok;  // that was --help or --version
+    const std::vector<std::string_view> words(argv + 1, argv + argc);
+    const auto commands = app.get_subcommands();
+    // Parsing may have ended before it came to the flag.
+    if (std::find(words.begin(), words.end(), "--json") != words.end())
+      print_failure(commands.empty() ? "" : commands.front()->get_name(), usage_failure(error.what()), exit_usage);
+    return with_output_written(exit_usage);
   }
   raise_descriptor_limit();
   return with_output_written(run(app, line));

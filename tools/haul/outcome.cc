@@ -53,13 +53,16 @@ Failure usage_failure(std::string_view message) {
 int report_failure(std::string_view command, const Failure& failure, int code, bool json) {
   const bool there = failure.side == Side::there;
   print(stderr, "haul: {}{}\n", there ? "the other side: " : "", object::printable(failure.message));
-  if (!json) return code;
+  if (json) print_failure(command, failure, code);
+  return code;
+}
+
+void print_failure(std::string_view command, const Failure& failure, int code) {
   nlohmann::json error{{"kind", code == exit_usage ? "usage" : object::to_string(failure.kind)},
-                       {"side", there ? "there" : "here"},
+                       {"side", failure.side == Side::there ? "there" : "here"},
                        {"message", object::printable(failure.message)}};
   if (failure.status != StatusCode::ok) error["status"] = to_string(failure.status);
   print_json({{"command", command}, {"ok", false}, {"exit_code", code}, {"error", error}});
-  return code;
 }
 
 void print_json(const nlohmann::json& object) {

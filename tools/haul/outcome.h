@@ -38,6 +38,9 @@ object::Failure usage_failure(std::string_view message);
 /// Prints "haul: …" to stderr and, with `json`, the object with the error to stdout. Returns `code`.
 int report_failure(std::string_view command, const object::Failure& failure, int code, bool json);
 
+/// The object with the error, to stdout.
+void print_failure(std::string_view command, const object::Failure& failure, int code);
+
 /// One object on one line; bytes that are no UTF-8 are replaced.
 void print_json(const nlohmann::json& object);
 
