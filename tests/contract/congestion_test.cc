@@ -224,7 +224,7 @@ TEST_CASE("a controller hears that a budget held back what its path would have c
   REQUIRE(harness.run([&] { return put.done(); }));
   harness.run_for(1ms);
   CHECK(pair.to_b.stats().paths[0].limited_by == "nothing to send");
-  CHECK(says(pair.to_b, "it does not limit now"));
+  CHECK(says(pair.to_b, "none limits now"));
   REQUIRE(told.acks >= 5);
   CHECK(told.limited >= told.acks - 1);
 }

@@ -21,7 +21,8 @@ void check_rates(Harness& harness, std::initializer_list<const Moving*> moving, 
   const auto rates = rates_over(harness, moving, time);
   for (size_t i = 0; i < rates.size(); ++i) {
     CAPTURE(i);
-    CHECK(rates[i] / 1e6 == Approx(wanted.at(i)).epsilon(0.15));
+    const double an_operation = 1.1 / seconds_of(time);  // more or less than the rate says; of a mebibyte over rdma
+    CHECK(rates[i] / 1e6 == Approx(wanted.at(i)).epsilon(0.15).margin(wanted.at(i) > 0 ? an_operation : 0));
   }
 }
 
