@@ -173,7 +173,7 @@ TEST_CASE("a trial that work ran out of is void, and does not make later ones ra
   CHECK(bench.count.wanted() == 1);
   bench.path.busy = [](uint64_t) { return true; };
   bench.run(400);
-  CHECK(bench.count.wanted() == 8);
+  CHECK(bench.at[8] > 100);  // with trials of more, and of fewer, in between
 }
 
 TEST_CASE("single windows without enough to send are left out") {
