@@ -83,7 +83,7 @@ class Session {
   /// How it ended, once it did.
   struct Ending {
     Status status;
-    bool silent = false;            ///< nothing may be sent any more: the peer said so, or is gone
+    bool silent = false;                 ///< nothing may be sent any more: the peer said so, or is gone
     std::optional<CloseCode> said = {};  ///< what the peer's application gave as its reason
     int library_error = 0;
     int alert = -1;  ///< of TLS, to be told to the peer
