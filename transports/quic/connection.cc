@@ -17,6 +17,7 @@ constexpr int64_t linger_probes = 3;
 // What is answered to packets that come after the end: the 1st, 2nd, 4th, 8th … of them.
 constexpr bool power_of_two(uint64_t n) noexcept { return (n & (n - 1)) == 0; }
 constexpr size_t max_reason_bytes = 100;
+constexpr int pings_in_idle_time = 3;
 
 }  // namespace
 
@@ -148,6 +149,7 @@ Status Connection::become_ready(Event::Kind event) {
   next_attempt_.reset();
   identity_ = session_->tls().peer();
   cipher_ = session_->tls().cipher();
+  session_->keep_alive(context_.options->dead_after / pings_in_idle_time);
   context_.emit(event, id_);
   return {};
 }

@@ -400,6 +400,10 @@ bool Session::handshake_done() const noexcept { return ngtcp2_conn_get_handshake
 
 bool Session::open_stream() { return ngtcp2_conn_open_bidi_stream(conn_, &stream_, nullptr) == 0; }
 
+void Session::keep_alive(Duration every) {
+  ngtcp2_conn_set_keep_alive_timeout(conn_, static_cast<ngtcp2_duration>(every.count()));
+}
+
 Session::Stats Session::stats() const {
   ngtcp2_conn_stat stat{};
   ngtcp2_conn_get_conn_stat(conn_, &stat);

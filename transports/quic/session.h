@@ -119,6 +119,8 @@ class Session {
   bool handshake_done() const noexcept;
   /// Opens the connection's one stream. For the side that dialed, after the handshake. False: the peer permits none.
   bool open_stream();
+  /// Says something after so long without a packet.
+  void keep_alive(Duration every);
 
   struct Stats {
     Duration rtt_smoothed{};
