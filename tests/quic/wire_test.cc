@@ -49,15 +49,15 @@ TEST_CASE("records survive encoding", "[quic]") {
 TEST_CASE("records that are none are refused", "[quic]") {
   auto bytes = encoded({.type = RecordType::answers, .length = 1, .sequence = 5});
   CHECK(decode_record(bytes).ok());
-  for (const uint8_t type : {0, 8, 255}) {
+  for (const unsigned type : {0U, 8U, 255U}) {
     auto wrong = bytes;
-    wrong[0] = std::byte{type};
+    wrong[0] = static_cast<std::byte>(type);
     CHECK(decode_record(wrong).status().code() == StatusCode::protocol);
     CHECK_FALSE(record_bytes(std::span<const std::byte, Record::head_bytes>(wrong.data(), Record::head_bytes)).ok());
   }
-  for (const uint8_t flags : {1, 2, 4, 128}) {
+  for (const unsigned flags : {1U, 2U, 4U, 128U}) {
     auto wrong = bytes;
-    wrong[1] = std::byte{flags};
+    wrong[1] = static_cast<std::byte>(flags);
     CHECK(decode_record(wrong).status().code() == StatusCode::protocol);
   }
   CHECK(decode_record(encoded({.type = RecordType::message, .length = 0})).status().code() == StatusCode::protocol);
@@ -69,7 +69,10 @@ TEST_CASE("records that are none are refused", "[quic]") {
 
 TEST_CASE("pieces survive encoding, and need payload", "[quic]") {
   for (const bool write : {true, false}) {
-    Piece piece{.write = write, .sequence = 0xabcdef, .key = write ? 0x12345678U : 0U};
+    Piece piece;
+    piece.write = write;
+    piece.sequence = 0xabcdef;
+    piece.key = write ? 0x12345678U : 0U;
     piece.offset = write ? Piece::max_offset - 1 : 0xfffffffe;
     std::vector<std::byte> bytes(Piece::header_bytes(write) + 3, std::byte{9});
     encode(piece, bytes);
