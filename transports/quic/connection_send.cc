@@ -26,6 +26,7 @@ void Connection::write() {
   while (!burst.blocked() && write_packet(burst)) {
   }
   burst.flush();
+  if (gate_) gate_->pause(context_.now);
   if (gate_ && !has_pieces()) gate_->on_idle(context_.now);
 }
 

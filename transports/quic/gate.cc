@@ -5,11 +5,27 @@
 
 namespace haul::quic {
 
+bool Gate::open(TimePoint now) noexcept {
+  // While silent, probes go out by their timer only.
+  if (path_.silent() || probe_due_) return probe_due_;
+  if (!window_open()) return false;
+  if (burst_left_ == 0 && burst_sent_ > 0) pause(now);
+  if (burst_left_ == 0 && pacer_.may_send(now)) burst_left_ = pacer_.quantum_bytes();
+  return burst_left_ > 0;
+}
+
+void Gate::pause(TimePoint now) {
+  if (burst_sent_ > 0) pacer_.on_sent(now, burst_sent_);
+  burst_left_ = 0;
+  burst_sent_ = 0;
+}
+
 congestion::SentPacket Gate::on_sent(TimePoint now, uint64_t bytes) {
   probe_due_ = false;
   const congestion::SentPacket packet = path_.on_sent(now, bytes);
   controller_->on_sent(now, bytes, path_.in_flight_bytes());
-  pacer_.on_sent(now, bytes);
+  burst_left_ -= std::min(burst_left_, bytes);
+  burst_sent_ += bytes;
   apply_rate();
   return packet;
 }

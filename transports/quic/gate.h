@@ -18,10 +18,15 @@ class Gate {
   explicit Gate(std::unique_ptr<CongestionController> controller)
       : controller_(std::move(controller)), pacer_(congestion::Pacer::Options()) {}
 
-  /// A packet with payload may leave.
-  bool open(TimePoint now) const noexcept { return probe_due_ || (window_open() && pacer_.may_send(now)); }
-  /// When it will be, if only pacing keeps it closed.
-  std::optional<TimePoint> opens() const noexcept { return window_open() ? std::optional(pacer_.next()) : std::nullopt; }
+  /// A packet with payload may leave. Packets leave in bursts, as large as the pacer likes them (Pacer::quantum_bytes()).
+  bool open(TimePoint now) noexcept;
+  /// No more packets for the moment: the burst is over.
+  void pause(TimePoint now);
+  /// When it opens, if only pacing keeps it closed.
+  std::optional<TimePoint> opens() const noexcept {
+    const bool may = window_open() && !path_.silent();
+    return may ? std::optional(pacer_.next()) : std::nullopt;
+  }
 
   /// A packet with payload leaves; what is returned belongs with it.
   congestion::SentPacket on_sent(TimePoint now, uint64_t bytes);
@@ -29,7 +34,7 @@ class Gate {
   void on_other_sent(TimePoint now, uint64_t bytes) { pacer_.on_sent(now, bytes); }
   /// There is nothing to send, although the gate is open.
   void on_idle(TimePoint now) {
-    if (open(now)) path_.on_app_limited();
+    if (window_open() && pacer_.may_send(now)) path_.on_app_limited();
   }
 
   // What came of packets; take() tells the controller of all of them at once.
@@ -59,6 +64,8 @@ class Gate {
   std::vector<congestion::SentPacket> acknowledged_;
   std::vector<congestion::SentPacket> lost_;
   uint64_t delivery_rate_ = 0;
+  uint64_t burst_left_ = 0;  // of this burst
+  uint64_t burst_sent_ = 0;
   bool probe_due_ = false;
 };
 
