@@ -10,64 +10,14 @@
 #include <cstring>
 #include <utility>
 
+#include "security/handshake.h"
+
 namespace haul::security {
 
 namespace {
 
-// AES-128-GCM first: the fastest where the processor helps, which is where bulk data moves.
-constexpr const char* priorities =
-    "SECURE128:-VERS-ALL:+VERS-TLS1.3:-CIPHER-ALL:+AES-128-GCM:+AES-256-GCM:+CHACHA20-POLY1305:%DISABLE_TLS13_COMPAT_MODE";
-
 // By Protection's value. RFC 7301.
 constexpr std::array<std::string_view, 3> protocols = {"haul/1", "haul/1-integrity", "haul/1-plain"};
-constexpr size_t max_certificates = 8;
-// Room for as many certificates; GnuTLS would keep four times as much of a stranger.
-constexpr size_t max_handshake_message_bytes = 32U << 10;
-
-gnutls_alert_description_t alert_for(SecurityContext::Refusal refusal) {
-  switch (refusal) {
-    case SecurityContext::Refusal::unknown: return GNUTLS_A_ACCESS_DENIED;
-    case SecurityContext::Refusal::expired: return GNUTLS_A_CERTIFICATE_EXPIRED;
-    case SecurityContext::Refusal::revoked: return GNUTLS_A_CERTIFICATE_REVOKED;
-    case SecurityContext::Refusal::bad: break;
-  }
-  return GNUTLS_A_BAD_CERTIFICATE;
-}
-
-Status alert_meaning(int alert, const SecurityContext& context) {
-  const std::string own = context.own_fingerprint().to_string();
-  switch (alert) {
-    case GNUTLS_A_ACCESS_DENIED:
-    case GNUTLS_A_UNKNOWN_CA:
-    case GNUTLS_A_CERTIFICATE_UNKNOWN:
-      return Status(StatusCode::refused, fmt::format("the peer does not know this side's identity {} ({}): its operator has to "
-                                                     "add it to the peer's authorized_peers file",
-                                                     own, context.credentials().certificate_file));
-    case GNUTLS_A_CERTIFICATE_EXPIRED:
-      return Status(StatusCode::refused,
-                    fmt::format("for the peer this side's identity {} ({}) has expired: compare the clocks, "
-                                "renew the certificate, or its line in the peer's authorized_peers file",
-                                own, context.credentials().certificate_file));
-    case GNUTLS_A_CERTIFICATE_REVOKED:
-      return Status(StatusCode::refused,
-                    fmt::format("the peer revoked this side's identity {} ({})", own, context.credentials().certificate_file));
-    case GNUTLS_A_BAD_CERTIFICATE:
-    case GNUTLS_A_CERTIFICATE_REQUIRED:
-      return Status(StatusCode::refused,
-                    fmt::format("the peer cannot accept this side's certificate {} ({}): its log says why; compare the clocks",
-                                context.credentials().certificate_file, own));
-    case GNUTLS_A_NO_APPLICATION_PROTOCOL:
-      return Status(StatusCode::refused,
-                    "both sides speak TLS, but not haul's protocol in the same version, or they do not accept "
-                    "the same protection of the link");
-    case GNUTLS_A_INSUFFICIENT_SECURITY: return speaks_no_tls();
-    default: break;
-  }
-  const char* name = gnutls_alert_get_name(static_cast<gnutls_alert_description_t>(alert));  // null: GnuTLS knows none
-  return Status(StatusCode::protocol, name != nullptr ? fmt::format("the peer ended the TLS handshake: {}", name)
-                                                      : fmt::format("the peer ended the TLS handshake by alert {}", alert));
-}
-
 }  // namespace
 
 TlsSession::TlsSession(Role role, std::shared_ptr<const SecurityContext> context, std::string host)
@@ -87,8 +37,7 @@ Result<std::unique_ptr<TlsSession>> TlsSession::start(Role role, std::shared_ptr
 Status TlsSession::set_up(Protection weakest) {
   const unsigned side = role_ == Role::dials ? GNUTLS_CLIENT : GNUTLS_SERVER;
   int error = gnutls_init(&session_, side | GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL | GNUTLS_NO_TICKETS);
-  if (error >= 0) error = gnutls_priority_set_direct(session_, priorities, nullptr);
-  if (error >= 0) error = gnutls_credentials_set(session_, GNUTLS_CRD_CERTIFICATE, context_->tls_credentials());
+  if (error >= 0) error = require_certificates(session_, *context_);
   // The server's order counts: the weakest that both accept comes first, since each side names what it accepts.
   std::array<gnutls_datum_t, protocols.size()> offered{};
   unsigned count = 0;
@@ -100,14 +49,12 @@ Status TlsSession::set_up(Protection weakest) {
     error = gnutls_alpn_set_protocols(session_, offered.data(), count, GNUTLS_ALPN_MANDATORY | GNUTLS_ALPN_SERVER_PRECEDENCE);
   }
   if (error < 0) return Status(StatusCode::internal, fmt::format("TLS cannot be set up: {}", gnutls_strerror(error)));
-  if (role_ == Role::accepts) gnutls_certificate_server_set_request(session_, GNUTLS_CERT_REQUIRE);
   gnutls_session_set_ptr(session_, this);
   gnutls_session_set_verify_function(session_, &TlsSession::verify);
   gnutls_transport_set_ptr(session_, this);
   gnutls_transport_set_pull_function(session_, &TlsSession::pull);
   gnutls_transport_set_push_function(session_, &TlsSession::push);
   gnutls_handshake_set_timeout(session_, 0);  // who does the I/O keeps the time
-  gnutls_handshake_set_max_packet_length(session_, max_handshake_message_bytes);
   return {};
 }
 
@@ -132,14 +79,7 @@ ssize_t TlsSession::push(void* self, const void* from, size_t bytes) {
 
 int TlsSession::verify(gnutls_session_int* session) {
   auto& self = *static_cast<TlsSession*>(gnutls_session_get_ptr(session));
-  unsigned count = 0;
-  const gnutls_datum_t* chain = gnutls_certificate_get_peers(session, &count);
-  std::array<std::span<const std::byte>, max_certificates> certificates;
-  if (count > max_certificates) count = 0;
-  for (unsigned i = 0; i < count; ++i) certificates[i] = std::as_bytes(std::span(chain[i].data, chain[i].size));
-  self.verdict_ = self.context_->judge(
-      std::span(certificates).first(count),
-      self.role_ == Role::dials ? SecurityContext::End::dialed : SecurityContext::End::connected_to_us, self.host_);
+  self.verdict_ = judge_shown(session, *self.context_, self.role_ == Role::dials, self.host_);
   return self.verdict_.status.ok() ? 0 : GNUTLS_E_CERTIFICATE_ERROR;
 }
 
@@ -158,7 +98,7 @@ Status TlsSession::advance(std::span<const std::byte> received) {
 
 Status TlsSession::failed(int error) {
   if (!verdict_.status.ok()) {
-    gnutls_alert_send(session_, GNUTLS_AL_FATAL, alert_for(verdict_.refusal));
+    gnutls_alert_send(session_, GNUTLS_AL_FATAL, static_cast<gnutls_alert_description_t>(alert_for(verdict_.refusal)));
     return verdict_.status;
   }
   if (error == GNUTLS_E_FATAL_ALERT_RECEIVED) return alert_meaning(gnutls_alert_get(session_), *context_);

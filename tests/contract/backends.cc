@@ -59,18 +59,36 @@ std::unique_ptr<Transport> TcpHarnessBase::make_transport(const std::string&) {
   return std::move(transport).value();
 }
 
-std::unique_ptr<Transport> TcpProtectedHarness::make_transport(const std::string& node) {
-  // One identity for all nodes, made once: what is tested here is the contract, not who is trusted.
+std::shared_ptr<const SecurityContext> shared_identity() {
   static const security::test::Folder folder;
   static const std::shared_ptr<const SecurityContext> context = [] {
     const security::test::Party party(folder, "node");
     party.knows(party);
     return party.context();
   }();
+  return context;
+}
+
+std::unique_ptr<Transport> TcpProtectedHarness::make_transport(const std::string& node) {
   auto transport = TcpHarnessBase::make_transport(node);
-  REQUIRE(transport->secure(context, protection_).ok());
+  REQUIRE(transport->secure(shared_identity(), protection_).ok());
   return transport;
 }
+
+#ifdef HAUL_CONTRACT_QUIC
+QuicHarness::QuicHarness() : TcpHarnessBase(tcp::Io::epoll) {
+  options_.dead_after = 2s;
+  options_.hello_timeout = 1s;
+}
+
+std::unique_ptr<Transport> QuicHarness::make_transport(const std::string&) {
+  auto transport = quic::make_transport(options_);
+  INFO(transport.status().to_string());
+  REQUIRE(transport.ok());
+  REQUIRE((*transport)->secure(shared_identity(), Protection::encrypted).ok());
+  return std::move(transport).value();
+}
+#endif
 
 bool TcpHarnessBase::run_world(std::span<Engine* const> engines, const std::function<bool()>& until, Duration limit) {
   const TimePoint end = clock().now() + limit;

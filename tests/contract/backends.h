@@ -7,6 +7,9 @@
 #include "contract/onesided/fabric.h"
 #include "haul/sim.h"
 #include "haul/tcp.h"
+#ifdef HAUL_CONTRACT_QUIC
+#include "haul/quic.h"
+#endif
 #ifdef HAUL_CONTRACT_RDMA
 #include "contract/verbs/fabric.h"
 #include "haul/rdma.h"
@@ -38,6 +41,9 @@ class SimHarness final : public Harness {
   sim::LinkOptions links_;
   std::vector<std::string> known_;
 };
+
+/// One identity for all nodes, made once: what is tested here is the contract, not who is trusted.
+std::shared_ptr<const SecurityContext> shared_identity();
 
 /// Real sockets over loopback, in real time.
 class TcpHarnessBase : public Harness {
@@ -115,6 +121,23 @@ class TcpHalfKernelTlsHarness final : public TcpProtectedHarness {
     return TcpProtectedHarness::make_transport(node);
   }
 };
+
+#ifdef HAUL_CONTRACT_QUIC
+/// UDP sockets over loopback, in real time.
+class QuicHarness final : public TcpHarnessBase {
+ public:
+  QuicHarness();
+  ~QuicHarness() override { stop_all(); }
+  Abilities abilities() const override { return {"quic", false, false, false, false}; }
+  std::unique_ptr<Transport> make_transport(const std::string& node) override;
+
+  /// Of the transports made from now on.
+  quic::Options& quic_options() { return options_; }
+
+ private:
+  quic::Options options_;
+};
+#endif
 
 class OneSidedHarness final : public Harness {
  public:

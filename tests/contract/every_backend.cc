@@ -16,6 +16,9 @@ std::span<const Backend> every_backend() {
       backend_of<TcpKernelTlsHarness>("TcpKernelTlsHarness"),
       backend_of<TcpHalfKernelTlsHarness>("TcpHalfKernelTlsHarness"),
       backend_of<OneSidedHarness>("OneSidedHarness"),
+#ifdef HAUL_CONTRACT_QUIC
+      backend_of<QuicHarness>("QuicHarness"),
+#endif
 #ifdef HAUL_CONTRACT_RDMA
       backend_of<RdmaHarness>("RdmaHarness"),
       // Hidden: for machines that have devices.

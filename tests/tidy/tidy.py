@@ -23,8 +23,9 @@ ROOMS = {
 }
 TRANSPORTS = {
     "sim": {"base"},
-    "tcp": {"base", "security", "congestion"},
-    "quic": {"base", "security", "congestion"},
+    "net": {"base"},
+    "tcp": {"base", "security", "congestion", "net"},
+    "quic": {"base", "security", "congestion", "net"},
     "rdma": {"base"},
 }
 # Programs stand outside: they see the public headers, and the rooms named here. Tests and benchmarks look inside.

@@ -9,6 +9,9 @@
 #include <utility>
 #include <vector>
 
+#ifdef HAUL_HAS_QUIC
+#include "haul/quic.h"
+#endif
 #ifdef HAUL_HAS_RDMA
 #include "haul/rdma.h"
 #endif
@@ -45,9 +48,30 @@ Result<std::unique_ptr<Transport>> make_rdma(const CommonOptions&) {
 }
 #endif
 
+#ifdef HAUL_HAS_QUIC
+Result<std::unique_ptr<Transport>> make_quic(const CommonOptions& options) {
+  quic::Options quic_options;
+  const bool named = options.controller != "off" && options.controller != "automatic";
+  if (named) quic_options.controller = options.controller;
+  quic_options.dead_after = options.timeout();
+  quic_options.log = make_log(options.verbose, LogLevel::warning);
+  return quic::make_transport(std::move(quic_options));
+}
+#else
+Result<std::unique_ptr<Transport>> make_quic(const CommonOptions&) {
+  return Status(StatusCode::unsupported, "this haul was built without QUIC (libngtcp2-crypto-gnutls-dev)");
+}
+#endif
+
 /// What `auto` can't have is told; what was asked for by name is an error.
 Result<std::vector<std::unique_ptr<Transport>>> make_transports(const CommonOptions& options) {
   std::vector<std::unique_ptr<Transport>> transports;
+  if (options.transport == "quic") {
+    auto quic = make_quic(options);
+    if (!quic) return quic.status();
+    transports.push_back(std::move(*quic));
+    return transports;
+  }
   if (options.transport != "tcp") {
     auto rdma = make_rdma(options);
     if (rdma) {

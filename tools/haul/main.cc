@@ -95,9 +95,9 @@ void add_common(CLI::App& command, CommonOptions& common, bool connects) {
       ->option_text("uring|epoll|prefer [uring]");
   command
       .add_option("--transport", common.transport,
-                  "What carries payload: tcp; rdma, or fail; auto: rdma where both sides have it")
-      ->check(CLI::IsMember({"tcp", "rdma", "auto"}).description(""))
-      ->option_text("tcp|rdma|auto [tcp]");
+                  "What carries payload: tcp; quic; rdma, or fail; auto: rdma where both sides have it")
+      ->check(CLI::IsMember({"tcp", "quic", "rdma", "auto"}).description(""))
+      ->option_text("tcp|quic|rdma|auto [tcp]");
   command
       .add_option("--rdma-device", common.rails,
                   "An RDMA port to use, and its GID; may be repeated, or several behind commas. Default: all that are active")

@@ -23,7 +23,7 @@ struct CommonOptions {
   tcp::KernelTls kernel_tls = tcp::KernelTls::automatic;
   bool integrity = true;
   tcp::Io io = tcp::Io::uring;
-  std::string transport = "tcp";   ///< or rdma, auto
+  std::string transport = "tcp";   ///< or quic, rdma, auto
   std::vector<std::string> rails;  ///< DEVICE[:PORT[:GID]]; empty: all that are active
   uint32_t lanes = 0;
   double timeout_s = 10;

@@ -6,12 +6,12 @@
 #include <span>
 #include <vector>
 
+#include "base/window.h"
 #include "haul/transport.h"
 #include "tcp/context.h"
 #include "tcp/grants.h"
 #include "tcp/outbound.h"
 #include "tcp/send_batch.h"
-#include "tcp/window.h"
 #include "tcp/wire.h"
 
 namespace haul::tcp {
@@ -84,9 +84,9 @@ class Inbound {
   ConnectionId connection_;
   Status misuse_;
   GrantTable grants_;
-  Window<Incoming> incoming_;  // numbered as the wire does, until the answer is framed
-  Window<Answers> answers_;
-  Window<Reply> replies_;
+  base::Window<Incoming> incoming_;  // numbered as the wire does, until the answer is framed
+  base::Window<Answers> answers_;
+  base::Window<Reply> replies_;
   std::vector<uint32_t> batch_grants_;  // whose memory the batch that is being sent refers to
   std::optional<uint32_t> landing_;     // the grant that a large write's payload is being received into
   std::byte* landing_memory_ = nullptr;

@@ -9,6 +9,7 @@
 #include "base/unique_fd.h"
 #include "haul/status.h"
 #include "haul/transport.h"
+#include "net/resolver.h"
 #include "tcp/greeting.h"
 #include "tcp/socket.h"
 #include "tcp/wire.h"
@@ -22,12 +23,7 @@ struct Arrival {
   Link link;
 };
 
-/// What a name resolved to, for a connection that may be gone meanwhile.
-struct Resolution {
-  ConnectionId connection = 0;
-  std::vector<Endpoint> endpoints;
-  Status status;
-};
+using net::Resolution;
 
 /// Thread-safe. Outlives its transport when others still hold it; what comes then is dropped with it.
 class Inbox {

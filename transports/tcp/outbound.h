@@ -6,11 +6,11 @@
 #include <span>
 #include <vector>
 
+#include "base/window.h"
 #include "haul/transport.h"
 #include "tcp/context.h"
 #include "tcp/region.h"
 #include "tcp/send_batch.h"
-#include "tcp/window.h"
 #include "tcp/wire.h"
 
 namespace haul::tcp {
@@ -91,15 +91,15 @@ class Outbound {
   uint32_t max_payload_bytes_ = 0;
   std::optional<uint64_t> window_bytes_;
 
-  Window<Outgoing> queued_;  // numbered in order of posting
-  Window<Outgoing> sent_;    // numbered as the wire does, from framing to the answer
+  base::Window<Outgoing> queued_;  // numbered in order of posting
+  base::Window<Outgoing> sent_;    // numbered as the wire does, from framing to the answer
   size_t live_queued_ = 0;
   uint64_t unsent_bytes_ = 0;       // of operations, until the kernel took them
   uint64_t outstanding_bytes_ = 0;  // posted, not completed
   uint64_t batch_begin_ = 0;        // the first operation in the batch that is being sent
   uint64_t batch_bytes_ = 0;
 
-  Window<std::vector<std::byte>> messages_;
+  base::Window<std::vector<std::byte>> messages_;
   size_t message_bytes_ = 0;
   bool refused_ = false;  // post() or send() had no room
 };

@@ -36,7 +36,7 @@ Result<Address> TcpTransport::listen(const Address& address) {
   if (everywhere) {
     endpoints.push_back(wildcard(AF_INET6, address.port));
   } else {
-    auto resolved = resolve_now(address);
+    auto resolved = net::resolve_now(address);
     if (!resolved.ok()) return resolved.status();
     endpoints = std::move(*resolved);
   }

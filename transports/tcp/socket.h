@@ -16,26 +16,15 @@
 #include "haul/status.h"
 #include "haul/tcp.h"
 #include "haul/telemetry.h"
+#include "net/endpoint.h"
 
 namespace haul::tcp {
 
-/// An IPv4 or IPv6 address with its port.
-struct Endpoint {
-  sockaddr_storage storage{};
-  socklen_t bytes = 0;
-
-  int family() const noexcept { return storage.ss_family; }
-  uint16_t port() const noexcept;
-  void set_port(uint16_t port) noexcept;
-  bool is_loopback() const noexcept;
-  Address address() const;
-  std::string to_string() const { return address().to_string(); }
-  /// What one stranger hardly has many of: an IPv4 address, or the first half of an IPv6 address.
-  uint64_t network() const noexcept;
-};
-
-Endpoint local_endpoint(int fd);
-Endpoint remote_endpoint(int fd);
+using net::code_of;
+using net::Endpoint;
+using net::local_endpoint;
+using net::remedy;
+using net::remote_endpoint;
 
 /// A TCP socket with what must be set before connect() or listen(). Errors: exhausted, unavailable (no such family here).
 Result<base::UniqueFd> make_socket(int family, const Options& options);
@@ -94,10 +83,5 @@ std::string send_buffer_limit(uint64_t bytes);
 
 /// A bound, listening socket. Errors: unavailable, refused, exhausted.
 Result<base::UniqueFd> listen_on(const Endpoint& endpoint, bool both_families, const Options& options);
-
-/// The reaction that an errno of a connection calls for.
-StatusCode code_of(int error) noexcept;
-/// What to do about a connect or a listen that failed so, as " (…)" behind what was tried; empty where there is no advice.
-std::string_view remedy(int error) noexcept;
 
 }  // namespace haul::tcp

@@ -41,7 +41,7 @@ TcpTransport::TcpTransport(Options options, std::unique_ptr<IoLoop> io, std::sha
       pins_(std::make_shared<PinnedMemory>(*io_, options_.log)),
       context_(options_, capabilities_, *io_),
       reception_(context_, *this),
-      resolver_(inbox_) {
+      resolver_([inbox = inbox_](Resolution found) { inbox->put(std::move(found)); }) {
   context_.kernel_maps = std::move(steering.maps);
   context_.no_kernel_maps = std::move(steering.why_not);
   acceptor_->attach(inbox_);

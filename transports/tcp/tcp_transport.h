@@ -10,13 +10,13 @@
 #include "haul/lane_steering.h"
 #include "haul/tcp.h"
 #include "haul/transport.h"
+#include "net/resolver.h"
 #include "tcp/acceptor.h"
 #include "tcp/connection.h"
 #include "tcp/context.h"
 #include "tcp/inbox.h"
 #include "tcp/reception.h"
 #include "tcp/region.h"
-#include "tcp/resolver.h"
 
 namespace haul::tcp {
 
@@ -106,7 +106,7 @@ class TcpTransport final : public Transport, public LaneSteering, private IoHand
   std::vector<Connection*> working_;  // the dirty ones of this turn
   bool stopping_ = false;
   Reception reception_;
-  Resolver resolver_;
+  net::Resolver resolver_;
   std::unordered_map<ConnectionId, std::unique_ptr<Connection>> connections_;
   ConnectionId last_id_ = 0;
   std::unordered_map<ConnectionId, Opened> opened_;

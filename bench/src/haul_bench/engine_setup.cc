@@ -9,6 +9,9 @@
 #include <vector>
 
 #include "base/random.h"
+#ifdef HAUL_HAS_QUIC
+#include "haul/quic.h"
+#endif
 #ifdef HAUL_HAS_RDMA
 #include "haul/rdma.h"
 #endif
@@ -64,6 +67,44 @@ haul::Result<std::unique_ptr<haul::Transport>> make_rdma(const Settings&) {
 }
 #endif
 
+#ifdef HAUL_HAS_QUIC
+haul::Result<std::unique_ptr<haul::Transport>> make_quic(const Settings& settings) {
+  haul::quic::Options options;
+  const bool named = settings.controller != "off" && settings.controller != "automatic";
+  if (named) options.controller = settings.controller;
+  options.udp_payload_bytes = settings.udp_payload_bytes;
+  options.log = [](const haul::LogRecord& record) {
+    if (record.level >= haul::LogLevel::warning) log_to_stderr(record);
+  };
+  return haul::quic::make_transport(std::move(options));
+}
+#else
+haul::Result<std::unique_ptr<haul::Transport>> make_quic(const Settings&) {
+  return haul::Status(haul::StatusCode::unsupported, "this haul-bench was built without QUIC (libngtcp2-crypto-gnutls-dev)");
+}
+#endif
+
+haul::Result<std::vector<std::unique_ptr<haul::Transport>>> make_transports(const Settings& settings) {
+  std::vector<std::unique_ptr<haul::Transport>> transports;
+  if (settings.transport == "quic") {
+    auto quic = make_quic(settings);
+    if (!quic) return quic.status();
+    transports.push_back(std::move(quic).value());
+    return transports;
+  }
+  if (settings.transport == "rdma") {
+    auto rdma = make_rdma(settings);
+    if (!rdma) return rdma.status();
+    transports.push_back(std::move(rdma).value());
+  }
+  auto tcp = haul::tcp::make_transport(tcp_options(settings, [](const haul::LogRecord& record) {
+    if (record.level >= haul::LogLevel::warning) log_to_stderr(record);
+  }));
+  if (!tcp) return tcp.status();
+  transports.push_back(std::move(tcp).value());
+  return transports;
+}
+
 void log_to_stderr(const haul::LogRecord& record) { fmt::print(stderr, "haul-bench: {}: {}\n", record.component, record.text); }
 
 }  // namespace
@@ -84,18 +125,9 @@ haul::Result<std::unique_ptr<haul::Engine>> make_engine(const Settings& settings
   options.log = log_to_stderr;
   options.log_level = haul::LogLevel::warning;
 
-  std::vector<std::unique_ptr<haul::Transport>> transports;
-  if (settings.transport == "rdma") {
-    auto rdma = make_rdma(settings);
-    if (!rdma) return rdma.status();
-    transports.push_back(std::move(rdma).value());
-  }
-  auto tcp = haul::tcp::make_transport(tcp_options(settings, [](const haul::LogRecord& record) {
-    if (record.level >= haul::LogLevel::warning) log_to_stderr(record);
-  }));
-  if (!tcp) return tcp.status();
-  transports.push_back(std::move(tcp).value());
-  return haul::Engine::create(std::move(options), std::move(transports));
+  auto transports = make_transports(settings);
+  if (!transports) return transports.status();
+  return haul::Engine::create(std::move(options), std::move(*transports));
 }
 
 uint64_t retransmits(const haul::Peer& peer) {

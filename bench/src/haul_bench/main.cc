@@ -40,7 +40,7 @@ CLI::Validator rate_reader() {
 
 void add_shared_options(CLI::App& command, Settings& settings) {
   command.add_option("--transport", settings.transport, "Backend of payload (rdma: control messages go over tcp)")
-      ->check(CLI::IsMember({"tcp", "rdma"}))
+      ->check(CLI::IsMember({"tcp", "quic", "rdma"}))
       ->capture_default_str();
   command
       .add_option("--rdma-device", settings.rails,
@@ -51,6 +51,8 @@ void add_shared_options(CLI::App& command, Settings& settings) {
       .add_option("--receiver-rdma-device", settings.receiver_rails, "The same of the receiver it starts. Default: this side's")
       ->delimiter(',')
       ->allow_extra_args(false);
+  command.add_option("--udp-payload", settings.udp_payload_bytes,
+                     "Bytes of a full packet of quic (default: found for the path)");
   command.add_option("--io", settings.io, "How tcp asks the kernel: uring, epoll, or prefer (uring where it works)")
       ->check(CLI::IsMember({"uring", "epoll", "prefer"}))
       ->capture_default_str();

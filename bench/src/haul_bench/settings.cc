@@ -52,6 +52,7 @@ const char* to_string(Mode mode) {
 }
 
 std::string complete(Settings& settings) {
+  if (settings.transport == "quic") settings.encryption = "on";  // it knows nothing else
   if (settings.authenticates() && settings.credentials.empty() && (settings.mode == Mode::server || !settings.peer.empty())) {
     return "--encryption needs --credentials DIR on both sides, where they are started by hand";
   }
@@ -91,6 +92,8 @@ std::vector<std::string> server_arguments(const Settings& settings) {
   for (const std::string& rail : settings.receiver_rails.empty() ? settings.rails : settings.receiver_rails) {
     arguments.insert(arguments.end(), {"--rdma-device", rail});
   }
+  if (settings.udp_payload_bytes > 0)
+    arguments.insert(arguments.end(), {"--udp-payload", std::to_string(settings.udp_payload_bytes)});
   if (settings.kernel_controller != "off")
     arguments.insert(arguments.end(), {"--kernel-controller", settings.kernel_controller});
   if (!settings.congestion.empty()) arguments.insert(arguments.end(), {"--congestion", settings.congestion});

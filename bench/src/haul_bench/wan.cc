@@ -6,9 +6,11 @@
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
+#include <optional>
 #include <sstream>
 #include <utility>
 
+#include "haul_bench/credentials.h"
 #include "wan/child.h"
 
 namespace bench {
@@ -84,6 +86,11 @@ class Bench {
       const std::string why = row.rival ? missing(*row.rival) : "";
       if (!why.empty()) return {StatusCode::unavailable, "the rival of " + row.name + " is missing: " + why};
     }
+    if (settings_.transport == "quic") {
+      auto made = TemporaryCredentials::make();
+      if (!made) return made.status();
+      credentials_.emplace(std::move(*made));
+    }
     std::vector<wan::Program> programs;
     if (!settings_.calibrate_only) programs = programs_of(settings_, matrix_, result_.skipped);
     for (const wan::Row& row : matrix_.rows) {
@@ -142,7 +149,7 @@ class Bench {
   Status run_all(const wan::Row& row, const std::vector<wan::Program>& programs, std::vector<WanRun>& runs) const {
     for (const wan::Program& program : programs) {
       auto run = run_across({&row, program, settings_.transport, settings_.io, settings_.zero_copy, settings_.kernel_controller,
-                             matrix_.duration, matrix_.seed});
+                             credentials_ ? credentials_->folder() : "", matrix_.duration, matrix_.seed});
       if (!run) return run.status();
       runs.push_back(std::move(*run));
     }
@@ -151,6 +158,7 @@ class Bench {
 
   const WanSettings& settings_;
   const wan::Matrix& matrix_;
+  std::optional<TemporaryCredentials> credentials_;  // of both sides, where the backend needs some
   WanResult result_;
 };
 

@@ -76,6 +76,7 @@ struct WanRequest {
   std::string io;
   std::string zero_copy;
   std::string kernel_controller;
+  std::string credentials;  ///< folder; empty: none
   haul::Duration duration = haul::Duration::zero();
   uint64_t seed = 1;
 };

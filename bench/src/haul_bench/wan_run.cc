@@ -55,13 +55,18 @@ void add_control(std::vector<std::string>& command, const WanRequest& request) {
   command.insert(command.end(), {"--kernel-controller", request.kernel_controller});
   if (!program.controller.empty()) command.insert(command.end(), {"--controller", program.controller});
   if (!program.kernel.empty()) command.insert(command.end(), {"--congestion", program.kernel});
+  if (request.credentials.empty()) {
+    command.emplace_back("--insecure");
+  } else {
+    command.insert(command.end(), {"--encryption", "on", "--credentials", request.credentials});
+  }
 }
 
 std::vector<std::string> haul_server(const WanRequest& request) {
   std::vector<std::string> command{
-      "/proc/self/exe", "server",      "--listen",        fmt::format("{}:{}", far_address, haul_port),
-      "--insecure",     "--transport", request.transport, "--io",
-      request.io,       "--zero-copy", request.zero_copy, "--once"};
+      "/proc/self/exe", "server",          "--listen", fmt::format("{}:{}", far_address, haul_port),
+      "--transport",    request.transport, "--io",     request.io,
+      "--zero-copy",    request.zero_copy, "--once"};
   add_control(command, request);
   return command;
 }
@@ -81,7 +86,7 @@ std::vector<std::string> haul_client(const WanRequest& request) {
   add("--working-set", std::to_string(load.block * load.inflight));
   add("--drain", fmt::format("{}", drain_s));
   add_control(command, request);
-  command.insert(command.end(), {"--insecure", "--json"});
+  command.emplace_back("--json");
   return command;
 }
 

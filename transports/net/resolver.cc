@@ -1,15 +1,16 @@
 // getaddrinfo, at once or on a helper thread.
-#include "tcp/resolver.h"
+#include "net/resolver.h"
 
 #include <fmt/format.h>
 #include <netdb.h>
 
 #include <cerrno>
 #include <cstring>
+#include <memory>
 #include <system_error>
 #include <thread>
 
-namespace haul::tcp {
+namespace haul::net {
 
 namespace {
 
@@ -64,7 +65,7 @@ Result<std::vector<Endpoint>> resolve_now(const Address& address) { return look_
 void Resolver::resolve(ConnectionId connection, const Address& address) {
   if (auto numeric = look_up(address, AI_NUMERICHOST); numeric.ok()) {
     ++running_;
-    inbox_->put(resolution(connection, std::move(numeric)));
+    put_(resolution(connection, std::move(numeric)));
     return;
   }
   waiting_.push_back({connection, address});
@@ -82,9 +83,9 @@ void Resolver::start_next() {
     waiting_.pop_front();
     ++running_;
     try {
-      std::thread([inbox = inbox_, wanted] { inbox->put(resolution(wanted.connection, look_up(wanted.address, 0))); }).detach();
+      std::thread([put = put_, wanted] { put(resolution(wanted.connection, look_up(wanted.address, 0))); }).detach();
     } catch (const std::system_error& error) {
-      inbox_->put(Resolution{
+      put_(Resolution{
           .connection = wanted.connection,
           .endpoints = {},
           .status = Status(StatusCode::exhausted, "no thread could be started to resolve a host name", error.code().value())});
@@ -92,4 +93,4 @@ void Resolver::start_next() {
   }
 }
 
-}  // namespace haul::tcp
+}  // namespace haul::net

@@ -9,7 +9,7 @@
 
 #include "base/check.h"
 
-namespace haul::tcp {
+namespace haul::base {
 
 /// Grows by doubling to what was needed so far (its user bounds that) and never shrinks, so that steady work allocates nothing.
 /// Elements are reused: push() answers a slot that still holds an older element's content.
@@ -27,13 +27,13 @@ class Window {
     return slots_[index(end_++)];
   }
   T& operator[](uint64_t number) {
-    base::check(holds(number), "window element that is not there");
+    check(holds(number), "window element that is not there");
     return slots_[index(number)];
   }
   T& front() { return (*this)[begin_]; }
   T& back() { return (*this)[end_ - 1]; }
   void pop_front() {
-    base::check(!empty(), "pop from an empty window");
+    check(!empty(), "pop from an empty window");
     ++begin_;
   }
   /// Forgets the elements; numbering goes on.
@@ -55,4 +55,4 @@ class Window {
   uint64_t end_ = 0;
 };
 
-}  // namespace haul::tcp
+}  // namespace haul::base

@@ -1,0 +1,69 @@
+// Feeding the controller.
+#include "quic/gate.h"
+
+#include <algorithm>
+
+namespace haul::quic {
+
+bool Gate::open(TimePoint now) noexcept {
+  // While silent, probes go out by their timer only.
+  if (path_.silent() || probe_due_) return probe_due_;
+  if (!window_open()) return false;
+  if (burst_left_ == 0 && burst_sent_ > 0) pause(now);
+  if (burst_left_ == 0 && pacer_.may_send(now)) burst_left_ = pacer_.quantum_bytes();
+  return burst_left_ > 0;
+}
+
+void Gate::pause(TimePoint now) {
+  if (burst_sent_ > 0) pacer_.on_sent(now, burst_sent_);
+  burst_left_ = 0;
+  burst_sent_ = 0;
+}
+
+congestion::SentPacket Gate::on_sent(TimePoint now, uint64_t bytes) {
+  probe_due_ = false;
+  const congestion::SentPacket packet = path_.on_sent(now, bytes);
+  controller_->on_sent(now, bytes, path_.in_flight_bytes());
+  burst_left_ -= std::min(burst_left_, bytes);
+  burst_sent_ += bytes;
+  apply_rate();
+  return packet;
+}
+
+void Gate::take(TimePoint now) {
+  if (acknowledged_.empty() && lost_.empty()) return;
+  // Losses first: PathModel and controllers want them before the acknowledgement that revealed them.
+  for (auto& packet : lost_) controller_->on_loss(now, path_.lost(now, packet, packet.bytes));
+  for (auto& packet : acknowledged_) path_.acked(now, packet, packet.bytes, 0);
+  if (!acknowledged_.empty()) {
+    const AckSample sample = path_.finish_ack(now);
+    if (sample.delivery_rate > 0) delivery_rate_ = sample.delivery_rate;
+    controller_->on_ack(now, sample);
+  }
+  lost_.clear();
+  acknowledged_.clear();
+  apply_rate();
+}
+
+void Gate::set_rate_limit(std::optional<uint64_t> bytes_s) {
+  rate_limit_ = bytes_s;
+  apply_rate();
+}
+
+void Gate::apply_rate() {
+  std::optional<uint64_t> rate = controller_->pacing_rate();
+  if (rate_limit_) rate = std::min(*rate_limit_, rate.value_or(*rate_limit_));
+  pacer_.set_rate(rate);
+}
+
+void Gate::on_timer(TimePoint now) {
+  switch (path_.on_timer(now)) {
+    case congestion::PathModel::Timer::nothing: return;
+    case congestion::PathModel::Timer::silence: controller_->on_silence(now); break;
+    case congestion::PathModel::Timer::probe: break;
+  }
+  probe_due_ = true;
+  apply_rate();
+}
+
+}  // namespace haul::quic

@@ -1,0 +1,64 @@
+// A socket with what waits until it has room again.
+#pragma once
+
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "quic/udp.h"
+
+namespace haul::quic {
+
+class Outlet {
+ public:
+  Outlet(std::unique_ptr<DatagramSocket> socket, bool listens) : socket_(std::move(socket)), listens_(listens) {}
+
+  DatagramSocket& socket() noexcept { return *socket_; }
+  const net::Endpoint& local() const noexcept { return socket_->local(); }
+  /// Strangers may connect here, not only who has a lane's token.
+  bool listens() const noexcept { return listens_; }
+
+  /// Nothing more can be sent before flush() succeeds.
+  bool blocked() const noexcept { return !waiting_.empty(); }
+  void send(const Burst& burst) {
+    if (blocked() || socket_->send(burst)) return;
+    waiting_.assign(burst.bytes.begin(), burst.bytes.end());
+    burst_ = burst;
+    burst_.bytes = waiting_;
+  }
+  bool flush() {
+    if (blocked() && socket_->send(burst_)) waiting_.clear();
+    return !blocked();
+  }
+
+ private:
+  std::unique_ptr<DatagramSocket> socket_;
+  bool listens_;
+  std::vector<std::byte> waiting_;
+  Burst burst_;
+};
+
+/// Collects packets that may leave as one burst.
+class BurstWriter {
+ public:
+  BurstWriter(std::vector<std::byte>& memory, Outlet& outlet) : memory_(memory), outlet_(outlet) {}
+
+  /// Where the next packet goes.
+  std::span<std::byte> room(size_t packet_bytes) {
+    if (used_ + packet_bytes > memory_.size()) flush();
+    return std::span(memory_).subspan(used_);
+  }
+  /// A packet was written there.
+  void add(size_t bytes, uint8_t ecn, const net::Endpoint& remote);
+  void flush();
+  bool blocked() const noexcept { return outlet_.blocked(); }
+
+ private:
+  std::vector<std::byte>& memory_;
+  Outlet& outlet_;
+  Burst burst_;
+  size_t used_ = 0;
+  size_t count_ = 0;
+};
+
+}  // namespace haul::quic

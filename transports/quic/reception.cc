@@ -1,0 +1,147 @@
+// From datagrams to connections, and strangers.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "quic/quic_transport.h"
+
+namespace haul::quic {
+
+namespace {
+
+// Of one poll(): enough to be worth the call, without starving the caller.
+constexpr int max_bursts = 32;
+constexpr size_t enough_events = 256;
+
+}  // namespace
+
+void QuicTransport::receive() {
+  more_to_receive_ = false;
+  touched_.clear();
+  for (const auto& outlet : outlets_) {
+    int bursts = 0;
+    for (; bursts < max_bursts && context_.events.size() < enough_events; ++bursts) {
+      const Burst burst = outlet->socket().receive();
+      if (burst.bytes.empty()) break;
+      handle(burst, *outlet);
+    }
+    more_to_receive_ = more_to_receive_ || bursts == max_bursts || context_.events.size() >= enough_events;
+  }
+  for (Connection* connection : touched_) connection->received();
+}
+
+void QuicTransport::handle(const Burst& burst, Outlet& outlet) {
+  for (size_t begin = 0; begin < burst.bytes.size(); begin += burst.datagram_bytes) {
+    const auto packet = burst.bytes.subspan(begin, std::min(burst.datagram_bytes, burst.bytes.size() - begin));
+    const Envelope envelope = read_envelope(packet);
+    if (!envelope.readable) continue;
+    const auto found = routes_.find(Cid(envelope.dcid));
+    if (found == routes_.end()) {
+      handle_stranger(packet, burst, outlet);
+      continue;
+    }
+    Connection& connection = *found->second;
+    if (touched_.empty() || touched_.back() != &connection) {
+      if (std::find(touched_.begin(), touched_.end(), &connection) == touched_.end()) touched_.push_back(&connection);
+    }
+    connection.receive(packet, burst.ecn, outlet, burst.remote);
+  }
+}
+
+void QuicTransport::handle_stranger(std::span<const std::byte> packet, const Burst& burst, Outlet& outlet) {
+  const Envelope envelope = read_envelope(packet);
+  const auto answer = [&](size_t bytes) {
+    if (bytes == 0) return;
+    outlet.send({.bytes = std::span(packet_memory_).first(bytes), .datagram_bytes = bytes, .ecn = 0, .remote = burst.remote});
+  };
+  constexpr size_t least_initial_bytes = 1200;  // RFC 9000 section 14.1: less is not worth an answer that could be larger
+  const bool expects = context_.security && (outlet.listens() || !opened_.empty());
+  if (envelope.is_long) {
+    if (!expects || packet.size() < least_initial_bytes) return;
+    if (envelope.wants_version) return answer(write_version_negotiation(packet_memory_, envelope));
+    if (const auto initial = read_initial(packet)) admit(*initial, burst, outlet);
+    const auto made = routes_.find(Cid(envelope.dcid));
+    if (made == routes_.end()) return;
+    touched_.push_back(made->second);
+    made->second->receive(packet, burst.ecn, outlet, burst.remote);
+    return;
+  }
+  // RFC 9000 section 10.3.3: always shorter than what it answers, so that two such sides fall silent.
+  constexpr size_t least_reset_bytes = 43;
+  if (packet.size() <= least_reset_bytes) return;
+  const size_t most = packet.size() - 1;
+  answer(write_stateless_reset(std::span(packet_memory_).first(most), envelope.dcid, secret_));
+}
+
+size_t QuicTransport::unidentified() const noexcept {
+  return static_cast<size_t>(std::count_if(connections_.begin(), connections_.end(), [](const auto& connection) {
+    return connection->id() == 0 && connection->state() == Connection::State::greeting;
+  }));
+}
+
+void QuicTransport::admit(const Session::Initial& initial, const Burst& burst, Outlet& outlet) {
+  const auto answer = [&](size_t bytes) {
+    if (bytes == 0) return;
+    outlet.send({.bytes = std::span(packet_memory_).first(bytes), .datagram_bytes = bytes, .ecn = 0, .remote = burst.remote});
+  };
+  Session::Initial accepted = initial;
+  const size_t strangers = unidentified();
+  if (!initial.token.empty()) {
+    accepted.original_dcid = check_retry_token(initial, burst.remote, secret_, context_.now);
+    if (!accepted.original_dcid) return answer(write_refusal(packet_memory_, initial));
+  } else if (strangers >= options_.retry_from) {
+    return answer(write_retry(packet_memory_, initial, burst.remote, secret_, context_.now));
+  }
+  if (strangers >= options_.max_unidentified) make_room_for_stranger();
+  auto connection = std::make_unique<Connection>(context_, host(), secret_, 0);
+  if (Status status = connection->accept(outlet, burst.remote, accepted); !status.ok()) {
+    context_.log(LogLevel::warning, fmt::format("{} was turned away: {}", burst.remote.to_string(), status.message()));
+    return;
+  }
+  connections_.push_back(std::move(connection));
+}
+
+// One of the network address that has the most goes, the oldest of them.
+void QuicTransport::make_room_for_stranger() {
+  std::map<uint64_t, size_t> networks;
+  const auto stranger = [](const Connection& connection) {
+    return connection.id() == 0 && connection.state() == Connection::State::greeting;
+  };
+  for (const auto& connection : connections_) {
+    if (stranger(*connection)) ++networks[connection->remote().network()];
+  }
+  const auto most =
+      std::max_element(networks.begin(), networks.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  if (most == networks.end()) return;
+  for (const auto& connection : connections_) {
+    if (!stranger(*connection) || connection->remote().network() != most->first) continue;
+    connection->close(CloseMode::abort);
+    return;
+  }
+}
+
+void QuicTransport::on_hello(Connection& connection, const wire::Record& hello) {
+  if (hello.code == static_cast<uint16_t>(wire::HelloKind::bootstrap) && connection.outlet()->listens()) {
+    const ConnectionId id = ++last_id_;
+    by_id_[id] = &connection;
+    connection.settle(id, Event::Kind::accepted);
+    return;
+  }
+  for (auto& [id, opened] : opened_) {
+    if (!opened.passive || opened.token != hello.token || opened.arrival != nullptr) continue;
+    if (!opened.joined) {
+      opened.arrival = &connection;
+      connection.wait_for_join();
+      return;
+    }
+    by_id_[id] = &connection;
+    connection.settle(id, Event::Kind::connected);
+    opened_.erase(id);
+    return;
+  }
+  connection.fail(Status(StatusCode::refused, "nobody expects its lane"), CloseCode::unexpected);
+}
+
+}  // namespace haul::quic

@@ -1,0 +1,419 @@
+// Driving ngtcp2: its callbacks, its errors, its packets.
+#include "quic/session.h"
+
+#include <fmt/format.h>
+#include <gnutls/gnutls.h>
+#include <ngtcp2/ngtcp2.h>
+#include <ngtcp2/ngtcp2_crypto.h>
+#include <ngtcp2/ngtcp2_crypto_gnutls.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "base/check.h"
+#include "base/random.h"
+#include "quic/limits.h"
+
+namespace haul::quic {
+
+namespace {
+
+constexpr uint64_t stream_window_bytes = 1U << 20;
+constexpr uint64_t max_datagram_frame_bytes = 65535;
+constexpr size_t smallest_payload_bytes = 1200;
+constexpr uint64_t crypto_error = 0x100;  // RFC 9001 section 4.8
+
+ngtcp2_tstamp stamp(TimePoint now) noexcept { return static_cast<ngtcp2_tstamp>(now.time_since_epoch().count()); }
+
+uint8_t* as_u8(std::span<std::byte> bytes) noexcept { return reinterpret_cast<uint8_t*>(bytes.data()); }
+const uint8_t* as_u8(std::span<const std::byte> bytes) noexcept { return reinterpret_cast<const uint8_t*>(bytes.data()); }
+
+ngtcp2_cid cid_of(std::string_view bytes) noexcept {
+  ngtcp2_cid cid{};
+  ngtcp2_cid_init(&cid, reinterpret_cast<const uint8_t*>(bytes.data()), std::min<size_t>(bytes.size(), NGTCP2_MAX_CIDLEN));
+  return cid;
+}
+
+Cid text_of(const ngtcp2_cid& cid) { return {reinterpret_cast<const char*>(cid.data), cid.datalen}; }
+
+ngtcp2_cid random_cid(size_t bytes) noexcept {
+  ngtcp2_cid cid{};
+  std::array<std::byte, NGTCP2_MAX_CIDLEN> random{};
+  base::system_random(random);
+  ngtcp2_cid_init(&cid, as_u8(std::span<const std::byte>(random)), bytes);
+  return cid;
+}
+
+// The library writes to what these point to only where it is handed a storage of its own for that.
+ngtcp2_addr address_of(const net::Endpoint& endpoint) noexcept {
+  auto* address = const_cast<sockaddr_storage*>(&endpoint.storage);  // NOLINT(cppcoreguidelines-pro-type-const-cast)
+  return {reinterpret_cast<ngtcp2_sockaddr*>(address), static_cast<ngtcp2_socklen>(endpoint.bytes)};
+}
+
+ngtcp2_path path_of(const net::Endpoint& local, const net::Endpoint& remote) noexcept {
+  return {.local = address_of(local), .remote = address_of(remote), .user_data = nullptr};
+}
+
+Status closed_by_peer(std::string_view why) { return Status(StatusCode::peer_lost, std::string(why)); }
+
+}  // namespace
+
+struct Session::Link {
+  ngtcp2_crypto_conn_ref reference{};
+  ngtcp2_path_storage written{};
+  ngtcp2_pkt_info info{};
+};
+
+struct Session::Callbacks {
+  static Session& of(void* user) { return *static_cast<Session*>(user); }
+  static int result(Session& self, Status status) {
+    if (status.ok()) return 0;
+    self.callback_failure_ = std::move(status);
+    return NGTCP2_ERR_CALLBACK_FAILURE;
+  }
+
+  static int stream_ended(ngtcp2_conn*, uint32_t, int64_t, uint64_t, void* user, void*) {
+    return result(of(user), Status(StatusCode::protocol, "the peer broke the protocol: it ended the stream of records"));
+  }
+  static int stream_data(ngtcp2_conn* conn, uint32_t flags, int64_t stream, uint64_t, const uint8_t* data, size_t bytes,
+                         void* user, void*) {
+    Session& self = of(user);
+    if (self.stream_ < 0) self.stream_ = stream;
+    if ((flags & NGTCP2_STREAM_DATA_FLAG_FIN) != 0) return stream_ended(conn, 0, stream, 0, user, nullptr);
+    ngtcp2_conn_extend_max_stream_offset(conn, stream, bytes);
+    ngtcp2_conn_extend_max_offset(conn, bytes);
+    return result(self, self.setup_.owner->on_stream_bytes(std::as_bytes(std::span(data, bytes))));
+  }
+  static int stream_acknowledged(ngtcp2_conn*, int64_t, uint64_t offset, uint64_t bytes, void* user, void*) {
+    of(user).setup_.owner->on_stream_acknowledged(offset + bytes);
+    return 0;
+  }
+  static int datagram(ngtcp2_conn*, uint32_t, const uint8_t* data, size_t bytes, void* user) {
+    Session& self = of(user);
+    return result(self, self.setup_.owner->on_datagram(std::as_bytes(std::span(data, bytes))));
+  }
+  static int datagram_acknowledged(ngtcp2_conn*, uint64_t number, void* user) {
+    of(user).setup_.owner->on_datagram_acknowledged(number);
+    return 0;
+  }
+  static int datagram_lost(ngtcp2_conn*, uint64_t number, void* user) {
+    of(user).setup_.owner->on_datagram_lost(number);
+    return 0;
+  }
+  static int handshake_done(ngtcp2_conn*, void* user) {
+    of(user).setup_.owner->on_handshake_done();
+    return 0;
+  }
+  static int new_cid(ngtcp2_conn*, ngtcp2_cid* cid, uint8_t* token, size_t bytes, void* user) {
+    Session& self = of(user);
+    *cid = random_cid(bytes);
+    const Secret& secret = *self.setup_.secret;
+    if (ngtcp2_crypto_generate_stateless_reset_token(token, as_u8(std::span<const std::byte>(secret)), secret.size(), cid) !=
+        0) {
+      return NGTCP2_ERR_CALLBACK_FAILURE;
+    }
+    self.setup_.owner->on_cid(text_of(*cid));
+    return 0;
+  }
+  static int cid_gone(ngtcp2_conn*, const ngtcp2_cid* cid, void* user) {
+    of(user).setup_.owner->on_cid_gone(text_of(*cid));
+    return 0;
+  }
+  static int stateless_reset(ngtcp2_conn*, const ngtcp2_pkt_stateless_reset*, void* user) {
+    of(user).reset_ = true;
+    return 0;
+  }
+  static void random(uint8_t* out, size_t bytes, const ngtcp2_rand_ctx*) {
+    base::system_random(std::as_writable_bytes(std::span(out, bytes)));
+  }
+  static ngtcp2_conn* connection(ngtcp2_crypto_conn_ref* reference) { return of(reference->user_data).conn_; }
+
+  static ngtcp2_callbacks all(bool dials) {
+    ngtcp2_callbacks callbacks{};
+    callbacks.client_initial = dials ? ngtcp2_crypto_client_initial_cb : nullptr;
+    callbacks.recv_client_initial = dials ? nullptr : ngtcp2_crypto_recv_client_initial_cb;
+    callbacks.recv_retry = dials ? ngtcp2_crypto_recv_retry_cb : nullptr;
+    callbacks.recv_crypto_data = ngtcp2_crypto_recv_crypto_data_cb;
+    callbacks.handshake_completed = &Callbacks::handshake_done;
+    callbacks.encrypt = ngtcp2_crypto_encrypt_cb;
+    callbacks.decrypt = ngtcp2_crypto_decrypt_cb;
+    callbacks.hp_mask = ngtcp2_crypto_hp_mask_cb;
+    callbacks.recv_stream_data = &Callbacks::stream_data;
+    callbacks.stream_close = &Callbacks::stream_ended;
+    callbacks.acked_stream_data_offset = &Callbacks::stream_acknowledged;
+    callbacks.recv_stateless_reset = &Callbacks::stateless_reset;
+    callbacks.rand = &Callbacks::random;
+    callbacks.get_new_connection_id = &Callbacks::new_cid;
+    callbacks.remove_connection_id = &Callbacks::cid_gone;
+    callbacks.update_key = ngtcp2_crypto_update_key_cb;
+    callbacks.delete_crypto_aead_ctx = ngtcp2_crypto_delete_crypto_aead_ctx_cb;
+    callbacks.delete_crypto_cipher_ctx = ngtcp2_crypto_delete_crypto_cipher_ctx_cb;
+    callbacks.recv_datagram = &Callbacks::datagram;
+    callbacks.ack_datagram = &Callbacks::datagram_acknowledged;
+    callbacks.lost_datagram = &Callbacks::datagram_lost;
+    callbacks.get_path_challenge_data = ngtcp2_crypto_get_path_challenge_data_cb;
+    callbacks.version_negotiation = ngtcp2_crypto_version_negotiation_cb;
+    return callbacks;
+  }
+
+  static ngtcp2_settings settings(const Setup& setup, TimePoint now) {
+    ngtcp2_settings settings;
+    ngtcp2_settings_default(&settings);
+    // Its own controller is kept out of the way: this one is the least in it while it believes that there is too little to
+    // send (Session::write_rest).
+    settings.cc_algo = NGTCP2_CC_ALGO_BBR2;
+    settings.initial_ts = stamp(now);
+    if (setup.udp_payload_bytes > 0) {
+      settings.max_tx_udp_payload_size = setup.udp_payload_bytes;
+      settings.no_tx_udp_payload_size_shaping = 1;
+    }
+    return settings;
+  }
+
+  static ngtcp2_transport_params parameters(const Setup& setup) {
+    ngtcp2_transport_params parameters;
+    ngtcp2_transport_params_default(&parameters);
+    parameters.initial_max_stream_data_bidi_local = stream_window_bytes;
+    parameters.initial_max_stream_data_bidi_remote = stream_window_bytes;
+    parameters.initial_max_data = stream_window_bytes;
+    parameters.initial_max_streams_bidi = 1;
+    parameters.max_idle_timeout = static_cast<ngtcp2_duration>(setup.idle_timeout.count());
+    parameters.max_datagram_frame_size = max_datagram_frame_bytes;
+    return parameters;
+  }
+};
+
+Session::Session(Setup setup) : setup_(std::move(setup)), link_(std::make_unique<Link>()) {
+  link_->reference = {.get_conn = &Callbacks::connection, .user_data = this};
+  gnutls_session_set_ptr(setup_.tls->native(), &link_->reference);
+}
+
+Session::~Session() {
+  if (conn_ != nullptr) ngtcp2_conn_del(conn_);
+}
+
+Result<std::unique_ptr<Session>> Session::dial(Setup setup, TimePoint now) {
+  std::unique_ptr<Session> session(new Session(std::move(setup)));
+  const Setup& own = session->setup_;
+  if (ngtcp2_crypto_gnutls_configure_client_session(own.tls->native()) != 0) {
+    return Status(StatusCode::internal, "GnuTLS can't be used for QUIC");
+  }
+  const ngtcp2_cid dcid = random_cid(NGTCP2_MIN_INITIAL_DCIDLEN + 8);
+  const ngtcp2_cid scid = random_cid(own_cid_bytes);
+  const ngtcp2_path path = path_of(own.local, own.remote);
+  const ngtcp2_callbacks callbacks = Callbacks::all(true);
+  const ngtcp2_settings settings = Callbacks::settings(own, now);
+  const ngtcp2_transport_params parameters = Callbacks::parameters(own);
+  const int error = ngtcp2_conn_client_new(&session->conn_, &dcid, &scid, &path, NGTCP2_PROTO_VER_V1, &callbacks, &settings,
+                                           &parameters, nullptr, session.get());
+  if (error != 0) return Status(StatusCode::exhausted, ngtcp2_strerror(error));
+  ngtcp2_conn_set_tls_native_handle(session->conn_, own.tls->native());
+  own.owner->on_cid(text_of(scid));
+  return session;
+}
+
+Result<std::unique_ptr<Session>> Session::accept(Setup setup, const Initial& initial, TimePoint now) {
+  std::unique_ptr<Session> session(new Session(std::move(setup)));
+  const Setup& own = session->setup_;
+  if (ngtcp2_crypto_gnutls_configure_server_session(own.tls->native()) != 0) {
+    return Status(StatusCode::internal, "GnuTLS can't be used for QUIC");
+  }
+  const ngtcp2_cid client = cid_of(initial.scid);
+  const ngtcp2_cid scid = random_cid(own_cid_bytes);
+  const ngtcp2_path path = path_of(own.local, own.remote);
+  const ngtcp2_callbacks callbacks = Callbacks::all(false);
+  ngtcp2_settings settings = Callbacks::settings(own, now);
+  ngtcp2_transport_params parameters = Callbacks::parameters(own);
+  parameters.original_dcid = cid_of(initial.original_dcid.value_or(initial.dcid));
+  if (initial.original_dcid) {
+    parameters.retry_scid = cid_of(initial.dcid);
+    parameters.retry_scid_present = 1;
+    auto* token = const_cast<std::byte*>(initial.token.data());  // NOLINT(cppcoreguidelines-pro-type-const-cast): only read
+    settings.token = {reinterpret_cast<uint8_t*>(token), initial.token.size()};
+  }
+  parameters.stateless_reset_token_present = 1;
+  const Secret& secret = *own.secret;
+  if (ngtcp2_crypto_generate_stateless_reset_token(parameters.stateless_reset_token, as_u8(std::span<const std::byte>(secret)),
+                                                   secret.size(), &scid) != 0) {
+    return Status(StatusCode::internal, "no stateless reset token could be made");
+  }
+  const int error = ngtcp2_conn_server_new(&session->conn_, &client, &scid, &path, initial.version, &callbacks, &settings,
+                                           &parameters, nullptr, session.get());
+  if (error != 0) return Status(StatusCode::exhausted, ngtcp2_strerror(error));
+  ngtcp2_conn_set_tls_native_handle(session->conn_, own.tls->native());
+  own.owner->on_cid(text_of(scid));
+  own.owner->on_cid(initial.dcid);
+  return session;
+}
+
+void Session::read(std::span<const std::byte> packet, uint8_t ecn, const net::Endpoint& local, const net::Endpoint& remote,
+                   TimePoint now) {
+  if (ending_) return;
+  const ngtcp2_path path = path_of(local, remote);
+  const ngtcp2_pkt_info info{.ecn = ecn};
+  failed(ngtcp2_conn_read_pkt(conn_, &path, &info, as_u8(packet), packet.size(), stamp(now)));
+}
+
+void Session::on_expiry(TimePoint now) {
+  if (!ending_) failed(ngtcp2_conn_handle_expiry(conn_, stamp(now)));
+}
+
+std::optional<TimePoint> Session::expiry() const {
+  const ngtcp2_tstamp at = ngtcp2_conn_get_expiry(conn_);
+  if (ending_ || at == UINT64_MAX) return {};
+  return TimePoint(Duration(static_cast<int64_t>(at)));
+}
+
+void Session::fail_by(Status status) { ending_ = Ending{.status = std::move(status), .silent = true}; }
+
+// Nothing where `error` is none.
+void Session::failed(int error) {
+  if (error >= 0 || ending_) return;
+  switch (error) {
+    case NGTCP2_ERR_DRAINING: return peer_closed();
+    case NGTCP2_ERR_IDLE_CLOSE: return fail_by(closed_by_peer("the peer has fallen silent"));
+    case NGTCP2_ERR_HANDSHAKE_TIMEOUT: return fail_by(Status(StatusCode::timed_out, "the QUIC handshake was not over in time"));
+    case NGTCP2_ERR_RETRY:
+    case NGTCP2_ERR_DROP_CONN:
+      return fail_by(Status(StatusCode::protocol, "the peer does not speak QUIC as it is meant to be"));
+    case NGTCP2_ERR_RECV_VERSION_NEGOTIATION:
+      return fail_by(Status(StatusCode::protocol, "the peer speaks another version of QUIC only"));
+    default: break;
+  }
+  Ending ending;
+  ending.library_error = error;
+  if (error == NGTCP2_ERR_CALLBACK_FAILURE && !callback_failure_.ok()) {
+    ending.status = callback_failure_;
+  } else if (const Status refusal = setup_.tls->refusal(); !refusal.ok()) {
+    ending.status = refusal;
+    ending.alert = setup_.tls->refusal_alert();
+  } else if (error == NGTCP2_ERR_CRYPTO || ngtcp2_conn_get_tls_alert(conn_) != 0) {
+    ending.alert = ngtcp2_conn_get_tls_alert(conn_);
+    const Status meaning =
+        ending.alert == GNUTLS_A_NO_APPLICATION_PROTOCOL ? setup_.tls->alert_meaning(ending.alert) : Status();
+    ending.status = !meaning.ok() ? meaning : Status(StatusCode::protocol, "the TLS handshake failed");
+  } else {
+    ending.status = Status(StatusCode::protocol, fmt::format("QUIC failed: {}", ngtcp2_strerror(error)));
+  }
+  ending_ = std::move(ending);
+}
+
+void Session::peer_closed() {
+  if (reset_) return fail_by(closed_by_peer("the peer does not know the connection any more: its process may have ended"));
+  ngtcp2_connection_close_error error{};
+  ngtcp2_conn_get_connection_close_error(conn_, &error);
+  const std::string reason(reinterpret_cast<const char*>(error.reason), error.reasonlen);
+  Ending ending;
+  ending.silent = true;
+  if (error.type == NGTCP2_CONNECTION_CLOSE_ERROR_CODE_TYPE_APPLICATION) {
+    const bool known = error.error_code <= static_cast<uint64_t>(CloseCode::refused);
+    ending.said = known ? static_cast<CloseCode>(error.error_code) : CloseCode::aborted;
+    ending.status = closed_by_peer("the peer ended the connection");
+  } else if (error.error_code >= crypto_error && error.error_code < 2 * crypto_error) {
+    ending.status = setup_.tls->alert_meaning(static_cast<int>(error.error_code - crypto_error));
+  } else {
+    ending.status = Status(StatusCode::protocol, fmt::format("the peer ended the QUIC connection by error {:#x} \"{}\"",
+                                                             error.error_code, reason.substr(0, 100)));
+  }
+  ending_ = std::move(ending);
+}
+
+Session::Packet Session::packet_of(int64_t written, TimePoint) {
+  if (written < 0) failed(static_cast<int>(written));
+  if (written <= 0) return {};
+  Packet packet{.bytes = static_cast<size_t>(written), .ecn = static_cast<uint8_t>(link_->info.ecn), .remote = {}};
+  const ngtcp2_addr& remote = link_->written.path.remote;
+  std::memcpy(&packet.remote.storage, remote.addr, remote.addrlen);
+  packet.remote.bytes = remote.addrlen;
+  return packet;
+}
+
+Session::Packet Session::write_stream(std::span<std::byte> out, std::span<const std::byte> bytes, size_t& taken,
+                                      TimePoint now) {
+  taken = 0;
+  if (ending_) return {};
+  auto* data = const_cast<std::byte*>(bytes.data());  // NOLINT(cppcoreguidelines-pro-type-const-cast): only read
+  const ngtcp2_vec range{reinterpret_cast<uint8_t*>(data), bytes.size()};
+  ngtcp2_ssize accepted = -1;
+  ngtcp2_path_storage_zero(&link_->written);
+  const ngtcp2_ssize written =
+      ngtcp2_conn_writev_stream(conn_, &link_->written.path, &link_->info, as_u8(out), out.size(), &accepted,
+                                NGTCP2_WRITE_STREAM_FLAG_NONE, stream_, &range, 1, stamp(now));
+  if (written == NGTCP2_ERR_STREAM_DATA_BLOCKED) return write_rest(out, now);
+  if (accepted > 0) taken = static_cast<size_t>(accepted);
+  return packet_of(written, now);
+}
+
+Session::Packet Session::write_datagram(std::span<std::byte> out, uint64_t number, std::span<const std::byte> header,
+                                        std::span<const std::byte> payload, bool& taken, TimePoint now) {
+  taken = false;
+  if (ending_) return {};
+  const auto vec = [](std::span<const std::byte> bytes) {
+    auto* data = const_cast<std::byte*>(bytes.data());  // NOLINT(cppcoreguidelines-pro-type-const-cast): only read
+    return ngtcp2_vec{reinterpret_cast<uint8_t*>(data), bytes.size()};
+  };
+  const std::array<ngtcp2_vec, 2> parts = {vec(header), vec(payload)};
+  int accepted = 0;
+  ngtcp2_path_storage_zero(&link_->written);
+  const ngtcp2_ssize written =
+      ngtcp2_conn_writev_datagram(conn_, &link_->written.path, &link_->info, as_u8(out), out.size(), &accepted,
+                                  NGTCP2_WRITE_DATAGRAM_FLAG_NONE, number, parts.data(), parts.size(), stamp(now));
+  taken = accepted != 0;
+  return packet_of(written, now);
+}
+
+Session::Packet Session::write_rest(std::span<std::byte> out, TimePoint now) {
+  if (ending_) return {};
+  ngtcp2_path_storage_zero(&link_->written);
+  return packet_of(ngtcp2_conn_write_pkt(conn_, &link_->written.path, &link_->info, as_u8(out), out.size(), stamp(now)), now);
+}
+
+Session::Packet Session::write_close(std::span<std::byte> out, CloseCode code, std::string_view reason, TimePoint now) {
+  if (ending_ && ending_->silent) return {};
+  const auto* text = reinterpret_cast<const uint8_t*>(reason.data());
+  ngtcp2_connection_close_error error{};
+  ngtcp2_connection_close_error_default(&error);
+  if (ending_ && ending_->alert >= 0) {
+    ngtcp2_connection_close_error_set_transport_error_tls_alert(&error, static_cast<uint8_t>(ending_->alert), nullptr, 0);
+  } else if (ending_ && ending_->library_error != NGTCP2_ERR_CALLBACK_FAILURE) {
+    ngtcp2_connection_close_error_set_transport_error_liberr(&error, ending_->library_error, nullptr, 0);
+  } else {
+    ngtcp2_connection_close_error_set_application_error(&error, static_cast<uint64_t>(code), text, reason.size());
+  }
+  ngtcp2_path_storage_zero(&link_->written);
+  const ngtcp2_ssize written =
+      ngtcp2_conn_write_connection_close(conn_, &link_->written.path, &link_->info, as_u8(out), out.size(), &error, stamp(now));
+  return written > 0 ? packet_of(written, now) : Packet();
+}
+
+size_t Session::packet_bytes() const { return ngtcp2_conn_get_path_max_tx_udp_payload_size(conn_); }
+
+size_t Session::max_datagram_bytes() const {
+  // First byte, the peer's id, a packet number of up to four bytes, the frame's type and length, the tag.
+  constexpr size_t others = 1 + 4 + 3 + 16;
+  const size_t packet = setup_.udp_payload_bytes > 0 ? setup_.udp_payload_bytes : packet_bytes();
+  return std::max(packet, smallest_payload_bytes) - others - ngtcp2_conn_get_dcid(conn_)->datalen;
+}
+
+bool Session::handshake_done() const noexcept { return ngtcp2_conn_get_handshake_completed(conn_) != 0; }
+
+bool Session::open_stream() { return ngtcp2_conn_open_bidi_stream(conn_, &stream_, nullptr) == 0; }
+
+void Session::keep_alive(Duration every) {
+  ngtcp2_conn_set_keep_alive_timeout(conn_, static_cast<ngtcp2_duration>(every.count()));
+}
+
+Session::Stats Session::stats() const {
+  ngtcp2_conn_stat stat{};
+  ngtcp2_conn_get_conn_stat(conn_, &stat);
+  const auto duration = [](uint64_t ns) { return Duration(ns == UINT64_MAX ? 0 : static_cast<int64_t>(ns)); };
+  return {.rtt_smoothed = duration(stat.smoothed_rtt),
+          .rtt_min = duration(stat.min_rtt),
+          .rtt_latest = duration(stat.latest_rtt),
+          .library_window_bytes = stat.cwnd,
+          .bytes_in_flight = stat.bytes_in_flight,
+          .probe_timeout = duration(ngtcp2_conn_get_pto(conn_))};
+}
+
+}  // namespace haul::quic

@@ -1,0 +1,178 @@
+// One QUIC connection by ngtcp2 0.12: the only place that knows the library, and so all that depends on its version.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "haul/status.h"
+#include "haul/time.h"
+#include "net/endpoint.h"
+#include "quic/wire.h"
+#include "security/quic_session.h"
+
+struct ngtcp2_conn;
+
+namespace haul::quic {
+
+/// Ours are of this length; others' have up to twenty.
+inline constexpr size_t own_cid_bytes = 8;
+/// Of connections and of what they leave behind: as it stands in packets.
+using Cid = std::string;
+
+/// For stateless resets (RFC 9000 section 10.3) and tokens: known to one transport only.
+using Secret = std::array<std::byte, 32>;
+
+/// What the peer, or this side, is told by a CONNECTION_CLOSE of the application's.
+enum class CloseCode : uint8_t {
+  farewell = 0,  ///< all is done
+  aborted = 1,
+  protocol = 2,    ///< the other side broke the protocol
+  unexpected = 3,  ///< nobody expects this lane
+  refused = 4,     ///< memory was used that was never granted
+};
+
+class SessionOwner {
+ public:
+  virtual void on_handshake_done() = 0;
+  /// Errors end the connection.
+  virtual Status on_stream_bytes(std::span<const std::byte> bytes) = 0;
+  virtual void on_stream_acknowledged(uint64_t offset) = 0;
+  virtual Status on_datagram(std::span<const std::byte> datagram) = 0;
+  virtual void on_datagram_acknowledged(uint64_t number) = 0;
+  virtual void on_datagram_lost(uint64_t number) = 0;
+  /// Packets with this id are for this connection from now on, or no more.
+  virtual void on_cid(const Cid& cid) = 0;
+  virtual void on_cid_gone(const Cid& cid) = 0;
+
+ protected:
+  ~SessionOwner() = default;
+};
+
+class Session {
+ public:
+  struct Setup {
+    net::Endpoint local;
+    net::Endpoint remote = {};
+    Duration idle_timeout{};
+    uint32_t udp_payload_bytes = 0;  ///< 0: the library finds it
+    const Secret* secret = nullptr;
+    SessionOwner* owner = nullptr;
+    std::unique_ptr<security::QuicSession> tls;
+  };
+  /// The first packet of a client, as a server reads it before there is a connection.
+  struct Initial {
+    uint32_t version = 0;
+    Cid dcid;
+    Cid scid;
+    std::span<const std::byte> token;
+    std::optional<Cid> original_dcid;  ///< of a client that answered a Retry
+  };
+
+  /// Errors: internal, exhausted.
+  static Result<std::unique_ptr<Session>> dial(Setup setup, TimePoint now);
+  static Result<std::unique_ptr<Session>> accept(Setup setup, const Initial& initial, TimePoint now);
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  /// How it ended, once it did.
+  struct Ending {
+    Status status;
+    bool silent = false;                 ///< nothing may be sent any more: the peer said so, or is gone
+    std::optional<CloseCode> said = {};  ///< what the peer's application gave as its reason
+    int library_error = 0;
+    int alert = -1;  ///< of TLS, to be told to the peer
+  };
+  const std::optional<Ending>& ending() const noexcept { return ending_; }
+
+  /// A packet came. May call the owner.
+  void read(std::span<const std::byte> packet, uint8_t ecn, const net::Endpoint& local, const net::Endpoint& remote,
+            TimePoint now);
+  /// Something is due.
+  void on_expiry(TimePoint now);
+  std::optional<TimePoint> expiry() const;
+
+  /// A packet to be sent; of no bytes: there is nothing that may be sent now.
+  struct Packet {
+    size_t bytes = 0;
+    uint8_t ecn = 0;
+    net::Endpoint remote = {};
+  };
+  // They write one packet into `out`. What else is due goes with it, or instead of what was asked for.
+  /// `taken`: how many bytes of the stream went with it.
+  Packet write_stream(std::span<std::byte> out, std::span<const std::byte> bytes, size_t& taken, TimePoint now);
+  /// `taken`: whether the datagram, which has `number`, went with it. Its parts are `header` and `payload`.
+  Packet write_datagram(std::span<std::byte> out, uint64_t number, std::span<const std::byte> header,
+                        std::span<const std::byte> payload, bool& taken, TimePoint now);
+  Packet write_rest(std::span<std::byte> out, TimePoint now);
+  /// The last one. Nothing may be called but this again afterwards.
+  Packet write_close(std::span<std::byte> out, CloseCode code, std::string_view reason, TimePoint now);
+
+  /// The longest datagram that fits into a packet to this peer now.
+  size_t max_datagram_bytes() const;
+  size_t packet_bytes() const;
+  bool handshake_done() const noexcept;
+  /// Opens the connection's one stream. For the side that dialed, after the handshake. False: the peer permits none.
+  bool open_stream();
+  /// Says something after so long without a packet.
+  void keep_alive(Duration every);
+
+  struct Stats {
+    Duration rtt_smoothed{};
+    Duration rtt_min{};
+    Duration rtt_latest{};
+    uint64_t library_window_bytes = 0;
+    uint64_t bytes_in_flight = 0;
+    Duration probe_timeout{};
+  };
+  Stats stats() const;
+  const security::QuicSession& tls() const noexcept { return *setup_.tls; }
+
+ private:
+  struct Callbacks;
+  struct Link;
+  explicit Session(Setup setup);
+  void failed(int error);
+  void peer_closed();
+  Packet packet_of(int64_t written, TimePoint now);
+  void fail_by(Status status);
+
+  Setup setup_;
+  std::unique_ptr<Link> link_;  // what the library's TLS glue finds us by, and addresses it writes to
+  ngtcp2_conn* conn_ = nullptr;
+  int64_t stream_ = -1;
+  std::optional<Ending> ending_;
+  Status callback_failure_;
+  bool reset_ = false;
+};
+
+// Packets without a connection.
+/// What a packet says of itself.
+struct Envelope {
+  bool readable = false;
+  bool wants_version = false;  ///< it is of another version: answer by write_version_negotiation()
+  bool is_long = false;
+  uint32_t version = 0;
+  std::string_view dcid;
+  std::string_view scid;
+};
+Envelope read_envelope(std::span<const std::byte> packet) noexcept;
+/// Absent: no packet that a connection could begin with.
+std::optional<Session::Initial> read_initial(std::span<const std::byte> packet);
+
+size_t write_version_negotiation(std::span<std::byte> out, const Envelope& envelope);
+size_t write_stateless_reset(std::span<std::byte> out, std::string_view dcid, const Secret& secret);
+size_t write_retry(std::span<std::byte> out, const Session::Initial& initial, const net::Endpoint& remote, const Secret& secret,
+                   TimePoint now);
+/// The id that the client had chosen first, if the token is ours, of this client and fresh.
+std::optional<Cid> check_retry_token(const Session::Initial& initial, const net::Endpoint& remote, const Secret& secret,
+                                     TimePoint now);
+/// Tells a client without a connection that it can't have one (a token that is none).
+size_t write_refusal(std::span<std::byte> out, const Session::Initial& initial);
+
+}  // namespace haul::quic
