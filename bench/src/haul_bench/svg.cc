@@ -36,6 +36,9 @@ std::string text(double x, double y, std::string_view anchor, const std::string&
 }
 
 std::string open_svg(double w, double h, const std::string& title) {
+  // A title is not cut off.
+  constexpr double letter = 7;
+  w = std::max(w, left + letter * static_cast<double>(title.size()));
   return fmt::format("<svg viewBox=\"0 0 {:.0f} {:.0f}\" width=\"{:.0f}\" role=\"img\">\n<title>{}</title>\n", w, h, w,
                      escaped(title)) +
          fmt::format("<text x=\"{:.0f}\" y=\"14\" font-weight=\"bold\">{}</text>\n", left, escaped(title));
