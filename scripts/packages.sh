@@ -8,7 +8,7 @@ set -euo pipefail
 
 packages=(
   build-essential g++ cmake ninja-build pkg-config ccache
-  libfmt-dev liburing-dev libbpf-dev libibverbs-dev libisal-dev libgnutls28-dev libngtcp2-dev libngtcp2-crypto-gnutls-dev libasio-dev libcli11-dev nlohmann-json3-dev
+  libfmt-dev liburing-dev libbpf-dev libibverbs-dev libisal-dev libgnutls28-dev libasio-dev libcli11-dev nlohmann-json3-dev
   libtomlplusplus-dev libngtcp2-dev libngtcp2-crypto-gnutls-dev
   catch2 libbenchmark-dev
   clang-14 clang-format-14 clang-tidy-14 libclang-rt-14-dev
