@@ -274,7 +274,7 @@ Status Connection::prefixed(const Status& status) const {
 }
 
 void Connection::on_session_ended() {
-  const Session::Ending ending = *session_->ending();
+  const Session::Ending& ending = *session_->ending();
   if (ending.said == CloseCode::farewell && established()) {
     const bool idle = outbound_->idle() && inbound_->idle();
     return end(idle ? Status()

@@ -156,16 +156,16 @@ void QuicTransport::run() {
     if (outlet->blocked() && outlet->flush()) watch(*outlet, false);
   }
   receive();
-  for (size_t i = 0; i < connections_.size(); ++i) connections_[i]->service();
+  for (const auto& connection : connections_) connection->service();
   for (const auto& outlet : outlets_) {
     if (outlet->blocked()) watch(*outlet, true);
   }
   remove_ended();
 }
 
-void QuicTransport::watch(const Outlet& outlet, bool writable) {
+void QuicTransport::watch(Outlet& outlet, bool writable) {
   epoll_event event{.events = EPOLLIN | (writable ? uint32_t{EPOLLOUT} : 0U), .data = {}};
-  epoll_ctl(watch_.get(), EPOLL_CTL_MOD, const_cast<Outlet&>(outlet).socket().fd(), &event);  // NOLINT
+  epoll_ctl(watch_.get(), EPOLL_CTL_MOD, outlet.socket().fd(), &event);
 }
 
 void QuicTransport::remove_ended() {

@@ -92,7 +92,7 @@ class QuicTransport final : public Transport, private Host {
 
   void run();
   void remove_ended();
-  void watch(const Outlet& outlet, bool writable);
+  void watch(Outlet& outlet, bool writable);
 
   Options options_;
   Capabilities capabilities_;

@@ -11,9 +11,7 @@
 #include <cstring>
 #include <utility>
 
-#include "base/check.h"
 #include "base/random.h"
-#include "quic/limits.h"
 
 namespace haul::quic {
 
@@ -319,7 +317,7 @@ void Session::peer_closed() {
   ending_ = std::move(ending);
 }
 
-Session::Packet Session::packet_of(int64_t written, TimePoint) {
+Session::Packet Session::packet_of(int64_t written) {
   if (written < 0) failed(static_cast<int>(written));
   if (written <= 0) return {};
   Packet packet{.bytes = static_cast<size_t>(written), .ecn = static_cast<uint8_t>(link_->info.ecn), .remote = {}};
@@ -342,7 +340,7 @@ Session::Packet Session::write_stream(std::span<std::byte> out, std::span<const 
                                 NGTCP2_WRITE_STREAM_FLAG_NONE, stream_, &range, 1, stamp(now));
   if (written == NGTCP2_ERR_STREAM_DATA_BLOCKED) return write_rest(out, now);
   if (accepted > 0) taken = static_cast<size_t>(accepted);
-  return packet_of(written, now);
+  return packet_of(written);
 }
 
 Session::Packet Session::write_datagram(std::span<std::byte> out, uint64_t number, std::span<const std::byte> header,
@@ -360,13 +358,13 @@ Session::Packet Session::write_datagram(std::span<std::byte> out, uint64_t numbe
       ngtcp2_conn_writev_datagram(conn_, &link_->written.path, &link_->info, as_u8(out), out.size(), &accepted,
                                   NGTCP2_WRITE_DATAGRAM_FLAG_NONE, number, parts.data(), parts.size(), stamp(now));
   taken = accepted != 0;
-  return packet_of(written, now);
+  return packet_of(written);
 }
 
 Session::Packet Session::write_rest(std::span<std::byte> out, TimePoint now) {
   if (ending_) return {};
   ngtcp2_path_storage_zero(&link_->written);
-  return packet_of(ngtcp2_conn_write_pkt(conn_, &link_->written.path, &link_->info, as_u8(out), out.size(), stamp(now)), now);
+  return packet_of(ngtcp2_conn_write_pkt(conn_, &link_->written.path, &link_->info, as_u8(out), out.size(), stamp(now)));
 }
 
 Session::Packet Session::write_close(std::span<std::byte> out, CloseCode code, std::string_view reason, TimePoint now) {
@@ -384,7 +382,7 @@ Session::Packet Session::write_close(std::span<std::byte> out, CloseCode code, s
   ngtcp2_path_storage_zero(&link_->written);
   const ngtcp2_ssize written =
       ngtcp2_conn_write_connection_close(conn_, &link_->written.path, &link_->info, as_u8(out), out.size(), &error, stamp(now));
-  return written > 0 ? packet_of(written, now) : Packet();
+  return written > 0 ? packet_of(written) : Packet();
 }
 
 size_t Session::packet_bytes() const { return ngtcp2_conn_get_path_max_tx_udp_payload_size(conn_); }

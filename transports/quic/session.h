@@ -139,7 +139,7 @@ class Session {
   explicit Session(Setup setup);
   void failed(int error);
   void peer_closed();
-  Packet packet_of(int64_t written, TimePoint now);
+  Packet packet_of(int64_t written);
   void fail_by(Status status);
 
   Setup setup_;

@@ -73,7 +73,7 @@ Result<LaneEndpoint> decode_lane_endpoint(std::span<const std::byte> in) {
 
 size_t record_bytes(RecordType type) noexcept {
   switch (type) {
-    case RecordType::hello: return Record::head_bytes + 32;
+    case RecordType::hello:
     case RecordType::write: return Record::head_bytes + 32;
     case RecordType::read: return Record::head_bytes + 20;
     case RecordType::read_data: return Record::head_bytes + 12;
