@@ -370,6 +370,7 @@ void EngineCore::fire(const Timer& timer) {
       if (peer == nullptr) return;
       for (const auto& lane : peer->lanes) lane->transport->close(lane->connection, CloseMode::abort, now_);
       return;
+    case TimerKind::save_paths: save_pending_ = false; return save_memories();
     case TimerKind::check: check_pending_ = false; return check_peers();
   }
 }

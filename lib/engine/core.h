@@ -92,7 +92,8 @@ class EngineCore {
     lane_look,
     leaving,
     draining,
-    check
+    check,
+    save_paths
   };
   struct Timer {
     TimerKind kind;
@@ -253,6 +254,7 @@ class EngineCore {
                                                         std::string_view name);
   void remember_path(engine::PathState& path);
   void remember_paths(PeerEntry& peer);
+  void save_memories();
   static std::optional<Duration> measured_rtt(const PeerEntry& peer, const engine::PathState& path);
   void take_samples(const PeerEntry& peer, const engine::PathState& path);
   void command_lane(const PeerEntry& peer, const LaneState& lane, congestion::SampledPath& path, const Limits& limits);
@@ -352,6 +354,7 @@ class EngineCore {
   bool controlled_ = false;          // some peer is
   bool told_unchecked_ = false;      // that device memory goes without checksums
   bool check_pending_ = false;
+  bool save_pending_ = false;
   bool in_callback_ = false;
   bool shutting_down_ = false;
   std::vector<std::string> listening_;

@@ -82,6 +82,7 @@ void EngineCore::finish_loss_if_quiet(PeerEntry& peer) {
   }
   peer.grants.made.clear();
   remember_paths(peer);
+  save_memories();
   const Peer handle(this, peer.id);
   // Who connects in vain hears it from on_ready.
   const LogLevel level = peer.initiator && !peer.announced ? LogLevel::debug : graceful ? LogLevel::info : LogLevel::warning;

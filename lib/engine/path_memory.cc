@@ -58,22 +58,25 @@ void PathMemories::ended(const std::string& path, bool was_given, const Congesti
   if (controller != nullptr) {
     if (const auto learned = controller->memory()) {
       cache_.remember(path, *learned, now_s());
-      return changed();
+      unsaved_ = true;
+      return;
     }
     if (controller->memory_failed()) {
       cache_.forget(path);
-      return changed();
+      unsaved_ = true;
+      return;
     }
   }
   if (was_given) cache_.give_back(path);
 }
 
-void PathMemories::changed() {
-  unsaved_ = true;
+bool PathMemories::save_soon() {
+  if (file_.empty() || !unsaved_) return false;
   const int64_t now = now_s();
-  if (saved_s_ == now) return;
+  if (saved_s_ == now) return true;
   saved_s_ = now;
   static_cast<void>(save());  // it is tried again, and told of, at the end
+  return false;
 }
 
 std::string path_name(const PeerIdentity& identity, std::string_view address, std::string_view transport,

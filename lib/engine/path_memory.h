@@ -27,23 +27,24 @@ class PathMemories {
   /// as before).
   Status save();
 
+  /// As save(), at most once in a second of the wall clock; only save() tells of errors. Whether it is to be called again,
+  /// later, since that second is not over: a process that is killed loses no more than it brought.
+  bool save_soon();
+
   /// For the controller that starts now: ended() follows when it is gone.
   std::optional<PathMemory> start(const std::string& path);
-  /// `controller` was the path's; null: it was never made. Whether it was given a memory is the caller's to know. Saves what
-  /// that changed, at most once a second: a process that is killed loses no more. Only save() tells of errors.
+  /// `controller` was the path's; null: it was never made. Whether it was given a memory is the caller's to know.
   void ended(const std::string& path, bool was_given, const CongestionController* controller);
 
   size_t size() const noexcept { return cache_.size(); }
 
  private:
   int64_t now_s() const;
-  /// The cache is not what the file has.
-  void changed();
 
   std::function<int64_t()> wall_clock_s_;
   std::string file_;
-  bool unsaved_ = false;
-  std::optional<int64_t> saved_s_;  ///< when that was last tried after a change
+  bool unsaved_ = false;            ///< the cache is not what the file has
+  std::optional<int64_t> saved_s_;  ///< when save_soon() last tried
   congestion::PathCache cache_{{}};
 };
 

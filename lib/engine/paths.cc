@@ -192,6 +192,13 @@ void EngineCore::remember_paths(PeerEntry& peer) {
   for (const auto& path : peer.paths) remember_path(*path);
 }
 
+// What all paths of a connection taught is written together, and what comes within a second of that, after it.
+void EngineCore::save_memories() {
+  if (!path_memories_.save_soon() || save_pending_) return;
+  save_pending_ = true;
+  set_timer(now_ + std::chrono::seconds(1), Timer{TimerKind::save_paths});
+}
+
 // As without a policy. Operations that are under way hold tickets of nothing then, which are ignored.
 void EngineCore::leave_uncontrolled(PeerEntry& peer, PathState& path, std::string_view why) {
   path.decided = true;
