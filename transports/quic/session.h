@@ -38,6 +38,7 @@ enum class CloseCode : uint8_t {
 
 class SessionOwner {
  public:
+  virtual ~SessionOwner() = default;
   virtual void on_handshake_done() = 0;
   /// Errors end the connection.
   virtual Status on_stream_bytes(std::span<const std::byte> bytes) = 0;
@@ -48,9 +49,6 @@ class SessionOwner {
   /// Packets with this id are for this connection from now on, or no more.
   virtual void on_cid(const Cid& cid) = 0;
   virtual void on_cid_gone(const Cid& cid) = 0;
-
- protected:
-  ~SessionOwner() = default;
 };
 
 class Session {
