@@ -11,7 +11,7 @@ all_stages=(packages build lint tests guest libfuzzer asan tsan)
 parts=(tidy unit contract simulation integration fuzz others)  # of them, for those who ask
 results=$PWD/build/results
 jobs=$(nproc)
-stage_limit=30m  # of one stage; a hang is a failure
+stage_limit=60m  # of one stage; a hang is a failure
 
 wanted=("$@")
 for stage in "${wanted[@]}"; do
