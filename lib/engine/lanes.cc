@@ -252,7 +252,13 @@ void EngineCore::on_lane_accept(PeerEntry& peer, const engine::LaneAccept& messa
 
 void EngineCore::on_lane_refuse(PeerEntry& peer, const engine::LaneRefuse& message) {
   LaneState* lane = peer.lane(message.lane);
-  if (lane == nullptr || !peer.initiator || lane->phase != LanePhase::opening || lane->number == 0) return;
+  if (lane == nullptr || !peer.initiator || lane->phase == LanePhase::ready || lane->number == 0) return;
+  if (lane->phase != LanePhase::opening) {
+    // Given up meanwhile: the peer, which has no such lane, says nothing more of it.
+    lane->closed_by_peer = true;
+    if (lane->over()) release_parked(peer, *lane);
+    return leave_if_idle(peer);
+  }
   log(LogLevel::warning, fmt::format("peer {}: lane {} was refused: {}", peer.id, message.lane, message.reason));
   lane->closed_by_peer = true;
   peer.last_lane_failure = Status(StatusCode::refused, fmt::format("the peer refuses: {}", message.reason));
