@@ -66,6 +66,7 @@ bool Hub::startup_is_full(const AckSample& sample, Ends ends) {
   if (!quarters_.full() || !lowest_.known()) return false;
   const Duration sign = std::max(target_queue(rate_of(last)), std::max(lowest_rtt(), least_delay_sign));
   if (last.lowest_rtt > lowest_rtt() + sign) return true;
+  if (ends.quarter && sample.app_limited) looks_ = {};
   if (ends.quarter && !sample.app_limited && queue_grows_only()) return true;
   if (round_overflowed() && round_delivered_ > window_ / 4) return true;
   // Where the remembered rate is reached, there is nothing to search for; steady finds out whether there is more by now.
@@ -172,6 +173,7 @@ void Hub::retreat(const AckSample& sample) {
 void Hub::end_retreat(TimePoint now) {
   resume_ = Resume::none;
   startup_limit_ = std::max(pipe_bytes_ / 2, window_);
+  looks_ = {};
   full_rate_ = 0;
   full_rounds_ = 0;
   quarters_.restart(now);

@@ -20,11 +20,12 @@ constexpr int64_t samples_a_long_round_trip = 16;
 // With this part of the whole, lanes that carry nothing may start: beside what the others have, since a controller that sees
 // less arrive than it allowed takes that for all that the path carries, and allows less again.
 constexpr double idle_share = 0.125;
-// A new rate is a system call: a hundredth more is not worth it.
+// A new rate is a system call or two. Controllers send what arrives: what they are kept below they lose each round trip.
 constexpr double most_untold = 1.001;
 // Of what the pace allowed in about so many samples, a lane that is not held back sends this part at least.
 constexpr double lately = 4;
 constexpr double least_kept = 0.9;
+constexpr double much_lost = 0.03;
 // What is missing of a pace is averaged over so many samples; more than the first figure has other reasons, and more than the
 // second is not made up for.
 constexpr double shortfall_memory = 64;
@@ -179,10 +180,10 @@ void SampledPath::settle(TimePoint now) {
   const bool was_limited = app_limited_;
   moving_ = in_flight_ > 0 || new_delivered_ > 0 || new_sent_ > 0;
   if (new_delivered_ > 0) app_limited_ = 2 * new_limited_ > new_delivered_;
-  notice_holding_back(now);
   make_up_for_shortfall(now, was_limited || app_limited_);
   delivered_ += new_delivered_;
   lost_ += new_lost_;
+  notice_holding_back(now, sent);
   if (controller_) {
     if (new_sent_ > 0) controller_->on_sent(now, new_sent_, in_flight_);
     // A lane may have lost its last packets while others go on: that is no silence of the path.
@@ -203,13 +204,21 @@ void SampledPath::settle(TimePoint now) {
 
 // Where neither window nor pace is what bounds a lane, but its own algorithm or the peer's window, what arrives tells nothing
 // of the path: a controller whose rate is what arrives would follow it down, and never come up again.
-void SampledPath::notice_holding_back(TimePoint now) {
+bool SampledPath::loses_much(const Moment& since) const noexcept {
+  const auto lost = static_cast<double>(lost_ - since.lost);
+  const auto arrived = static_cast<double>(delivered_ - since.delivered);
+  return lost > much_lost * (lost + arrived);
+}
+
+void SampledPath::notice_holding_back(TimePoint now, const Moment& sent) {
   held_back_ = false;
   if (!rate_ || now <= settled_at_) return;
   allowed_lately_ += static_cast<double>(*rate_) * to_seconds(now - settled_at_) - allowed_lately_ / lately;
   sent_lately_ += static_cast<double>(new_sent_) - sent_lately_ / lately;
   const bool window_bounds = 4 * in_flight_ > 3 * controller_->window_bytes();
-  held_back_ = !window_bounds && sent_lately_ < least_kept * allowed_lately_;
+  // A kernel that only obeys answers no loss: then it is the controller's to do, whatever else holds back.
+  const bool unanswered = steered_lanes() == lanes_.size() && loses_much(sent);
+  held_back_ = !window_bounds && !unanswered && sent_lately_ < least_kept * allowed_lately_;
 }
 
 // A pace is kept by timers that are a little late; the kernel makes up for half of a packet's time, which for the single

@@ -30,7 +30,10 @@ class SampledPath {
   using LaneNumber = uint32_t;
 
   /// From now on this controller limits; null: nothing does.
-  void steer_by(std::unique_ptr<CongestionController> controller) noexcept { controller_ = std::move(controller); }
+  void steer_by(std::unique_ptr<CongestionController> controller) noexcept {
+    controller_ = std::move(controller);
+    rate_.reset();
+  }
   const CongestionController* controller() const noexcept { return controller_.get(); }
 
   void add_lane(LaneNumber lane, bool steered = false);
@@ -120,7 +123,8 @@ class SampledPath {
   void tell_losses(TimePoint now, const Moment& sent);
   void tell_arrivals(TimePoint now, const Moment& sent);
   void notice_silence(TimePoint now);
-  void notice_holding_back(TimePoint now);
+  bool loses_much(const Moment& since) const noexcept;
+  void notice_holding_back(TimePoint now, const Moment& sent);
   void make_up_for_shortfall(TimePoint now, bool was_limited);
   void fall_silent(TimePoint now);
 

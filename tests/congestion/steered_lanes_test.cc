@@ -271,3 +271,24 @@ TEST_CASE("a path with steered lanes bears any reports and any clock") {
     }
   }
 }
+
+TEST_CASE("heavy loss is answered also where something holds back lanes that only obey") {
+  // Half of what the pace allows is sent, of which so many bytes in a thousand are lost.
+  const auto held_back = [](uint64_t lost_per_mille, uint32_t paced_lanes) {
+    Bench bench;
+    for (uint32_t lane = 1; lane <= paced_lanes; ++lane) bench.path.add_lane(lane);
+    uint64_t sent = 0;
+    for (int i = 0; i < 200; ++i) {
+      constexpr uint64_t a_step = 50'000;
+      sent += a_step;
+      LaneReport report = arrived(bench.now, a_step * (1000 - lost_per_mille) / 1000);
+      report.loss = lost(a_step * lost_per_mille / 1000);
+      bench.path.take(0, under_way(sent, 10'000), report);
+      bench.settle();
+    }
+    return bench.path.held_back();
+  };
+  CHECK(held_back(10, 0));
+  CHECK_FALSE(held_back(90, 0));
+  CHECK(held_back(90, 1));  // the kernel's own algorithm answers it
+}
