@@ -132,6 +132,7 @@ void Connection::settle(ConnectionId id, Event::Kind event) {
 }
 
 Status Connection::become_ready(Event::Kind event) {
+  if (!session_->tls().trusted()) return Status(StatusCode::refused, target_ + " showed no certificate that could be judged");
   auto controller =
       context_.options->make_controller
           ? Result<std::unique_ptr<CongestionController>>(
@@ -276,7 +277,8 @@ Status Connection::prefixed(const Status& status) const {
 void Connection::on_session_ended() {
   const Session::Ending& ending = *session_->ending();
   if (ending.said == CloseCode::farewell && established()) {
-    const bool idle = outbound_->idle() && inbound_->idle();
+    // The peer, which says farewell, has what it read; its acknowledgements may not have come.
+    const bool idle = outbound_->idle() && inbound_->served();
     return end(idle ? Status()
                     : Status(StatusCode::peer_lost,
                              fmt::format("{} closed the connection while operations were outstanding", target_)),

@@ -22,7 +22,9 @@ Status broken(std::string_view what) {
 
 // Pieces may overtake the records of their operations.
 Status Inbound::expect_up_to(uint64_t sequence) {
-  if (sequence - incoming_.first_number() >= context_.capabilities->max_operations) {
+  // A read is over for the peer when its bytes are there, and for this side when their acknowledgement is here: until then both
+  // it and what came in its place are held.
+  if (sequence - incoming_.first_number() >= 2 * uint64_t{context_.capabilities->max_operations}) {
     return broken("more unanswered operations than it has credit for");
   }
   while (incoming_.end_number() <= sequence) {
@@ -169,6 +171,16 @@ void Inbound::end(uint64_t sequence) {
     incoming_.front().placed.clear();
     incoming_.pop_front();
   }
+}
+
+bool Inbound::served() noexcept {
+  if (!answers_.empty()) return false;
+  for (uint64_t sequence = incoming_.first_number(); sequence != incoming_.end_number(); ++sequence) {
+    Incoming& incoming = incoming_[sequence];
+    const bool whole = incoming.state == State::reading && incoming.moved == incoming.length;
+    if (!whole && incoming.state != State::over) return false;
+  }
+  return true;
 }
 
 void Inbound::frame(StreamSender& stream) {

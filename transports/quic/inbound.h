@@ -34,6 +34,8 @@ class Inbound {
   /// The peer used what was never granted to it: refused, and to be told before the connection is closed. Else ok.
   const Status& misuse() const noexcept { return misuse_; }
   /// Every operation of the peer was answered or served.
+  /// Nothing waits for this side: reads were sent whole, if not acknowledged.
+  bool served() noexcept;
   bool idle() const noexcept { return incoming_.empty() && answers_.empty(); }
 
   /// Puts records for answers, as long as there is room in the stream.

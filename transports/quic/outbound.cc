@@ -205,9 +205,11 @@ Status Outbound::answered(uint64_t first, uint32_t count, uint16_t code) {
   if (code > static_cast<uint16_t>(StatusCode::internal)) return broken("an answer with an unknown status");
   if (first > sent_.end_number() || count > sent_.end_number() - first) return broken("an answer to an operation never sent");
   const auto status = static_cast<StatusCode>(code);
-  for (uint64_t sequence = first; sequence != first + count; ++sequence) {
+  if (status == StatusCode::ok && first < sent_.first_number()) return broken("an answer that no operation waits for");
+  for (uint64_t sequence = std::max(first, sent_.first_number()); sequence < first + count; ++sequence) {
     const bool there = sent_.holds(sequence) && !sent_[sequence].over;
-    if (!there && status == StatusCode::cancelled) continue;  // it was answered before the peer heard of the cancellation
+    // It was over before the peer heard of the cancellation; or a read's bytes were here, and the peer did not know it yet.
+    if (!there && status != StatusCode::ok) continue;
     if (!there) return broken("an answer that no operation waits for");
     Outgoing& outgoing = sent_[sequence];
     const bool fits = outgoing.op == Op::write || status != StatusCode::ok;

@@ -17,6 +17,7 @@ namespace {
 
 constexpr size_t receive_bytes = 65536;
 constexpr size_t control_bytes = 128;
+constexpr int most_empty = 64;
 
 template <typename T>
 bool set_option(int fd, int level, int name, const T& value) noexcept {
@@ -43,12 +44,16 @@ class UdpSocket final : public DatagramSocket {
     iovec range{buffer_.data(), buffer_.size()};
     msghdr message{};
     message.msg_name = &burst.remote.storage;
-    message.msg_namelen = sizeof(burst.remote.storage);
     message.msg_iov = &range;
     message.msg_iovlen = 1;
     message.msg_control = control.data();
-    message.msg_controllen = control.size();
-    const ssize_t received = recvmsg(fd_.get(), &message, MSG_DONTWAIT);
+    // Empty datagrams say nothing, and do not mean that nothing else is there.
+    ssize_t received = 0;
+    for (int i = 0; i < most_empty && received == 0; ++i) {
+      message.msg_namelen = sizeof(burst.remote.storage);
+      message.msg_controllen = control.size();
+      received = recvmsg(fd_.get(), &message, MSG_DONTWAIT);
+    }
     if (received <= 0) return {};
     burst.remote.bytes = message.msg_namelen;
     burst.bytes = std::span<const std::byte>(buffer_).first(static_cast<size_t>(received));
