@@ -82,8 +82,8 @@ Result<Peer> EngineCore::connect(const Address& address, PeerOptions options) {
   }
   for (const std::string& choice : choices) log(LogLevel::warning, fmt::format("{}: {}", address.to_string(), choice));
   Tenant* tenant = nullptr;
-  if (!options.tenant.empty()) {
-    auto joined = tenants_.join(now_, options.tenant, nullptr);
+  if (options.tenant && !options.tenant->empty()) {
+    auto joined = tenants_.join(now_, *options.tenant, nullptr);
     if (!joined) return joined.status();
     tenant = *joined;
   }

@@ -11,7 +11,7 @@ namespace {
 
 PeerOptions of_tenant(std::string_view name) {
   PeerOptions options;
-  options.tenant = name;
+  options.tenant.emplace(name);
   return options;
 }
 
