@@ -46,8 +46,8 @@ struct PeerOptions {
   std::optional<Protection> protection = std::nullopt;
   /// Of what we send to this peer, and ask of it; absent: EngineOptions::congestion.
   std::optional<CongestionPolicy> congestion = std::nullopt;
-  /// Whom this peer's rate and share are part of: Engine::limit_tenant(). Absent, or empty: nobody; it stands beside the tenants.
-  /// (Not a bare string: GCC 12 copies the bits of temporaries in co_await expressions, and options are often such.)
+  /// Whom this peer's rate and share are part of: Engine::limit_tenant(). Absent, or empty: nobody; it stands beside the
+  /// tenants. (Not a bare string: GCC 12 copies the bits of temporaries in co_await expressions, and options are often such.)
   std::optional<std::string> tenant = std::nullopt;
   /// As EngineOptions::rate_limit_bytes_s, within its tenant's and that one. See Peer::limit_rate().
   std::optional<uint64_t> rate_limit_bytes_s = std::nullopt;
