@@ -110,8 +110,7 @@ void EngineCore::look_at_lanes(PeerEntry& peer) {
   std::erase_if(trials.lanes, [&peer](const auto& seen) { return peer.lane(seen.first) == nullptr; });
   trials.looked_at = now_;
   const engine::PathState* path = find_path(peer, over);
-  // A controller that something else holds below its pace bounds nobody.
-  trials.steered = path != nullptr && path->sampled && path->sampled->controller() != nullptr && !path->sampled->held_back();
+  trials.steered = path != nullptr && path->sampled && path->sampled->controller() != nullptr;
   trials.may_add = may_add(trials, window);
   const uint32_t before = trials.count.wanted();
   trials.count.look(now_, {.delivered_bytes = window.delivered,

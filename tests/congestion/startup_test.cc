@@ -40,7 +40,6 @@ class Path {
       hub_->on_ack(now_, sample);
     }
   }
-  void detour(Duration longer) { rtt_ += longer; }
   CongestionController& hub() { return *hub_; }
 
  private:
@@ -83,14 +82,4 @@ TEST_CASE("a window that was used grows, also with the last that there was to se
   const uint64_t before = used.hub().window_bytes();
   used.round(even, true);
   CHECK(used.hub().window_bytes() == 2 * before);
-}
-
-TEST_CASE("what was seen before a time with little to send is not compared with") {
-  Path path(1'000'000);
-  for (int i = 0; i < 5; ++i) path.round(even);
-  // Little is sent for a while, and then over a longer way: neither rate nor round trip are what they were.
-  for (int i = 0; i < 4; ++i) path.round({0.0001, 0.0001, 0.0001, 0.0001}, true);
-  path.detour(30ms);
-  path.round(even);
-  CHECK(path.hub().phase() == "startup");
 }

@@ -49,7 +49,7 @@ class CommandLine(HaulTest):
 
     def test_wrong_names_list_those_that_exist(self):
         for option, names in (("--io", "epoll,prefer,uring"), ("--kernel-tls", "auto,off,require"), ("--integrity", "off,on"),
-                              ("--protection", "encrypted,integrity,plain"), ("--transport", "tcp,rdma,auto")):
+                              ("--protection", "encrypted,integrity,plain"), ("--transport", "tcp,quic,rdma,auto")):
             with self.subTest(option=option):
                 self.fails(Haul.run("explain", option, "magic"), 2, f"{option}: magic not in {{{names}}}\n")
 
