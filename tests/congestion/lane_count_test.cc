@@ -86,7 +86,7 @@ double flat(double) { return 80 * mb_s; }
 
 TEST_CASE("where each lane is held, lanes are added until they fill the path") {
   const double noise = GENERATE(0.0, 0.05, 0.2);
-  const uint64_t seed = GENERATE(1, 2, 3, 4, 5);
+  const uint64_t seed = GENERATE(as<uint64_t>(), 1, 2, 3, 4, 5);
   CAPTURE(noise, seed);
   Bench bench({.rate_of = each_capped, .noise = noise}, seed);
   bench.run(1200);  // two minutes
@@ -105,7 +105,7 @@ TEST_CASE("growth takes some trials, not one for each lane") {
 
 TEST_CASE("where more lanes bring nothing, one it is, and trials become rare") {
   const double noise = GENERATE(0.0, 0.05, 0.2);
-  const uint64_t seed = GENERATE(1, 2, 3, 4, 5);
+  const uint64_t seed = GENERATE(as<uint64_t>(), 1, 2, 3, 4, 5);
   CAPTURE(noise, seed);
   Bench bench({.rate_of = flat, .noise = noise}, seed);
   bench.run(2000);
@@ -118,7 +118,7 @@ TEST_CASE("where more lanes bring nothing, one it is, and trials become rare") {
 
 TEST_CASE("lanes that are too many are taken away, down to those that fill the path") {
   const double noise = GENERATE(0.0, 0.05);
-  const uint64_t seed = GENERATE(1, 2, 3);
+  const uint64_t seed = GENERATE(as<uint64_t>(), 1, 2, 3);
   CAPTURE(noise, seed);
   Bench bench({.rate_of = [](double lanes) { return std::min(lanes * 40 * mb_s, 80 * mb_s); }, .noise = noise}, seed, 8);
   bench.run(4000);
