@@ -123,7 +123,7 @@ TEST_CASE("many flows share a link without any of them starving") {
 }
 
 TEST_CASE("hub's start loses little in a buffer of one bandwidth-delay product") {
-  for (const uint64_t megabits : {100, 500, 1000}) {
+  for (const uint64_t megabits : std::initializer_list<uint64_t>{100, 500, 1000}) {
     const std::string link = "rate = \"" + std::to_string(megabits) + "M\"\nrtt = \"100ms\"\nbuffer = \"1bdp\"";
     const auto result = run(link, "[[flow]]\ncontroller = \"hub\"\n", "3s");
     INFO(megabits);
