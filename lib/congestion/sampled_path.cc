@@ -202,23 +202,24 @@ void SampledPath::settle(TimePoint now) {
   next_ = now + interval();
 }
 
-// Where neither window nor pace is what bounds a lane, but its own algorithm or the peer's window, what arrives tells nothing
-// of the path: a controller whose rate is what arrives would follow it down, and never come up again.
+bool SampledPath::window_bounds() const noexcept { return 4 * in_flight_ > 3 * controller_->window_bytes(); }
+
 bool SampledPath::loses_much(const Moment& since) const noexcept {
   const auto lost = static_cast<double>(lost_ - since.lost);
   const auto arrived = static_cast<double>(delivered_ - since.delivered);
   return lost > much_lost * (lost + arrived);
 }
 
+// Where neither window nor pace is what bounds a lane, but its own algorithm or the peer's window, what arrives tells nothing
+// of the path: a controller whose rate is what arrives would follow it down, and never come up again.
 void SampledPath::notice_holding_back(TimePoint now, const Moment& sent) {
   held_back_ = false;
   if (!rate_ || now <= settled_at_) return;
   allowed_lately_ += static_cast<double>(*rate_) * to_seconds(now - settled_at_) - allowed_lately_ / lately;
   sent_lately_ += static_cast<double>(new_sent_) - sent_lately_ / lately;
-  const bool window_bounds = 4 * in_flight_ > 3 * controller_->window_bytes();
   // A kernel that only obeys answers no loss: then it is the controller's to do, whatever else holds back.
   const bool unanswered = steered_lanes() == lanes_.size() && loses_much(sent);
-  held_back_ = !window_bounds && !unanswered && sent_lately_ < least_kept * allowed_lately_;
+  held_back_ = !window_bounds() && !unanswered && sent_lately_ < least_kept * allowed_lately_;
 }
 
 // A pace is kept by timers that are a little late; the kernel makes up for half of a packet's time, which for the single
@@ -226,8 +227,7 @@ void SampledPath::notice_holding_back(TimePoint now, const Moment& sent) {
 void SampledPath::make_up_for_shortfall(TimePoint now, bool was_limited) {
   if (!rate_ || *rate_ == 0 || was_limited || now <= settled_at_) return;
   const double wanted = static_cast<double>(*rate_) * to_seconds(now - settled_at_);
-  const bool window_holds_back = 4 * in_flight_ > 3 * controller_->window_bytes();
-  if (window_holds_back) return;
+  if (window_bounds()) return;
   const double missing = 1 - static_cast<double>(new_sent_) / wanted;
   // A new rate is not in force at once.
   if (std::abs(missing) > most_missing) return;
@@ -300,7 +300,7 @@ std::optional<Limits> SampledPath::command(LaneNumber number) noexcept {
   if (lane == nullptr || !controller_) return std::nullopt;
   const double part = share(*lane);
   std::optional<uint64_t> rate;
-  // Rounded down, so that the sum is never more than the whole.
+  // Rounded down, so that the sum is never more than the whole, but for what lanes would not send.
   if (const auto whole = controller_->pacing_rate()) rate = to_rate(part * (1 + shortfall_) * static_cast<double>(*whole));
   const uint64_t bytes = to_bytes(part * static_cast<double>(controller_->window_bytes()), 0, most_bytes);
   if (!worth_telling(*lane, rate, bytes)) return std::nullopt;

@@ -123,6 +123,7 @@ class SampledPath {
   void tell_losses(TimePoint now, const Moment& sent);
   void tell_arrivals(TimePoint now, const Moment& sent);
   void notice_silence(TimePoint now);
+  bool window_bounds() const noexcept;
   bool loses_much(const Moment& since) const noexcept;
   void notice_holding_back(TimePoint now, const Moment& sent);
   void make_up_for_shortfall(TimePoint now, bool was_limited);
