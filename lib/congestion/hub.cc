@@ -15,6 +15,10 @@ constexpr double reference_queue_s = 0.002;
 constexpr double least_queue_s = 0.0002;
 constexpr double most_queue_s = 0.015;
 constexpr double queue_packets = 3;
+// Where a short buffer lost: the part of its queue that is aimed at from then on. More takes too much from others beside it.
+constexpr int64_t part_of_lossy_queue = 4;
+// Bursts of the sender's kernel and the timers of both ends look like a queue of about this length.
+constexpr Duration least_queue_limit = std::chrono::microseconds(250);
 // Of the error in queue per round trip. The loop's delay is a round trip and a half: up to 1/e of its inverse it does not
 // swing.
 constexpr double steering = 0.25;
@@ -226,19 +230,21 @@ void Hub::steady_quarter(TimePoint now, const AckSample& sample) {
   const double forget =
       queue <= target_queue() + target_queue() / 5 ? std::min(to_seconds(last.length) / peak_memory_s, 1.0) : 0;
   peak_rate_ = std::max(rate_, peak_rate_ + (rate_ - peak_rate_) * forget);
-  judge_losses(now, queue);
+  judge_losses(now);
   steer(queue, last);
   if (finds_rival(now, queue, sample)) return;
   consider_dip(now, queue);
 }
 
-void Hub::judge_losses(TimePoint now, Duration queue) {
+void Hub::judge_losses(TimePoint now) {
   const QuarterRounds::Quarter round = quarters_.sum();
   const bool explained = round.limited || now < grace_until_;
+  const bool tested = losses_.slows();
   const auto verdict = losses_.on_quarter(now, round, packet_, lowest_rtt(), explained);
+  // At the verdict itself the test has drained the queue.
+  if (!tested && losses_.slows()) queue_at_loss_ = quarters_.longest_rtt() - lowest_rtt();
   if (verdict == LossJudge::Verdict::congestion) {
-    queue_limit_ = std::max<Duration>(std::max(queue, lowest_queue_ == Duration::max() ? queue : lowest_queue_) / 2,
-                                      std::chrono::microseconds(50));
+    queue_limit_ = std::max<Duration>(queue_at_loss_ / part_of_lossy_queue, least_queue_limit);
   } else if (queue_limit_ != Duration::max()) {
     // Forgets in some hundred round trips: buffers change with the path.
     queue_limit_ = queue_limit_ > std::chrono::seconds(1) ? Duration::max() : queue_limit_ + queue_limit_ / 400;

@@ -68,7 +68,7 @@ class Hub final : public CongestionController {
   void drain_ack(TimePoint now, const AckSample& sample);
   void enter_steady(TimePoint now);
   void steady_quarter(TimePoint now, const AckSample& sample);
-  void judge_losses(TimePoint now, Duration queue);
+  void judge_losses(TimePoint now);
   void steer(Duration queue, const QuarterRounds::Quarter& last);
   bool finds_rival(TimePoint now, Duration queue, const AckSample& sample);
   void consider_dip(TimePoint now, Duration queue);
@@ -99,8 +99,9 @@ class Hub final : public CongestionController {
   double correction_ = 0;
   double marks_ = 0;  // share of packets marked, averaged
   uint32_t empty_quarters_ = 0;
-  Duration queue_limit_ = Duration::max();  // half of what the path's buffer was seen to hold
-  TimePoint measure_from_;                  // before that, quarters show what we did and not what the path can
+  Duration queue_limit_ = Duration::max();     // a part of what the path's buffer was seen to hold
+  Duration queue_at_loss_ = Duration::zero();  // when the newest test began
+  TimePoint measure_from_;                     // before that, quarters show what we did and not what the path can
 
   // Startup.
   double window_ = 0;

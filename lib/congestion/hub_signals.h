@@ -53,6 +53,12 @@ class QuarterRounds {
 
   const Quarter& last() const noexcept { return quarters_[(next_ + count - 1) % count]; }
   bool full() const noexcept { return filled_ == count; }
+  /// Of the shortest in each quarter. Zero: none ended yet.
+  Duration longest_rtt() const noexcept {
+    Duration longest = Duration::zero();
+    for (size_t i = 0; i < filled_; ++i) longest = std::max(longest, quarters_[i].lowest_rtt);
+    return longest;
+  }
 
   /// All the quarters together.
   Quarter sum() const noexcept {
