@@ -51,7 +51,7 @@ class Hub final : public CongestionController {
   };
   void startup_ack(TimePoint now, const AckSample& sample, Ends ends);
   bool startup_is_full(const AckSample& sample, Ends ends);
-  bool queue_grows_only();
+  bool queue_grows_only(bool limited);
   void resume_ack(TimePoint now, const AckSample& sample);
   void await_initial_data(TimePoint now, const AckSample& sample);
   void lose_initial_data(double lost);

@@ -66,8 +66,7 @@ bool Hub::startup_is_full(const AckSample& sample, Ends ends) {
   if (!quarters_.full() || !lowest_.known()) return false;
   const Duration sign = std::max(target_queue(rate_of(last)), std::max(lowest_rtt(), least_delay_sign));
   if (last.lowest_rtt > lowest_rtt() + sign) return true;
-  if (ends.quarter && sample.app_limited) looks_ = {};
-  if (ends.quarter && !sample.app_limited && queue_grows_only()) return true;
+  if (ends.quarter && queue_grows_only(sample.app_limited)) return true;
   if (round_overflowed() && round_delivered_ > window_ / 4) return true;
   // Where the remembered rate is reached, there is nothing to search for; steady finds out whether there is more by now.
   if (memory_ && resume_ == Resume::none && pipe_bytes_ > 0) {
@@ -85,8 +84,12 @@ bool Hub::startup_is_full(const AckSample& sample, Ends ends) {
 }
 
 /// What was sent more since half a round trip ago lies in the queue. What others have in it does not look so: it does not grow
-/// as fast, and a newcomer's rate grows with its share.
-bool Hub::queue_grows_only() {
+/// as fast, and a newcomer's rate grows with its share. Where too little was sent there is nothing to compare, before and after.
+bool Hub::queue_grows_only(bool limited) {
+  if (limited) {
+    looks_ = {};
+    return false;
+  }
   const QuarterRounds::Quarter round = quarters_.sum();
   const Look now{rate_of(round), quarters_.last().lowest_rtt};
   const Look before = std::exchange(looks_[0], std::exchange(looks_[1], now));
