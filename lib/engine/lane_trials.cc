@@ -67,6 +67,7 @@ std::string_view name_of(LaneCount::Outcome outcome) {
     case LaneCount::Outcome::taken_back: return "taken back";
     case LaneCount::Outcome::not_enough: return "void, too little was to be sent";
     case LaneCount::Outcome::not_opened: return "given up, they were not ready in time";
+    case LaneCount::Outcome::lane_lost: return "void, a lane was lost";
     case LaneCount::Outcome::not_allowed: return "taken back, the path was what limited them";
     case LaneCount::Outcome::shed: return "taken away, the path is what limits them";
   }
