@@ -84,6 +84,16 @@ size_t SampledPath::obeying_lanes() const noexcept {
   return static_cast<size_t>(count);
 }
 
+bool SampledPath::is_one_flow() const noexcept {
+  if (!controller_ || lanes_.empty() || steered_lanes() != lanes_.size()) return false;
+  // Between a command and the acknowledgement with which it takes effect a lane does not obey.
+  std::ptrdiff_t balance = 0;
+  for (const Lane& lane : lanes_) {
+    if (lane.active) balance += lane.obeys ? 1 : -1;
+  }
+  return balance >= 0;
+}
+
 void SampledPath::remove_lane(LaneNumber lane) {
   if (const Lane* found = find(lane)) in_flight_ -= std::min(in_flight_, found->in_flight);
   std::erase_if(lanes_, [lane](const Lane& each) { return each.number == lane; });
