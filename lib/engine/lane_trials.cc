@@ -139,7 +139,23 @@ void EngineCore::fit_lanes(PeerEntry& peer) {
   const size_t lanes = count_lanes(peer, peer.trials->transport_index);
   if (lanes > wanted) return take_away_lanes(peer, lanes - wanted);
   if (lanes == wanted) return;
-  if (!peer.next_lane_open) widen(peer);
+  const size_t kept = keep_leaving_lanes(peer, wanted - lanes);
+  if (lanes + kept < wanted && !peer.next_lane_open) widen(peer);
+}
+
+// Lanes that are being taken away and did not end yet are had at once. Returns how many.
+size_t EngineCore::keep_leaving_lanes(PeerEntry& peer, size_t count) {
+  size_t kept = 0;
+  for (const auto& lane : peer.lanes) {
+    if (kept == count) break;
+    if (!lane->surplus || !lane->ready || lane->transport_index != peer.trials->transport_index) continue;
+    lane->aging = lane->surplus = false;
+    peer.trials->lanes[lane->number].surplus.reset();
+    ++kept;
+    log(LogLevel::info, fmt::format("peer {}: lane {} stays", peer.id, lane->number));
+  }
+  if (kept > 0) refresh_data_lanes(peer);
+  return kept;
 }
 
 // The youngest first; never the one with the control messages. From now on they get nothing new.

@@ -52,11 +52,13 @@ struct Stream {
 };
 
 struct Scene {
-  explicit Scene(const CongestionPolicy& policy, PeerOptions peer = {}) {
+  explicit Scene(const CongestionPolicy& policy, PeerOptions peer = {}, uint32_t most_lanes = 64) {
     EngineOptions options = harness.options();
     options.congestion = policy;
     a = &harness.start("a", options);
-    b = &harness.start("b", harness.options());
+    EngineOptions other = harness.options();
+    other.max_lanes_per_peer = most_lanes;
+    b = &harness.start("b", other);
     peer_options = std::move(peer);
   }
   /// As buffers would on a long way.
@@ -169,6 +171,35 @@ TEST_CASE("lanes that obey no controller are added only on long ways, and where 
                                 : "none is added: without a controller of ours each would be one more flow on the path"));
   if (!more) CHECK(scene.a->record->opened == 1);
   finish_ok(scene.harness, there.put);
+}
+
+TEST_CASE("lanes that are being taken away are not counted twice where as many are open as the peer allows",
+          "[contract][lanes]") {
+  // Two lanes fill what the controller allows: four are too many. Three are tried while the peer still uses all four.
+  Scene scene(steady(2 * slow_lane), {}, 4);
+  scene.a->record->lane_rate = slow_lane;
+  scene.a->record->obeys = true;
+  scene.connect();
+  Stream there = scene.stream_there();
+  Stream back = scene.stream_back();
+  REQUIRE(scene.harness.run([&] {
+    there.go_on();
+    back.go_on();
+    return scene.says("4 instead of 2: taken back");
+  }));
+  REQUIRE(scene.harness.run([&] {
+    there.go_on();
+    back.go_on();
+    return scene.says("3 instead of 2: ");
+  }));
+  CHECK(scene.says("3 instead of 2: taken back"));
+  // All but the first lane are opened there on our request: none was refused.
+  CHECK(scene.a->record->opened == scene.b->record->opened + 1);
+  CHECK(scene.a->record->connections_lost == 0);
+  for (const Stream* stream : {&there, &back}) {
+    finish_ok(scene.harness, stream->put);
+    CHECK(same(stream->local.bytes(), stream->target.bytes()));
+  }
 }
 
 TEST_CASE("a number of lanes that was asked for stays", "[contract][lanes]") {
