@@ -104,8 +104,7 @@ class Hub final : public CongestionController {
 
   // Startup.
   double window_ = 0;
-  double full_rate_ = 0;
-  uint32_t full_rounds_ = 0;
+  Plateau plateau_;
   std::array<Look, 2> looks_{};  // two quarters ago, and one
   double round_lost_ = 0;
   double round_delivered_ = 0;

@@ -113,6 +113,7 @@ class SampledPath {
     uint64_t lost = 0;
     uint64_t in_flight = 0;
     bool app_limited = false;
+    bool held_back = false;
   };
   static constexpr size_t moments = 32;
 
