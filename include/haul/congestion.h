@@ -36,6 +36,9 @@ struct AckSample {
   uint64_t delivery_rate = 0;       ///< bytes per second over that packet's flight; 0: no sample
   Duration rtt = Duration::zero();  ///< of the newest packet acknowledged, acknowledgement delay excluded; 0: no sample
   bool app_limited = false;         ///< the sender had too little to send: `delivery_rate` is only a lower bound
+  /// It had enough, but something else than the controller (a kernel's own algorithm beneath its pace, a buffer, the peer's
+  /// window) let less go. `app_limited` is true, too.
+  bool held_back = false;
 };
 
 /// Bytes taken for lost. They are no longer in flight.

@@ -40,7 +40,7 @@ struct PathSample {
   uint64_t bytes_lost = 0;       ///< taken for lost, and sent again
   uint64_t bytes_marked = 0;     ///< delivered with a congestion mark (ECN CE)
   uint64_t bytes_in_flight = 0;  ///< sent, neither acknowledged nor taken for lost
-  bool app_limited = false;      ///< there was too little to send
+  bool app_limited = false;      ///< there was too little to send; not: too little room for it in a send buffer
   /// So long, in all, did the connection's own send buffer or the peer's receive window hold back bytes, not the path.
   std::optional<Duration> limited_by_buffers;
   uint64_t progress_bytes = 0;  ///< grows whenever the peer acknowledged or delivered anything: a liveness signal

@@ -187,20 +187,13 @@ void Bbr::update_ack_aggregation(TimePoint now, const AckSample& sample) {
 // --- Full pipe (section 5.3.1) ---------------------------------------------------------------------------------------------
 
 void Bbr::reset_full_bandwidth() {
-  full_bw_ = 0;
-  full_bw_count_ = 0;
+  full_bw_.reset();
   full_bw_now_ = false;
 }
 
 void Bbr::check_full_bandwidth(const AckSample& sample) {
-  if (full_bw_now_ || !round_start_ || sample.app_limited) return;
-  const auto rate = static_cast<double>(sample.delivery_rate);
-  if (rate >= full_bw_ * 1.25) {
-    reset_full_bandwidth();
-    full_bw_ = rate;
-    return;
-  }
-  full_bw_now_ = ++full_bw_count_ >= 3;
+  if (full_bw_now_ || !round_start_ || !bounded(sample)) return;
+  full_bw_now_ = full_bw_.on_round(static_cast<double>(sample.delivery_rate), sample.held_back);
   full_bw_reached_ |= full_bw_now_;
 }
 

@@ -2,7 +2,8 @@
 // of spurious recovery (5.5.11), app-limited marking in ProbeRTT (5.3.4.3), cwnd kept through fast recovery (5.6.4.4), random
 // draws. Simpler: what limits cwnd is asked of the last packet (2.2: of a round), the app-limited mark of a loss is that of the
 // last acknowledgement (5.5.10.2), nothing is paced before the first round trip (5.6.2), probing down ends by bw instead of
-// max_bw, and aggregation is remembered for 1 to 2, then 5 to 10 rounds (5.5.9: for 1, then 10).
+// max_bw, and aggregation is remembered for 1 to 2, then 5 to 10 rounds (5.5.9: for 1, then 10). Where something else than the
+// application holds the sender back, a plateau takes 16 rounds (5.3.1.2: 3).
 #pragma once
 
 #include <array>
@@ -102,8 +103,7 @@ class Bbr final : public CongestionController {
   // Full pipe.
   bool full_bw_reached_ = false;
   bool full_bw_now_ = false;
-  double full_bw_ = 0;
-  uint32_t full_bw_count_ = 0;
+  Plateau full_bw_;
 
   // Aggregation of acknowledgements.
   TimePoint extra_acked_since_;

@@ -77,7 +77,7 @@ void Bbr::start_probe_up(const AckSample& sample) {
   ack_phase_ = AckPhase::starting;
   rounds_.restart(sample.delivered_bytes);
   reset_full_bandwidth();
-  full_bw_ = static_cast<double>(sample.delivery_rate);
+  full_bw_.start_at(static_cast<double>(sample.delivery_rate));
   state_ = State::probe_up;
   raise_inflight_slope();
 }
@@ -105,7 +105,7 @@ bool Bbr::is_time_to_go_down(const AckSample& sample) {
   }
   if (cwnd_limited_ && cwnd_ >= inflight_longterm_) {
     reset_full_bandwidth();
-    full_bw_ = static_cast<double>(sample.delivery_rate);
+    full_bw_.start_at(static_cast<double>(sample.delivery_rate));
     return false;
   }
   return full_bw_now_;

@@ -51,7 +51,7 @@ class Hub final : public CongestionController {
   };
   void startup_ack(TimePoint now, const AckSample& sample, Ends ends);
   bool startup_is_full(const AckSample& sample, Ends ends);
-  bool queue_grows_only();
+  bool queue_grows_only(bool limited);
   void resume_ack(TimePoint now, const AckSample& sample);
   void await_initial_data(TimePoint now, const AckSample& sample);
   void lose_initial_data(double lost);
@@ -105,8 +105,7 @@ class Hub final : public CongestionController {
 
   // Startup.
   double window_ = 0;
-  double full_rate_ = 0;
-  uint32_t full_rounds_ = 0;
+  Plateau plateau_;
   std::array<Look, 2> looks_{};  // two quarters ago, and one
   double round_lost_ = 0;
   double round_delivered_ = 0;

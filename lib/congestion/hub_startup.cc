@@ -14,9 +14,6 @@ constexpr Duration least_delay_sign = std::chrono::milliseconds(1);
 // Random loss must not end startup; a queue that overflows loses up to half.
 constexpr double overflow_loss = 0.1;
 constexpr double overflow_packets = 8;
-// draft-ietf-ccwg-bbr, section 5.3.1.2: three rounds with less than a quarter more.
-constexpr double growth_sign = 1.25;
-constexpr uint32_t plateau_rounds = 3;
 // Doubling gives 1.41.
 constexpr double growth_in_half_a_round = 1.15;
 // Of fewer in a round trip, the rate says too little; and what so few overshoot by is little.
@@ -27,8 +24,7 @@ constexpr double telling_packets = 100;
 void Hub::enter_startup() {
   phase_ = Phase::startup;
   window_ = static_cast<double>(initial_window(options_));
-  full_rate_ = 0;
-  full_rounds_ = 0;
+  plateau_.reset();
   looks_ = {};
   round_lost_ = round_delivered_ = 0;
   longest_rtt_ = Duration::zero();
@@ -66,27 +62,23 @@ bool Hub::startup_is_full(const AckSample& sample, Ends ends) {
   if (!quarters_.full() || !lowest_.known()) return false;
   const Duration sign = std::max(target_queue(rate_of(last)), std::max(lowest_rtt(), least_delay_sign));
   if (last.lowest_rtt > lowest_rtt() + sign) return true;
-  if (ends.quarter && sample.app_limited) looks_ = {};
-  if (ends.quarter && !sample.app_limited && queue_grows_only()) return true;
+  if (ends.quarter && queue_grows_only(sample.app_limited)) return true;
   if (round_overflowed() && round_delivered_ > window_ / 4) return true;
   // Where the remembered rate is reached, there is nothing to search for; steady finds out whether there is more by now.
   if (memory_ && resume_ == Resume::none && pipe_bytes_ > 0) {
     const double remembered = static_cast<double>(memory_->window_bytes) / to_seconds(memory_->min_rtt);
     if (rate_of(last) >= 0.95 * remembered) return true;
   }
-  if (!ends.round || sample.app_limited) return false;
-  const double rate = rate_of(quarters_.sum());
-  if (rate >= full_rate_ * growth_sign) {
-    full_rate_ = rate;
-    full_rounds_ = 0;
-    return false;
-  }
-  return ++full_rounds_ >= plateau_rounds;
+  return ends.round && bounded(sample) && plateau_.on_round(rate_of(quarters_.sum()), sample.held_back);
 }
 
 /// What was sent more since half a round trip ago lies in the queue. What others have in it does not look so: it does not grow
-/// as fast, and a newcomer's rate grows with its share.
-bool Hub::queue_grows_only() {
+/// as fast, and a newcomer's rate grows with its share. Where too little was sent there is nothing to compare.
+bool Hub::queue_grows_only(bool limited) {
+  if (limited) {
+    looks_ = {};
+    return false;
+  }
   const QuarterRounds::Quarter round = quarters_.sum();
   const Look now{rate_of(round), quarters_.last().lowest_rtt};
   const Look before = std::exchange(looks_[0], std::exchange(looks_[1], now));
@@ -174,8 +166,7 @@ void Hub::end_retreat(TimePoint now) {
   resume_ = Resume::none;
   startup_limit_ = std::max(pipe_bytes_ / 2, window_);
   looks_ = {};
-  full_rate_ = 0;
-  full_rounds_ = 0;
+  plateau_.reset();
   quarters_.restart(now);
 }
 

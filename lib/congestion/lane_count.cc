@@ -16,6 +16,11 @@ constexpr double worth_fewer = 0.02;
 constexpr double errors_apart = 2.0;
 // Of a median, for rates that are spread normally: from their median deviation.
 constexpr double median_error = 1.2533 * 1.4826;
+// Of what trials saw of one step down.
+constexpr double least_noise = 0.003;
+constexpr double errors_of_change = 3.0;
+constexpr double evidence_ages = 1.02;
+constexpr uint32_t windows_to_repeat = 25;
 // Forty round trips: a new lane has left its slow start, and a controller that may send a quarter more each round trip has
 // found out that it may.
 constexpr uint32_t windows_to_settle = 10;
@@ -53,6 +58,19 @@ double LaneCount::Rates::error() const noexcept {
   return median_error * median_of(apart, size) / std::sqrt(static_cast<double>(size));
 }
 
+// What contradicts all that was seen before is of another path.
+void LaneCount::Evidence::add(double seen, double noise) noexcept {
+  const double spread = noise * noise + least_noise * least_noise;
+  if (variance == 0 || std::abs(seen - gain) > errors_of_change * std::sqrt(spread + variance)) {
+    gain = seen;
+    variance = spread;
+    return;
+  }
+  variance *= evidence_ages;
+  gain = (gain * spread + seen * variance) / (spread + variance);
+  variance = spread * variance / (spread + variance);
+}
+
 void LaneCount::Patience::fail() noexcept {
   wait = next;
   next = std::min(2 * next, most_wait);
@@ -82,9 +100,11 @@ void LaneCount::look(TimePoint now, const Look& look) noexcept {
   const uint32_t most = std::max(look.most, 1U);
   if (wanted_ > most) {
     from_ = wanted_ = most;
+    forget_costs();
     settle_again();
   }
   if (state_ == State::opening) return await_lanes(look);
+  if (look.ready < wanted_) return miss_lane();
   if (!look.busy) return watch_idle();
   denied_ = look.may_add ? 0 : denied_ + 1;
   const double rate = static_cast<double>(look.delivered_bytes) / to_seconds(now - begin);
@@ -126,6 +146,12 @@ void LaneCount::watch_idle() noexcept {
   rates_.clear();
 }
 
+// What fewer lanes carry than are wanted belongs to no number of lanes that is compared.
+void LaneCount::miss_lane() noexcept {
+  if (state_ != State::watching) return end_trial(Outcome::lane_lost);
+  settle_again();
+}
+
 void LaneCount::start_trial(uint32_t count) noexcept {
   from_ = wanted_;
   wanted_ = count;
@@ -150,14 +176,30 @@ void LaneCount::decide() noexcept {
   const double after = rates_.median();
   const double gain = before > 0 ? after / before - 1 : 0.0;
   const double noise = before > 0 ? std::hypot(before_.error(), rates_.error()) / before : 0.0;
-  const bool worth = adding() ? gain >= std::max(worth_more, errors_apart * noise) : gain > -worth_fewer;
-  worth ? keep(gain) : take_back();
+  if (!adding()) return decide_fewer(gain, noise);
+  gain >= std::max(worth_more, errors_apart * noise) ? keep(gain) : take_back();
+}
+
+// Steps that cost a little each must not add up, and noise must not hide what lanes are added for: where it may, the same is
+// tried again before long, and all such trials count together.
+void LaneCount::decide_fewer(double gain, double noise) noexcept {
+  step_down_.add(gain, noise);
+  const double error = errors_apart * std::sqrt(step_down_.variance);
+  const double error_of_all = errors_apart * std::sqrt(steps_down_.variance + step_down_.variance);
+  const bool costs_too_much = steps_down_.gain + step_down_.gain + error_of_all <= -worth_fewer;
+  const bool costs_little = step_down_.gain > -worth_fewer && step_down_.gain - error > -worth_more;
+  if (!costs_too_much && costs_little) return keep(step_down_.gain);
+  take_back();
+  if (!costs_too_much && error >= worth_fewer / 2) fewer_.wait = windows_to_repeat;
 }
 
 // What was measured is what the next trial compares with.
 void LaneCount::keep(double gain) noexcept {
   last_ = Trial{from_, wanted_, Outcome::kept, before_.median(), rates_.median()};
   state_ = State::watching;
+  steps_down_ =
+      steps_down_.gain + gain < 0 ? Evidence{steps_down_.gain + gain, steps_down_.variance + step_down_.variance} : Evidence{};
+  step_down_ = {};
   if (adding()) {
     // Where lanes bring nearly what they would on a path that has room for all of them, twice as many are tried next.
     const double part = static_cast<double>(wanted_ - from_) / static_cast<double>(from_);
@@ -200,11 +242,14 @@ void LaneCount::shed() noexcept {
   from_ = wanted_;
   denied_ = 0;
   step_ = 1;
+  forget_costs();
   more_.fail();
   settle_again();
 }
 
-// Another number of lanes than what was measured last.
+void LaneCount::forget_costs() noexcept { steps_down_ = step_down_ = {}; }
+
+// Other lanes stand, or will, than those that were measured last.
 void LaneCount::settle_again() noexcept {
   state_ = State::watching;
   rates_.clear();

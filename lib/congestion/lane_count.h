@@ -13,9 +13,10 @@ namespace haul::congestion {
 
 /// Watches what arrives in windows of time. Now and then it wants another number of lanes, waits until they stand and what they
 /// carry has settled, and compares the medians of some windows before and after. More lanes stay where they bring a twentieth
-/// more and noise does not explain it, fewer where they cost less than a fiftieth. After a trial that failed, the next one of
-/// its kind waits twice as long. Only windows in which there was enough to send count, also for the waits; a trial with too few
-/// of them is void.
+/// more and noise does not explain it; fewer where they, and those taken away before them, cost less than a fiftieth together,
+/// and noise hides no twentieth, by all trials of that step together. After a trial that failed, the next one of its kind waits
+/// twice as long. Only windows in which there was enough to send and all wanted lanes stood count, also for the waits; a trial
+/// with too few of them, or during which a lane is lost, is void.
 class LaneCount {
  public:
   /// What one window brought.
@@ -32,6 +33,7 @@ class LaneCount {
     taken_back,   ///< it did not bring enough, or cost too much
     not_enough,   ///< void: too little was to be sent
     not_opened,   ///< the lanes did not stand in time
+    lane_lost,    ///< void: fewer stood than were to be compared
     not_allowed,  ///< void: may_add ended
     shed,         ///< no trial: lanes were taken away since may_add ended
   };
@@ -74,6 +76,13 @@ class LaneCount {
     /// The standard error of the median, robust against single windows.
     double error() const noexcept;
   };
+  /// What trials of the same step brought.
+  struct Evidence {
+    double gain = 0;
+    double variance = 0;  // of that; 0: none was made
+
+    void add(double seen, double noise) noexcept;
+  };
   /// Trials of one kind.
   struct Patience {
     uint32_t wait;   // windows until the next one
@@ -92,7 +101,10 @@ class LaneCount {
   void watch_idle() noexcept;
   void start_trial(uint32_t count) noexcept;
   void await_lanes(const Look& look) noexcept;
+  void miss_lane() noexcept;
   void decide() noexcept;
+  void decide_fewer(double gain, double noise) noexcept;
+  void forget_costs() noexcept;
   void keep(double gain) noexcept;
   void take_back() noexcept;
   void end_trial(Outcome outcome) noexcept;
@@ -101,7 +113,9 @@ class LaneCount {
 
   uint32_t usual_;
   uint32_t wanted_;
-  uint32_t step_ = 1;  // lanes added by the next trial
+  uint32_t step_ = 1;    // lanes added by the next trial
+  Evidence step_down_;   // of one from the present number
+  Evidence steps_down_;  // of all since the best number
   State state_ = State::watching;
   Patience more_{20, 100, 100};
   Patience fewer_{200, 400, 400};

@@ -78,6 +78,34 @@ class RoundCounter {
   bool started_ = false;
 };
 
+/// Finds that a start no longer finds more: rounds in a row whose rate is not a quarter above the best before them
+/// (draft-ietf-ccwg-bbr, section 5.3.1.2). For the draft a round is app-limited where the application has too little to send;
+/// what else bounds a sender, the peer's window say, ends its start as a full pipe does. We are more patient with that: what is
+/// beneath may have a start of its own, and pauses in it.
+class Plateau {
+ public:
+  void reset() noexcept { *this = Plateau(); }
+  void start_at(double rate) noexcept { best_ = rate; }
+  /// Once a round that was not limited by the application. True: it is one.
+  bool on_round(double rate, bool held_back) noexcept {
+    constexpr double growth = 1.25;
+    if (rate >= best_ * growth) {
+      reset();
+      best_ = rate;
+      return false;
+    }
+    return held_back ? ++held_rounds_ >= 16 : ++rounds_ >= 3;
+  }
+
+ private:
+  double best_ = 0;
+  uint32_t rounds_ = 0;
+  uint32_t held_rounds_ = 0;
+};
+
+/// Whether a sample says something of a rate, if only that it stays below something.
+constexpr bool bounded(const AckSample& sample) noexcept { return !sample.app_limited || sample.held_back; }
+
 constexpr uint64_t initial_window(const ControllerOptions& options) noexcept {
   const uint64_t packet = options.packet_bytes;
   // RFC 6928, section 2: ten segments of up to 1460 bytes, two of more than 7300.

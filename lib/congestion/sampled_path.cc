@@ -84,6 +84,16 @@ size_t SampledPath::obeying_lanes() const noexcept {
   return static_cast<size_t>(count);
 }
 
+bool SampledPath::is_one_flow() const noexcept {
+  if (!controller_ || lanes_.empty() || steered_lanes() != lanes_.size()) return false;
+  // Between a command and the acknowledgement with which it takes effect a lane does not obey.
+  std::ptrdiff_t balance = 0;
+  for (const Lane& lane : lanes_) {
+    if (lane.active) balance += lane.obeys ? 1 : -1;
+  }
+  return balance >= 0;
+}
+
 void SampledPath::remove_lane(LaneNumber lane) {
   if (const Lane* found = find(lane)) in_flight_ -= std::min(in_flight_, found->in_flight);
   std::erase_if(lanes_, [lane](const Lane& each) { return each.number == lane; });
@@ -192,7 +202,7 @@ void SampledPath::settle(TimePoint now) {
     tell_arrivals(now, sent);
     notice_silence(now);
   }
-  history_[next_moment_] = {now, delivered_, lost_, in_flight_, app_limited_ || held_back_};
+  history_[next_moment_] = {now, delivered_, lost_, in_flight_, app_limited_ || held_back_, held_back()};
   next_moment_ = (next_moment_ + 1) % moments;
   new_sent_ = new_delivered_ = new_limited_ = new_lost_ = new_marked_ = rtt_bytes_ = 0;
   rtt_by_bytes_ = 0;
@@ -259,6 +269,7 @@ void SampledPath::tell_arrivals(TimePoint now, const Moment& sent) {
   sample.lost_since_send = lost_ - sent.lost;
   sample.rtt = rtt_bytes_ > 0 ? rtt_.latest() : Duration::zero();
   sample.app_limited = sent.app_limited;
+  sample.held_back = sent.held_back;
   // From a time before the first sample nothing is known.
   if (sent.at != TimePoint() && now > sent.at)
     sample.delivery_rate = to_rate(static_cast<double>(delivered_ - sent.delivered) / to_seconds(now - sent.at));

@@ -46,6 +46,9 @@ class SampledPath {
   size_t steered_lanes() const noexcept;
   /// Steered ones whose newest report says that the newest command was in force.
   size_t obeying_lanes() const noexcept;
+  /// Whether the lanes together send no more than one flow of the controller's would, however many they are: all are steered,
+  /// and most of those that carry something obey. Beneath a mere pace each lane is a flow of the backend's own.
+  bool is_one_flow() const noexcept;
 
   /// Whether it is time for samples of all lanes. Costs a comparison.
   bool due(TimePoint now) const noexcept { return now >= next_; }
@@ -110,6 +113,7 @@ class SampledPath {
     uint64_t lost = 0;
     uint64_t in_flight = 0;
     bool app_limited = false;
+    bool held_back = false;
   };
   static constexpr size_t moments = 32;
 

@@ -174,6 +174,7 @@ class EngineCore {
   uint32_t most_lanes(const PeerEntry& peer) const;
   uint32_t most_data_lanes(const PeerEntry& peer) const;
   bool has_lane_room(const PeerEntry& peer) const;
+  bool may_open_lane(const PeerEntry& peer) const;
   LaneState* heir(const PeerEntry& peer) const;
 
   // lane_trials.cc: as many lanes as bring something, where their number is left to us.
@@ -182,6 +183,7 @@ class EngineCore {
   void look_at_lanes(PeerEntry& peer);
   void fit_lanes(PeerEntry& peer);
   void take_away_lanes(PeerEntry& peer, size_t count);
+  size_t keep_leaving_lanes(PeerEntry& peer, size_t count);
   static bool may_take_away(const PeerEntry& peer, const LaneState& lane);
   std::string explain_lanes(const PeerEntry& peer) const;
 

@@ -54,9 +54,10 @@ void note_lane(LaneTrials& trials, LaneTrials::Window& window, const LaneState& 
   seen.had_work = works;
 }
 
-// One more is one more flow, unless a controller of ours divides one flow's window and rate among them (RFC 9743, section 5.2:
-// what is deployed must not harm others). Without one they are added only where each stays below what the path would give it:
-// held back by its own buffers.
+// One more is one more flow, unless a controller of ours divides one flow's window and rate among them and they obey (RFC 9743,
+// section 5.2: what is deployed must not harm others). A pace over the kernel's algorithm bounds them only where that algorithm
+// would send more. So without one that they obey they are added only where each stays below what the path would give it: held
+// back by its own buffers.
 bool may_add(const LaneTrials& trials, const LaneTrials::Window& window) {
   return trials.steered || (window.lowest_rtt >= rack_rtt && 2 * window.held > window.lanes);
 }
@@ -67,6 +68,7 @@ std::string_view name_of(LaneCount::Outcome outcome) {
     case LaneCount::Outcome::taken_back: return "taken back";
     case LaneCount::Outcome::not_enough: return "void, too little was to be sent";
     case LaneCount::Outcome::not_opened: return "given up, they were not ready in time";
+    case LaneCount::Outcome::lane_lost: return "void, a lane was lost";
     case LaneCount::Outcome::not_allowed: return "taken back, the path was what limited them";
     case LaneCount::Outcome::shed: return "taken away, the path is what limits them";
   }
@@ -110,7 +112,7 @@ void EngineCore::look_at_lanes(PeerEntry& peer) {
   std::erase_if(trials.lanes, [&peer](const auto& seen) { return peer.lane(seen.first) == nullptr; });
   trials.looked_at = now_;
   const engine::PathState* path = find_path(peer, over);
-  trials.steered = path != nullptr && path->sampled && path->sampled->controller() != nullptr;
+  trials.steered = path != nullptr && path->sampled && path->sampled->is_one_flow();
   trials.may_add = may_add(trials, window);
   const uint32_t before = trials.count.wanted();
   trials.count.look(now_, {.delivered_bytes = window.delivered,
@@ -135,11 +137,25 @@ void EngineCore::look_at_lanes(PeerEntry& peer) {
 void EngineCore::fit_lanes(PeerEntry& peer) {
   const size_t wanted = wanted_lanes(peer);
   const size_t lanes = count_lanes(peer, peer.trials->transport_index);
-  if (lanes > wanted) {
-    take_away_lanes(peer, lanes - wanted);
-  } else if (lanes < wanted && !peer.next_lane_open) {
-    widen(peer);
+  if (lanes > wanted) return take_away_lanes(peer, lanes - wanted);
+  if (lanes == wanted) return;
+  const size_t kept = keep_leaving_lanes(peer, wanted - lanes);
+  if (lanes + kept < wanted && !peer.next_lane_open) widen(peer);
+}
+
+// Lanes that are being taken away and did not end yet are had at once. Returns how many.
+size_t EngineCore::keep_leaving_lanes(PeerEntry& peer, size_t count) {
+  size_t kept = 0;
+  for (const auto& lane : peer.lanes) {
+    if (kept == count) break;
+    if (!lane->surplus || !lane->ready || lane->transport_index != peer.trials->transport_index) continue;
+    lane->aging = lane->surplus = false;
+    peer.trials->lanes[lane->number].surplus.reset();
+    ++kept;
+    log(LogLevel::info, fmt::format("peer {}: lane {} stays", peer.id, lane->number));
   }
+  if (kept > 0) refresh_data_lanes(peer);
+  return kept;
 }
 
 // The youngest first; never the one with the control messages. From now on they get nothing new.
@@ -179,7 +195,10 @@ std::string EngineCore::explain_lanes(const PeerEntry& peer) const {
   if (peer.options.lanes != 0) return fmt::format("  lanes over {}: {}, as asked for\n", over, wanted);
   if (!has_trials(peer)) return fmt::format("  lanes over {}: {}, what it does best with\n", over, wanted);
   const LaneTrials& trials = *peer.trials;
-  std::string_view why = "none is added: without a controller of ours each would be one more flow on the path";
+  const engine::PathState* path = find_path(peer, trials.transport_index);
+  const bool paced = path != nullptr && path->sampled && path->sampled->controller() != nullptr;
+  std::string_view why = paced ? "none is added: beneath the controller's pace each would be one more flow on the path"
+                               : "none is added: without a controller of ours each would be one more flow on the path";
   if (trials.steered) {
     why = "they share the controller's window and rate";
   } else if (trials.may_add) {

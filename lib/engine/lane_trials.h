@@ -37,7 +37,7 @@ struct LaneTrials {
   std::unordered_map<uint32_t, Seen> lanes;  // by number
   TimePoint looked_at;
   bool may_add = false;
-  bool steered = false;  // by a controller of ours, as of the last look
+  bool steered = false;  // one flow of a controller of ours, as of the last look
   bool look_pending = false;
 };
 

@@ -124,7 +124,7 @@ void EngineCore::widen(PeerEntry& peer) {
   const uint32_t beside = peer.control().transport_index;
   const auto open_up_to = [&](uint32_t of, uint32_t count) {
     size_t before = SIZE_MAX;
-    while (count_lanes(peer, of) < count && has_lane_room(peer) && peer.usable() && before != peer.lanes.size()) {
+    while (count_lanes(peer, of) < count && may_open_lane(peer) && peer.usable() && before != peer.lanes.size()) {
       before = peer.lanes.size();
       open_lane(peer, of);
     }
@@ -139,6 +139,15 @@ uint32_t EngineCore::most_lanes(const PeerEntry& peer) const {
 
 // Lanes that are being replaced come on top of those that are allowed.
 bool EngineCore::has_lane_room(const PeerEntry& peer) const { return peer.lanes.size() < size_t{2} * most_lanes(peer); }
+
+// The peer counts lanes that are being taken away among those that last, until they have ended there.
+bool EngineCore::may_open_lane(const PeerEntry& peer) const {
+  const auto counted = std::count_if(peer.lanes.begin(), peer.lanes.end(), [](const auto& lane) {
+    return lane->surplus ? !lane->over() : !lane->aging && lane->phase != LanePhase::closed;
+  });
+  const bool leaving = std::any_of(peer.lanes.begin(), peer.lanes.end(), [](const auto& lane) { return lane->surplus; });
+  return has_lane_room(peer) && (!leaving || static_cast<size_t>(counted) < most_lanes(peer));
+}
 
 // The lane that takes over from those that are worn: the youngest that is not, else, where no further one can be opened before
 // another ends, the youngest. Null: none yet.
@@ -157,6 +166,7 @@ LaneState* EngineCore::heir(const PeerEntry& peer) const {
 // Make before break: the new lane is opened first, and what runs on the old one ends there.
 void EngineCore::on_aging(PeerEntry& peer, LaneState& lane) {
   lane.aging = true;
+  lane.surplus = false;  // nothing keeps it any more, as it may one that is taken away
   log(LogLevel::info, fmt::format("peer {}: the keys of lane {} are to be renewed", peer.id, lane.number));
   if (peer.initiator) widen(peer);
   refresh_data_lanes(peer);

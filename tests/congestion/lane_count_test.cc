@@ -29,6 +29,7 @@ struct Path {
   std::function<bool(uint32_t lanes)> may_add = [](uint32_t) { return true; };
   uint32_t most = 64;
   bool opens = true;
+  std::function<uint32_t(uint64_t window)> lost = [](uint64_t) { return 0; };  ///< so many of the lanes don't stand
 };
 
 struct Bench {
@@ -39,12 +40,13 @@ struct Bench {
     const uint32_t before = count.wanted();
     const double swing = 1 + path.noise * (static_cast<double>(random.below(2001)) / 1000 - 1);
     const bool busy = path.busy(windows);
-    const double rate = busy ? path.rate_of(ready) * swing : 0;
+    const uint32_t standing = ready - std::min(ready, path.lost(windows));
+    const double rate = busy ? path.rate_of(standing) * swing : 0;
     now += 100ms;
     count.look(now, {.delivered_bytes = static_cast<uint64_t>(rate * 0.1),
                      .busy = busy,
                      .may_add = path.may_add(ready),
-                     .ready = ready,
+                     .ready = standing,
                      .most = path.most});
     ++windows;
     ++at[count.wanted()];
@@ -113,7 +115,7 @@ TEST_CASE("where more lanes bring nothing, one it is, and trials become rare") {
   REQUIRE(bench.count.last_trial());
   bench.run(20'000);
   CHECK(bench.at[1] > 19'000);
-  CHECK(bench.changes <= 16);
+  CHECK(bench.changes <= (noise > 0.1 ? 64 : 16));  // noise takes several trials to see through
 }
 
 TEST_CASE("lanes that are too many are taken away, down to those that fill the path") {
@@ -125,6 +127,53 @@ TEST_CASE("lanes that are too many are taken away, down to those that fill the p
   bench.run(20'000);
   CHECK(bench.part_near(2) > 0.95);
   CHECK(bench.at[1] < 500);
+}
+
+TEST_CASE("what single steps down would cost adds up: all of them together cost less than a fiftieth") {
+  const double noise = GENERATE(0.0, 0.03);
+  const uint64_t seed = GENERATE(as<uint64_t>(), 1, 2, 3);
+  CAPTURE(noise, seed);
+  const auto slowly_less = [](double lanes) { return 80 * mb_s * std::pow(0.985, 16 - std::min(lanes, 16.0)); };
+  Bench bench({.rate_of = slowly_less, .noise = noise}, seed, 16);
+  bench.run(100'000);
+  CHECK(bench.count.wanted() >= (noise > 0 ? 9 : 14));
+}
+
+TEST_CASE("noise takes no lanes away that bring something") {
+  const uint64_t seed = GENERATE(as<uint64_t>(), 1, 2, 3, 4, 5);
+  CAPTURE(seed);
+  Bench bench({.rate_of = each_capped, .noise = 0.5}, seed, 8);
+  bench.run(20'000);
+  uint64_t with_fewer = 0;
+  for (const auto& [wanted, times] : bench.at) with_fewer += wanted < 8 ? times : 0;
+  CHECK(with_fewer < 500);  // while it was tried
+}
+
+TEST_CASE("a trial during which a lane is lost is void") {
+  const bool settling = GENERATE(true, false);
+  CAPTURE(settling);
+  Bench bench({.rate_of = each_capped});
+  while (bench.count.wanted() == 1) bench.look();
+  while (bench.count.state() != (settling ? "settling" : "measuring")) bench.look();
+  const uint64_t lost_at = bench.windows + 2;
+  bench.path.lost = [lost_at](uint64_t window) { return window == lost_at ? 1 : 0; };
+  bench.run(3);
+  REQUIRE(bench.count.last_trial());
+  CHECK(bench.count.last_trial()->to == 2);
+  CHECK(bench.count.last_trial()->outcome == Outcome::lane_lost);
+  CHECK(bench.count.wanted() == 1);
+  bench.run(1000);
+  CHECK(bench.at[8] > 300);
+}
+
+TEST_CASE("what fewer lanes carried while one was lost is compared with nothing") {
+  // One of two is missing now and then, so that two seem to carry less than one more would bring.
+  Bench bench({.rate_of = flat}, 1, 2);
+  bench.path.rate_of = [](double lanes) { return (lanes < 2 ? 40 : 80) * mb_s; };
+  bench.path.lost = [](uint64_t window) { return window > 5 && window % 16 < 10 ? 1 : 0; };
+  bench.run(3000);
+  CHECK(bench.count.wanted() == 2);
+  CHECK_FALSE(bench.count.last_trial());
 }
 
 TEST_CASE("where more lanes harm, a trial is short and taken back") {

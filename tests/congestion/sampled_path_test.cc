@@ -150,6 +150,7 @@ TEST_CASE("what arrives is limited by what there was to send when it was sent, n
   };
   for (int i = 0; i < 5; ++i) step(true);
   CHECK(step(true));
+  CHECK_FALSE(bench.told->acks.back().held_back);
   // From here on there is enough; what arrives now was sent before.
   CHECK(step(false));
   step(false);
@@ -193,6 +194,7 @@ TEST_CASE("what arrives while something else holds lanes back says only the leas
     Bench bench;
     sent_by_wanted(bench, kept, in_flight);
     CHECK(bench.path.held_back() == bench.told->acks.back().app_limited);
+    CHECK(bench.path.held_back() == bench.told->acks.back().held_back);
     CHECK_FALSE(bench.path.app_limited());
     return bench.path.held_back();
   };
@@ -271,6 +273,24 @@ TEST_CASE("hub keeps its rate where one lane of many carries everything") {
     }
   }
   CHECK((arrived - after_start) / (4000 * step) > 0.85 * link);
+}
+
+TEST_CASE("hub's start ends over a lane that something else holds back") {
+  // 2 MB/s go, whatever is allowed, over a path of 40 ms that would carry more.
+  SampledPath path;
+  path.steer_by(haul::congestion::make("hub", {}).value());
+  path.add_lane(0);
+  uint64_t sent = 80'000;
+  TimePoint now = start;
+  for (int i = 0; i < 400; ++i, now += 5ms, sent += 10'000) {
+    path.take(0, counters(sent - 80'000, 80'000, 40ms));
+    path.settle(now);
+    path.command(0);
+  }
+  CHECK(path.controller()->phase() != "startup");
+  const auto memory = path.controller()->memory();
+  REQUIRE(memory);
+  CHECK(memory->window_bytes == Approx(80'000).epsilon(0.1));
 }
 
 TEST_CASE("a lane that goes leaves its share to the others, and its bytes to nobody") {

@@ -1,6 +1,7 @@
 // The first round trips of `hub`, by events written out by hand: what ends them, and what does not.
 #include <array>
 #include <catch2/catch.hpp>
+#include <string_view>
 
 #include "haul/congestion.h"
 
@@ -75,6 +76,78 @@ TEST_CASE("hub's start ends within a round trip where only the queue grows") {
   CHECK(path.hub().window_bytes() < 5 * most * packet);
   CHECK(rounds >= 8);
   CHECK(rounds <= 10);
+}
+
+namespace {
+
+/// A path of 100 ms that lets every window go, of which something else holds all but so many packets a round trip back.
+class Held {
+ public:
+  explicit Held(std::string_view controller)
+      : controller_(haul::congestion::make(controller, {.packet_bytes = packet}).value()) {
+    controller_->on_sent(now_, 10 * packet, 10 * packet);
+  }
+  void round(double packets, bool held_back) {
+    const auto sent = static_cast<uint64_t>(packets) * packet;
+    for (int quarter = 0; quarter < 4; ++quarter) {
+      now_ += 25ms;
+      AckSample sample;
+      sample.acked_bytes = sent / 4;
+      delivered_ += sample.acked_bytes;
+      sample.in_flight_bytes = sample.in_flight_at_send = sent;
+      sample.delivered_bytes = delivered_;
+      sample.delivered_at_send = delivered_ > sent ? delivered_ - sent : 0;
+      sample.delivery_rate = 10 * sent;
+      sample.rtt = 100ms;
+      sample.app_limited = true;
+      sample.held_back = held_back;
+      controller_->on_ack(now_, sample);
+    }
+  }
+  /// Rounds until its start is over, up to `most`.
+  int start(double packets, double growth, bool held_back, int most) {
+    for (int rounds = 0; rounds < most; ++rounds, packets *= growth) {
+      if (controller_->phase() != "startup") return rounds;
+      round(packets, held_back);
+    }
+    return most;
+  }
+  CongestionController& controller() { return *controller_; }
+
+ private:
+  std::unique_ptr<CongestionController> controller_;
+  TimePoint now_{std::chrono::seconds(1000)};
+  uint64_t delivered_ = 0;
+};
+
+}  // namespace
+
+TEST_CASE("a start ends where something else than the controller has held the path back for long") {
+  const auto name = GENERATE("hub", "bbr");
+  CAPTURE(name);
+  Held path(name);
+  const int rounds = path.start(1000, 1, true, 60);
+  CHECK(rounds > 15);
+  CHECK(rounds < 22);
+  // What the path did carry is the least that it carries.
+  const auto rate = path.controller().pacing_rate();
+  REQUIRE(rate);
+  for (int i = 0; i < 100; ++i) path.round(1000, true);
+  CHECK(*path.controller().pacing_rate() > 8'000'000);
+  CHECK(*path.controller().pacing_rate() < 13'000'000);
+  if (name != std::string_view("hub")) return;
+  const auto memory = path.controller().memory();
+  REQUIRE(memory);
+  CHECK(memory->window_bytes == Approx(1000 * packet).epsilon(0.02));
+  CHECK(memory->min_rtt == 100ms);
+}
+
+TEST_CASE("a start goes on while what holds the path back gives way, and while there is too little to send") {
+  const auto name = GENERATE("hub", "bbr");
+  CAPTURE(name);
+  constexpr int most = 45;  // before bbr looks for the lowest round trip
+  CHECK(Held(name).start(20, 1.03, true, most) == most);
+  CHECK(Held(name).start(1000, 1, false, most) == most);
 }
 
 TEST_CASE("a window that was used grows, also with the last that there was to send") {

@@ -238,6 +238,40 @@ TEST_CASE("a lane that can't be steered any more is paced, and its samples count
   CHECK(bench.told->acks.back().acked_bytes == 600);
 }
 
+TEST_CASE("lanes are one flow where all are steered, and those that carry something obey") {
+  Bench bench(3);
+  const auto step = [&bench](uint32_t lane, bool obeys) {
+    LaneReport report = arrived(bench.now, 1000);
+    report.obeyed = obeys;
+    bench.path.take(lane, under_way(bench.sent += 1000, 2000), report);
+  };
+  CHECK_FALSE(SampledPath().is_one_flow());
+  CHECK(bench.path.is_one_flow());  // what carries nothing takes nothing
+  step(0, true);
+  step(1, true);
+  bench.settle();
+  CHECK(bench.path.is_one_flow());
+  step(1, false);
+  bench.settle();
+  CHECK(bench.path.is_one_flow());  // a command is under way
+  step(0, false);
+  bench.settle();
+  CHECK_FALSE(bench.path.is_one_flow());
+  step(0, true);
+  step(1, true);
+  bench.settle();
+  CHECK(bench.path.is_one_flow());
+  bench.path.stop_steering(2);
+  CHECK_FALSE(bench.path.is_one_flow());
+  bench.path.remove_lane(2);
+  CHECK(bench.path.is_one_flow());
+  bench.path.add_lane(3);  // only paced
+  CHECK_FALSE(bench.path.is_one_flow());
+  bench.path.remove_lane(3);
+  bench.path.steer_by(nullptr);
+  CHECK_FALSE(bench.path.is_one_flow());
+}
+
 TEST_CASE("a path with steered lanes bears any reports and any clock") {
   for (const std::string_view name : haul::congestion::names()) {
     for (uint64_t seed = 1; seed <= 20; ++seed) {

@@ -108,6 +108,26 @@ void CheckedTransport::set_limits(ConnectionId connection, const Limits& limits)
   inner_->set_limits(connection, bounded);
 }
 
+/// As a backend that obeys would report what its samples count.
+std::optional<LaneReport> CheckedTransport::take_report(ConnectionId connection) {
+  const PathSample sample = inner_->sample(connection);
+  uint64_t& reported = connections_[connection].reported;
+  LaneReport report;
+  report.at = system_clock().now();
+  report.obeyed = true;
+  if (sample.bytes_delivered > reported) {
+    report.ack =
+        AckSample{.acked_bytes = sample.bytes_delivered - reported, .rtt = sample.rtt_smoothed.value_or(Duration::zero())};
+    reported = sample.bytes_delivered;
+  }
+  return report;
+}
+
+Status CheckedTransport::steer(ConnectionId connection, uint64_t window_bytes, std::optional<uint64_t> rate_bytes_s, Duration) {
+  set_limits(connection, {.window_bytes = {}, .rate_bytes_s = rate_bytes_s, .path_bytes = window_bytes});
+  return {};
+}
+
 std::optional<TimePoint> CheckedTransport::next_deadline() const {
   if (!record_->to_kill.empty()) return TimePoint();  // at once
   auto next = inner_->next_deadline();

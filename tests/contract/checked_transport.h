@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "haul/lane_steering.h"
 #include "haul/transport.h"
 
 namespace haul::contract {
@@ -35,9 +36,10 @@ struct TransportRecord {
   std::optional<Duration> lowest_rtt;  ///< of every sample, in place of what was measured
   bool held_by_buffers = false;        ///< every sample says that buffers held the connection all the time
   std::optional<uint64_t> lane_rate;   ///< bytes per second that a connection has at most, whatever limits the core sets
+  bool obeys = false;                  ///< connections can be steered: they take a command's rate for a limit, and obey
 };
 
-class CheckedTransport final : public Transport {
+class CheckedTransport final : public Transport, private LaneSteering {
  public:
   CheckedTransport(std::unique_ptr<Transport> inner, std::shared_ptr<TransportRecord> record);
   ~CheckedTransport() override;
@@ -62,7 +64,7 @@ class CheckedTransport final : public Transport {
   PathSample sample(ConnectionId connection) const override;
   std::string describe(ConnectionId connection) const override { return inner_->describe(connection); }
   void set_limits(ConnectionId connection, const Limits& limits) override;
-  LaneSteering* steering() noexcept override { return inner_->steering(); }
+  LaneSteering* steering() noexcept override { return record_->obeys ? this : inner_->steering(); }
   size_t poll(TimePoint now, NextPoll next, std::span<Event> events) override;
   std::optional<TimePoint> next_deadline() const override;
   int wakeup_fd() const noexcept override { return inner_->wakeup_fd(); }
@@ -80,8 +82,12 @@ class CheckedTransport final : public Transport {
     std::set<uint64_t> grants;
     std::set<uint64_t> revoking;
     bool killed = false;
+    uint64_t reported = 0;  ///< of the bytes delivered
   };
 
+  bool steerable(ConnectionId) const noexcept override { return true; }
+  std::optional<LaneReport> take_report(ConnectionId connection) override;
+  Status steer(ConnectionId connection, uint64_t window_bytes, std::optional<uint64_t> rate_bytes_s, Duration) override;
   void defect(ConnectionId connection, const std::string& what);
   void see(Event& event);
   void see_ready(const Event& event, Connection& connection);

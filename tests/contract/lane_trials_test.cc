@@ -52,12 +52,20 @@ struct Stream {
 };
 
 struct Scene {
-  explicit Scene(const CongestionPolicy& policy, PeerOptions peer = {}) {
+  explicit Scene(const CongestionPolicy& policy, PeerOptions peer = {}, uint32_t most_lanes = 64) {
     EngineOptions options = harness.options();
     options.congestion = policy;
     a = &harness.start("a", options);
-    b = &harness.start("b", harness.options());
+    EngineOptions other = harness.options();
+    other.max_lanes_per_peer = most_lanes;
+    b = &harness.start("b", other);
     peer_options = std::move(peer);
+  }
+  /// As buffers would on a long way.
+  void hold_lanes() const {
+    a->record->lane_rate = slow_lane;
+    a->record->held_by_buffers = true;
+    a->record->lowest_rtt = 10ms;
   }
   void connect() { pair.emplace(harness.connect(*a, *b, peer_options)); }
   Stream stream_there() { return {*a, *b, pair->to_b, pair->to_a, 1}; }
@@ -75,8 +83,12 @@ struct Scene {
 }  // namespace
 
 TEST_CASE("where each lane is held, more are opened, and grants and transfers go on", "[contract][lanes]") {
+  const bool obeys = GENERATE(true, false);
+  CAPTURE(obeys);
   Scene scene(steady());
-  scene.a->record->lane_rate = slow_lane;
+  scene.hold_lanes();
+  if (obeys) scene.a->record->held_by_buffers = false;
+  scene.a->record->obeys = obeys;
   scene.connect();
   CHECK(scene.wanted() == 1);
   Stream there = scene.stream_there();
@@ -85,7 +97,8 @@ TEST_CASE("where each lane is held, more are opened, and grants and transfers go
     return scene.wanted() >= 4 && scene.a->record->connections.size() >= 4;
   }));
   CHECK(scene.says("lanes over tcp: "));
-  CHECK(scene.says("they share the controller's window and rate; last trial: "));
+  CHECK(scene.says(obeys ? "they share the controller's window and rate; last trial: "
+                         : "each is held back by its buffers, not by the path; last trial: "));
   finish_ok(scene.harness, there.put);
   CHECK(same(there.local.bytes(), there.target.bytes()));
   CHECK(scene.pair->to_a.stats().lanes_wanted == 0);
@@ -96,6 +109,7 @@ TEST_CASE("a lane that brings nothing is taken away under transfers in both dire
   const bool peer_pauses = GENERATE(true, false);
   CAPTURE(peer_pauses);
   Scene scene(steady(20'000'000));
+  scene.a->record->obeys = true;
   scene.connect();
   Stream there = scene.stream_there();
   Stream back = scene.stream_back();
@@ -127,16 +141,23 @@ TEST_CASE("a lane that brings nothing is taken away under transfers in both dire
   }
 }
 
-TEST_CASE("without a controller lanes are added only on long ways, and where buffers hold each", "[contract][lanes]") {
-  const bool held = GENERATE(false, true);
-  const Duration rtt = GENERATE(Duration(10ms), Duration(1ms));
-  Scene scene({"off", {}});
+TEST_CASE("lanes that obey no controller are added only on long ways, and where buffers hold each", "[contract][lanes]") {
+  struct Case {
+    bool paced;
+    bool held;
+    Duration rtt;
+  };
+  const auto each = GENERATE(Case{false, false, 10ms}, Case{false, true, 10ms}, Case{false, true, 1ms}, Case{true, false, 10ms},
+                             Case{true, true, 10ms}, Case{true, true, 1ms});
+  CAPTURE(each.paced, each.held, each.rtt);
+  // The pace is far above what the kernel's algorithm sends: it bounds nothing.
+  Scene scene(each.paced ? steady() : CongestionPolicy{"off", {}});
   scene.a->record->lane_rate = slow_lane;
-  scene.a->record->held_by_buffers = held;
-  scene.a->record->lowest_rtt = rtt;
+  scene.a->record->held_by_buffers = each.held;
+  scene.a->record->lowest_rtt = each.rtt;
   scene.connect();
   Stream there = scene.stream_there();
-  const bool more = held && rtt == 10ms;
+  const bool more = each.held && each.rtt == 10ms;
   const auto limit = more ? scene.harness.patience() : Duration(3s);
   const bool grew = scene.harness.run(
       [&] {
@@ -145,16 +166,47 @@ TEST_CASE("without a controller lanes are added only on long ways, and where buf
       },
       limit);
   CHECK(grew == more);
-  CHECK(scene.says(more ? "each is held back by its buffers" : "each would be one more flow on the path"));
+  CHECK(scene.says(more         ? "each is held back by its buffers"
+                   : each.paced ? "none is added: beneath the controller's pace each would be one more flow on the path"
+                                : "none is added: without a controller of ours each would be one more flow on the path"));
   if (!more) CHECK(scene.a->record->opened == 1);
   finish_ok(scene.harness, there.put);
+}
+
+TEST_CASE("lanes that are being taken away are not counted twice where as many are open as the peer allows",
+          "[contract][lanes]") {
+  // Two lanes fill what the controller allows: four are too many. Three are tried while the peer still uses all four.
+  Scene scene(steady(2 * slow_lane), {}, 4);
+  scene.a->record->lane_rate = slow_lane;
+  scene.a->record->obeys = true;
+  scene.connect();
+  Stream there = scene.stream_there();
+  Stream back = scene.stream_back();
+  REQUIRE(scene.harness.run([&] {
+    there.go_on();
+    back.go_on();
+    return scene.says("4 instead of 2: taken back");
+  }));
+  REQUIRE(scene.harness.run([&] {
+    there.go_on();
+    back.go_on();
+    return scene.says("3 instead of 2: ");
+  }));
+  CHECK(scene.says("3 instead of 2: taken back"));
+  // All but the first lane are opened there on our request: none was refused.
+  CHECK(scene.a->record->opened == scene.b->record->opened + 1);
+  CHECK(scene.a->record->connections_lost == 0);
+  for (const Stream* stream : {&there, &back}) {
+    finish_ok(scene.harness, stream->put);
+    CHECK(same(stream->local.bytes(), stream->target.bytes()));
+  }
 }
 
 TEST_CASE("a number of lanes that was asked for stays", "[contract][lanes]") {
   PeerOptions two;
   two.lanes = 2;
   Scene scene(steady(), two);
-  scene.a->record->lane_rate = slow_lane;
+  scene.hold_lanes();
   scene.connect();
   Stream there = scene.stream_there();
   const auto later = scene.harness.clock().now() + 3s;
@@ -169,7 +221,7 @@ TEST_CASE("a number of lanes that was asked for stays", "[contract][lanes]") {
 
 TEST_CASE("lanes that can't be opened are given up, and the peer goes on", "[contract][lanes]") {
   Scene scene(steady());
-  scene.a->record->lane_rate = slow_lane;
+  scene.hold_lanes();
   scene.connect();
   scene.a->record->joins_fail = Status(StatusCode::unavailable, "no way");
   Stream there = scene.stream_there();

@@ -112,6 +112,16 @@ class Link(Wan):
         for run in link["runs"]:
             self.assertGreater(run["goodput_bits_s"], 1e6)
 
+    def test_lanes_that_are_asked_for_and_such_that_haul_finds(self):
+        for asked, name, most in ((2, "haul ×2", 2), (0, "haul ×?", 64)):
+            with self.subTest(lanes=asked):
+                result = self.counts(*LINK, "--duration", "1", "--lanes", asked)
+                self.assertEqual(result["lanes"], asked)
+                run, = result["links"][0]["runs"]
+                self.assertEqual(run["program"], name)
+                self.assertTrue(max(asked, 1) <= run["connections"] <= most, run["connections"])
+                self.assertGreater(run["goodput_bits_s"], 1e6)
+
     def test_an_outage_and_a_rival(self):
         if not shutil.which("iperf3"):
             self.skipTest("iperf3 is not installed: apt-get install iperf3")
@@ -251,7 +261,7 @@ class Arguments(Wan):
                 (("--outage", "5s"), ("5s@10s",)), (("--rival", "Reno?"), ("bbr:8",)), (("--beside", "bbr:0"), ("bbr:8",)),
                 (("--duration", "0"), ("1s to 3600s",)), (("--matrix", links, "--rate", "1G"), ("--matrix",)),
                 (("--matrix", links), (f"{links}:3:", "rtt")), (("--io", "rust"), ("uring",)),
-                (("--kernel-controller", "on"), ("require",)),
+                (("--kernel-controller", "on"), ("require",)), (("--lanes", "65"), ("--lanes", "64")),
                 (("--controller", "hub,pigeon"), ("pigeon", "off,automatic,hub,bbr,cubic,swift,fixed"))):
             with self.subTest(arguments=arguments):
                 self.refused(wan(*arguments).end(), 2, *words)

@@ -117,6 +117,7 @@ TEST_CASE("haul is named by its controller and the kernel's congestion control b
   CHECK(wan::Program{}.name() == "haul");
   CHECK(wan::Program{true, "hub"}.name() == "haul hub");
   CHECK(wan::Program{true, "hub", 2, "cubic"}.name() == "haul hub over cubic ×2");
+  CHECK(wan::Program{true, "hub", 0}.name() == "haul hub ×?");
 }
 
 TEST_CASE("iperf3 is named by its congestion control, with a number of streams") {

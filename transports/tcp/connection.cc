@@ -410,7 +410,7 @@ Status Connection::steer(uint64_t window_bytes, std::optional<uint64_t> rate_byt
 
 PathSample Connection::sample() const {
   PathSample sample;
-  if (socket_) sample_socket(socket_.get(), sample);
+  if (socket_) sample_socket(socket_.get(), outbound_.unsent_bytes(), sample);
   sample.bytes_unsent += outbound_.unsent_bytes();
   return sample;
 }

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/tcp.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 
 #include <algorithm>
@@ -99,6 +100,12 @@ std::string congestion_in_force(int fd) {
   return name.data();
 }
 
+// Of what was sent and not acknowledged, where nothing waits unsent.
+bool is_full(int fd) noexcept {
+  pollfd asked{.fd = fd, .events = POLLOUT, .revents = 0};
+  return poll(&asked, 1, 0) == 0;
+}
+
 }  // namespace
 
 Result<base::UniqueFd> make_socket(int family, const Options& options) {
@@ -181,7 +188,7 @@ void reset_socket(int fd) noexcept {
   static_cast<void>(connect(fd, &none, sizeof(none)));
 }
 
-void sample_socket(int fd, PathSample& sample) noexcept {
+void sample_socket(int fd, uint64_t queued_bytes, PathSample& sample) noexcept {
   const tcp_info info = info_of(fd);
   if (info.tcpi_rtt > 0) sample.rtt_smoothed = std::chrono::microseconds(info.tcpi_rtt);
   if (info.tcpi_min_rtt > 0 && info.tcpi_min_rtt != ~0U) sample.rtt_min = std::chrono::microseconds(info.tcpi_min_rtt);
@@ -199,8 +206,9 @@ void sample_socket(int fd, PathSample& sample) noexcept {
   sample.bytes_marked = info.tcpi_delivered_ce * segment;
   sample.bytes_in_flight = there > gone ? (there - gone) * segment : 0;
   sample.bytes_unsent = info.tcpi_notsent_bytes + info.tcpi_unacked * segment;
-  // Where window or pace holds back, something always waits.
-  sample.app_limited = info.tcpi_notsent_bytes == 0;
+  // Where window or pace holds back, something always waits; where the send buffer does, it waits before the socket. With room
+  // in the buffer, it is we who are late.
+  sample.app_limited = info.tcpi_notsent_bytes == 0 && !(queued_bytes > 0 && is_full(fd));
   sample.limited_by_buffers = std::chrono::microseconds(info.tcpi_sndbuf_limited + info.tcpi_rwnd_limited);
   sample.progress_bytes = info.tcpi_bytes_acked + info.tcpi_bytes_received;
 }

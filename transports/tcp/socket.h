@@ -62,8 +62,9 @@ void set_nonblocking(int fd, bool on) noexcept;
 /// Ends both directions at once. What was not acknowledged is dropped, so that zero-copy sends let go of their memory.
 void reset_socket(int fd) noexcept;
 
-/// What the kernel knows of the path, into the fields it can fill.
-void sample_socket(int fd, PathSample& sample) noexcept;
+/// What the kernel knows of the path, into the fields it can fill. `queued_bytes` wait here for room in the socket: where its
+/// buffer is full, there is not too little to send.
+void sample_socket(int fd, uint64_t queued_bytes, PathSample& sample) noexcept;
 
 /// The rate to pace a socket at, where a controller asks for this one: not below twenty bursts a second of the two segments
 /// that the kernel sends together at least. The time it waits after a burst is fixed by then, whatever the rate becomes, and a

@@ -41,7 +41,7 @@ struct WanSettings {
   std::string io = "uring";               ///< of tcp
   std::string zero_copy = "auto";         ///< of tcp
   std::string kernel_controller = "off";  ///< of tcp
-  uint32_t lanes = 1;
+  uint32_t lanes = 1;                     ///< 0: left to haul
   std::optional<double> duration_s;
   std::optional<uint64_t> seed;
   bool calibrate_only = false;
@@ -62,6 +62,7 @@ struct WanRun {
   double goodput_bits_s = 0;  ///< as the program itself counts it
   std::optional<double> rival_goodput_bits_s;
   std::optional<uint64_t> retransmits;
+  uint64_t lanes = 0;      ///< of haul, that carried payload, at the end
   std::string path;        ///< haul's lane, as the transport describes it
   std::string controller;  ///< of haul's, that steered; empty: nobody but the kernel
   wan::Record record;

@@ -78,7 +78,7 @@ Json wan_run_json(const WanRun& run) {
   json["program"] = run.program.name();
   json["controller"] = text_or_null(run.sim.result.flows.front().controller);
   json["congestion"] = text_or_null(run.program.haul ? kernel_congestion_in(run.path) : run.program.controller);
-  json["connections"] = run.program.connections;
+  json["connections"] = run.program.haul ? run.lanes : run.program.connections;
   json["goodput_bits_s"] = run.goodput_bits_s;
   json["use"] = run.sim.figures.use;
   json["rival_goodput_bits_s"] = optional_json(run.rival_goodput_bits_s);

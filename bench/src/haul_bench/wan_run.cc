@@ -78,7 +78,8 @@ std::vector<std::string> haul_client(const WanRequest& request) {
   add("--transport", request.transport);
   add("--io", request.io);
   add("--zero-copy", request.zero_copy);
-  add("--lanes", std::to_string(request.program.connections));
+  // Left open, the engine finds their number.
+  if (request.program.connections > 0) add("--lanes", std::to_string(request.program.connections));
   add("--duration", fmt::format("{}", seconds(request.duration)));
   add("--warmup", "0");
   add("--block", std::to_string(load.block));
@@ -153,6 +154,7 @@ std::string take_haul(const std::string& text, WanRun& run) {
   run.goodput_bits_s = *goodput * 8e9;
   if (const auto count = number_at(json, "/retransmits")) run.retransmits = static_cast<uint64_t>(*count);
   run.path = json.value("path", "");
+  run.lanes = json.value("lanes", uint64_t{0});
   const auto controller = json.find("controller_in_force");
   if (controller != json.end() && controller->is_string()) run.controller = controller->get<std::string>();
   return {};

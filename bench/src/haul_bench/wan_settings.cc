@@ -154,7 +154,9 @@ CLI::App* add_wan(CLI::App& app, WanSettings& settings) {
                    "Whether haul's tcp takes haul's congestion control in the kernel (haul cc): auto, off, require")
       ->check(CLI::IsMember({"auto", "off", "require"}))
       ->capture_default_str();
-  command->add_option("--lanes", settings.lanes, "haul's connections")->check(CLI::Range(1, 64))->capture_default_str();
+  command->add_option("--lanes", settings.lanes, "haul's connections; 0: as many as it finds worth having")
+      ->check(CLI::Range(0, 64))
+      ->capture_default_str();
   command->add_option("--duration", settings.duration_s, "Seconds of each run (default 20, or the matrix's)");
   command->add_option("--seed", settings.seed, "Of what chance decides on the link");
   command->add_flag("--calibrate-only", settings.calibrate_only, "Only measure how good the emulated links are");

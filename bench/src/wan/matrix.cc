@@ -56,6 +56,7 @@ std::string Program::name() const {
   std::string name = haul ? "haul" : "iperf3";
   if (!controller.empty()) name += " " + controller;
   if (!kernel.empty()) name += " over " + kernel;
+  if (connections == 0) name += " ×?";
   if (connections > 1) name += fmt::format(" ×{}", connections);
   return name;
 }

@@ -16,10 +16,10 @@ namespace wan {
 struct Program {
   bool haul = true;          ///< else iperf3
   std::string controller;    ///< one of haul's own, empty: the library's default; of iperf3 the kernel's congestion control
-  uint32_t connections = 1;  ///< lanes of haul, streams of iperf3
+  uint32_t connections = 1;  ///< lanes of haul (0: as many as it finds worth having), streams of iperf3
   std::string kernel{};      ///< haul only: the kernel's congestion control below; empty: the backend's choice
 
-  /// "iperf3 cubic", "iperf3 bbr ×8", "haul", "haul hub", "haul hub over cubic".
+  /// "iperf3 cubic", "iperf3 bbr ×8", "haul", "haul hub", "haul hub over cubic", "haul ×?".
   std::string name() const;
 };
 
