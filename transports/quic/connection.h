@@ -116,6 +116,9 @@ class Connection final : public SessionOwner {
   void on_session_ended();
   void end(Status status, std::optional<CloseCode> say);
   void run_timers();
+  void lose(const PieceLedger::Entry& entry);
+  void give_up_overtaken();
+  void repeat_oldest();
   void drain();
   void forget_cids();
   Status prefixed(const Status& status) const;
