@@ -225,7 +225,7 @@ void Connection::repeat_oldest() {
 void Connection::receive(std::span<const std::byte> packet, uint8_t ecn, const Outlet& from, const net::Endpoint& remote) {
   if (state_ == State::over) {
     const bool answer = !last_words_.empty() && power_of_two(++heard_after_end_);
-    if (answer) outlet_->send({.bytes = last_words_, .datagram_bytes = last_words_.size(), .ecn = 0, .remote = remote_});
+    if (answer) outlet_->answer({.bytes = last_words_, .datagram_bytes = last_words_.size(), .ecn = 0, .remote = remote_});
     return;
   }
   if (!session_) return;
@@ -287,9 +287,12 @@ std::optional<TimePoint> Connection::deadline() const {
     if (at) earliest = std::min(*at, earliest.value_or(*at));
   };
   if (!heard_) include(next_attempt_);
-  if (session_) include(session_->expiry());
+  include(misused_until_);
+  // While the socket is full, what is due for sending waits for it, not for the time.
+  const bool blocked = outlet_ != nullptr && outlet_->blocked();
+  if (session_ && (!blocked || session_->expiry() > context_.now)) include(session_->expiry());
   if (gate_) include(gate_->deadline());
-  if (has_pieces() && !library_blocked_) include(gate_->opens());
+  if (has_pieces() && !library_blocked_ && !blocked) include(gate_->opens());
   return earliest;
 }
 

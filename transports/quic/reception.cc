@@ -54,7 +54,7 @@ void QuicTransport::handle_stranger(std::span<const std::byte> packet, const Bur
   const Envelope envelope = read_envelope(packet);
   const auto answer = [&](size_t bytes) {
     if (bytes == 0) return;
-    outlet.send({.bytes = std::span(packet_memory_).first(bytes), .datagram_bytes = bytes, .ecn = 0, .remote = burst.remote});
+    outlet.answer({.bytes = std::span(packet_memory_).first(bytes), .datagram_bytes = bytes, .ecn = 0, .remote = burst.remote});
   };
   constexpr size_t least_initial_bytes = 1200;  // RFC 9000 section 14.1: less is not worth an answer that could be larger
   const bool expects = context_.security && (outlet.listens() || !opened_.empty());
@@ -84,7 +84,7 @@ size_t QuicTransport::unidentified() const noexcept {
 void QuicTransport::admit(const Session::Initial& initial, const Burst& burst, Outlet& outlet) {
   const auto answer = [&](size_t bytes) {
     if (bytes == 0) return;
-    outlet.send({.bytes = std::span(packet_memory_).first(bytes), .datagram_bytes = bytes, .ecn = 0, .remote = burst.remote});
+    outlet.answer({.bytes = std::span(packet_memory_).first(bytes), .datagram_bytes = bytes, .ecn = 0, .remote = burst.remote});
   };
   Session::Initial accepted = initial;
   const size_t strangers = unidentified();
