@@ -33,9 +33,9 @@ class Inbound {
 
   /// The peer used what was never granted to it: refused, and to be told before the connection is closed. Else ok.
   const Status& misuse() const noexcept { return misuse_; }
-  /// Every operation of the peer was answered or served.
   /// Nothing waits for this side: reads were sent whole, if not acknowledged.
   bool served() noexcept;
+  /// Every operation of the peer was answered or served.
   bool idle() const noexcept { return incoming_.empty() && answers_.empty(); }
 
   /// Puts records for answers, as long as there is room in the stream.
@@ -73,12 +73,15 @@ class Inbound {
   Status land_if_whole(uint64_t sequence, Incoming& incoming);
   void queue_answer(uint64_t sequence, StatusCode code);
   void end(uint64_t sequence);
+  Status place(Incoming& incoming, uint64_t begin, uint64_t end);
+  void forget_placed(Incoming& incoming);
   bool is_read(uint64_t sequence);
 
   Context& context_;
   ConnectionId connection_;
   Status misuse_;
   GrantTable grants_;
+  size_t apart_ = 0;                 // runs of all operations
   base::Window<Incoming> incoming_;  // numbered as the wire does
   uint64_t next_record_ = 0;         // of operations
   base::Window<Answers> answers_;
