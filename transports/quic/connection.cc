@@ -157,6 +157,11 @@ Status Connection::become_ready(Event::Kind event) {
   return {};
 }
 
+void Connection::on_stream_acknowledged(uint64_t offset) {
+  stream_.acknowledged(offset);
+  if (inbound_) inbound_->acknowledged(stream_.acknowledged_to());
+}
+
 Status Connection::on_stream_bytes(std::span<const std::byte> bytes) {
   return reader_.take(
       bytes, [this](const wire::Record& record, std::span<const std::byte> payload) { return on_record(record, payload); });

@@ -99,7 +99,7 @@ class Connection final : public SessionOwner {
 
   void on_handshake_done() override { handshake_done_ = true; }
   Status on_stream_bytes(std::span<const std::byte> bytes) override;
-  void on_stream_acknowledged(uint64_t offset) override { stream_.acknowledged(offset); }
+  void on_stream_acknowledged(uint64_t offset) override;
   Status on_datagram(std::span<const std::byte> datagram) override;
   void on_datagram_acknowledged(uint64_t number) override;
   void on_datagram_lost(uint64_t number) override;

@@ -227,6 +227,7 @@ void Inbound::frame(StreamSender& stream) {
                 .crc = incoming.crc.value_or(0)},
                inline_payload ? std::span<const std::byte>(incoming.memory) : std::span<const std::byte>());
     if (inline_payload) {
+      copied_.push_back({.end = stream.end(), .key = incoming.key});
       end(sequence);
     } else {
       serving_.push() = sequence;
@@ -279,7 +280,21 @@ void Inbound::revoke(uint64_t grant_id) {
     incoming.refused = true;
     if (incoming.length > 0) queue_answer(sequence, StatusCode::refused);
   }
-  context_.emit(Event::Kind::revoked, connection_, grant_id);
+  const auto last = std::find_if(copied_.rbegin(), copied_.rend(), [&](const Copied& copied) { return copied.key == *key; });
+  if (last == copied_.rend()) {
+    context_.emit(Event::Kind::revoked, connection_, grant_id);
+  } else {
+    revoking_.push_back({.until = last->end, .grant_id = grant_id});
+  }
+}
+
+void Inbound::acknowledged(uint64_t offset) {
+  while (!copied_.empty() && copied_.front().end <= offset) copied_.pop_front();
+  std::erase_if(revoking_, [&](const Revoking& revoking) {
+    const bool quiet = revoking.until <= offset;
+    if (quiet) context_.emit(Event::Kind::revoked, connection_, revoking.grant_id);
+    return quiet;
+  });
 }
 
 }  // namespace haul::quic

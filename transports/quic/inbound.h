@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "base/window.h"
 #include "haul/transport.h"
@@ -45,6 +47,8 @@ class Inbound {
   std::optional<OutgoingPiece> next_piece(size_t max_bytes);
   std::optional<OutgoingPiece> piece_again(const PieceId& id);
   void piece_arrived(const PieceId& id);
+  /// All of the stream before this offset arrived.
+  void acknowledged(uint64_t offset);
 
  private:
   enum class State : uint8_t { expected, landing, landed, reading, answered, over };
@@ -67,6 +71,16 @@ class Inbound {
     StatusCode code = StatusCode::ok;
   };
 
+  // What was read and copied into the stream, where it may be sent again until it is acknowledged.
+  struct Copied {
+    uint64_t end = 0;  // in the stream
+    wire::Key key = 0;
+  };
+  struct Revoking {
+    uint64_t until = 0;  // as Copied::end
+    uint64_t grant_id = 0;
+  };
+
   Result<Incoming*> announced(const wire::Record& record);
   Status expect_up_to(uint64_t sequence);
   std::span<std::byte> use(wire::Key key, Rights wanted, uint64_t offset, uint64_t length);
@@ -86,7 +100,9 @@ class Inbound {
   uint64_t next_record_ = 0;         // of operations
   base::Window<Answers> answers_;
   base::Window<uint64_t> requested_;  // reads that the peer was told nothing of yet
-  base::Window<uint64_t> serving_;    // reads with pieces to be sent for the first time
+  std::deque<Copied> copied_;
+  std::vector<Revoking> revoking_;
+  base::Window<uint64_t> serving_;  // reads with pieces to be sent for the first time
 };
 
 }  // namespace haul::quic
