@@ -261,7 +261,12 @@ void Connection::service() {
   if (state_ == State::over || !session_) return;
   if (session_->ending()) return on_session_ended();
   if (!established()) return;
-  if (!inbound_->misuse().ok() && stream_.all_acknowledged()) return fail(inbound_->misuse(), CloseCode::refused);
+  if (!inbound_->misuse().ok()) {
+    // It hears of the refusal first, if it listens.
+    if (!misused_until_) misused_until_ = context_.now + linger_probes * session_->stats().probe_timeout;
+    const bool told = stream_.all_acknowledged() || *misused_until_ <= context_.now;
+    if (told) return fail(inbound_->misuse(), CloseCode::refused);
+  }
   drain();
   if (established()) outbound_->announce_room();
 }

@@ -74,6 +74,8 @@ class Connection final : public SessionOwner {
 
   // As the methods of Transport.
   void close(CloseMode mode);
+  /// Ends it at once, to make room: it answers nothing after its last packet.
+  void push_out();
   size_t post(std::span<const Operation> operations);
   bool send(std::span<const std::byte> message);
   void answer(uint64_t id, StatusCode code);
@@ -170,6 +172,7 @@ class Connection final : public SessionOwner {
   bool reply_next_ = false;       // whose turn it is: replies and own operations alternate
   bool library_blocked_ = false;  // it takes no piece until something arrives
   bool draining_ = false;
+  std::optional<TimePoint> misused_until_;  // the peer is to hear of its refusal before it is closed on
 
   uint64_t bytes_sent_ = 0;
   uint64_t bytes_received_ = 0;

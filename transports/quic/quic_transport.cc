@@ -179,7 +179,12 @@ void QuicTransport::remove_ended() {
         if (opened.arrival == &connection) opened.arrival = nullptr;
       }
     }
-    it = connection.removable() ? connections_.erase(it) : it + 1;
+    if (!connection.removable()) {
+      ++it;
+      continue;
+    }
+    std::erase(strangers_, &connection);
+    it = connections_.erase(it);
   }
 }
 
