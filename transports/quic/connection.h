@@ -48,7 +48,7 @@ class Connection final : public SessionOwner {
   };
 
   Connection(Context& context, Host& host, const Secret& secret, ConnectionId id);
-  ~Connection();
+  ~Connection() override;
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
