@@ -9,7 +9,7 @@ set -euo pipefail
 packages=(
   build-essential g++ cmake ninja-build pkg-config ccache
   libfmt-dev liburing-dev libbpf-dev libibverbs-dev libisal-dev libgnutls28-dev libasio-dev libcli11-dev nlohmann-json3-dev
-  libtomlplusplus-dev
+  libngtcp2-dev libngtcp2-crypto-gnutls-dev libtomlplusplus-dev
   catch2 libbenchmark-dev
   clang-14 clang-format-14 clang-tidy-14 libclang-rt-14-dev
   python3 iproute2 iperf3 openssl gnutls-bin
