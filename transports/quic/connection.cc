@@ -70,6 +70,7 @@ Status Connection::begin_session(size_t place) {
                                 .idle_timeout = context_.options->dead_after,
                                 .udp_payload_bytes = context_.options->udp_payload_bytes,
                                 .secret = &secret_,
+                                .random = &context_.surroundings.random,
                                 .owner = this,
                                 .tls = std::move(*tls)},
                                context_.now);
@@ -92,6 +93,7 @@ Status Connection::accept(Outlet& outlet, const net::Endpoint& remote, const Ses
                                   .idle_timeout = context_.options->dead_after,
                                   .udp_payload_bytes = context_.options->udp_payload_bytes,
                                   .secret = &secret_,
+                                  .random = &context_.surroundings.random,
                                   .owner = this,
                                   .tls = std::move(*tls)},
                                  initial, context_.now);

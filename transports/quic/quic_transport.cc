@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/random.h"
 #include "quic/region.h"
 
 namespace haul::quic {
@@ -30,7 +29,8 @@ Capabilities quic_capabilities() {
 
 }  // namespace
 
-QuicTransport::QuicTransport(Options options, base::UniqueFd watch, std::shared_ptr<Resolutions> resolutions)
+QuicTransport::QuicTransport(Options options, Surroundings surroundings, base::UniqueFd watch,
+                             std::shared_ptr<Resolutions> resolutions)
     : options_(std::move(options)),
       capabilities_(quic_capabilities()),
       watch_(std::move(watch)),
@@ -39,7 +39,8 @@ QuicTransport::QuicTransport(Options options, base::UniqueFd watch, std::shared_
       packet_memory_(max_burst_bytes) {
   context_.options = &options_;
   context_.capabilities = &capabilities_;
-  base::system_random(secret_);
+  context_.surroundings = std::move(surroundings);
+  context_.surroundings.random(secret_);
   epoll_event event{.events = EPOLLIN, .data = {}};
   epoll_ctl(watch_.get(), EPOLL_CTL_ADD, resolutions_->fd(), &event);
 }
@@ -164,6 +165,7 @@ void QuicTransport::run() {
 }
 
 void QuicTransport::watch(Outlet& outlet, bool writable) {
+  if (outlet.socket().fd() < 0) return;
   epoll_event event{.events = EPOLLIN | (writable ? uint32_t{EPOLLOUT} : 0U), .data = {}};
   epoll_ctl(watch_.get(), EPOLL_CTL_MOD, outlet.socket().fd(), &event);
 }

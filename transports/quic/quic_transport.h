@@ -20,7 +20,7 @@ namespace haul::quic {
 
 class QuicTransport final : public Transport, private Host {
  public:
-  QuicTransport(Options options, base::UniqueFd watch, std::shared_ptr<Resolutions> resolutions);
+  QuicTransport(Options options, Surroundings surroundings, base::UniqueFd watch, std::shared_ptr<Resolutions> resolutions);
   ~QuicTransport() override;
   QuicTransport(const QuicTransport&) = delete;
   QuicTransport& operator=(const QuicTransport&) = delete;

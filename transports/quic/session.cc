@@ -11,8 +11,6 @@
 #include <cstring>
 #include <utility>
 
-#include "base/random.h"
-
 namespace haul::quic {
 
 namespace {
@@ -35,11 +33,11 @@ ngtcp2_cid cid_of(std::string_view bytes) noexcept {
 
 Cid text_of(const ngtcp2_cid& cid) { return {reinterpret_cast<const char*>(cid.data), cid.datalen}; }
 
-ngtcp2_cid random_cid(size_t bytes) noexcept {
+ngtcp2_cid random_cid(const FillRandom& random, size_t bytes) {
   ngtcp2_cid cid{};
-  std::array<std::byte, NGTCP2_MAX_CIDLEN> random{};
-  base::system_random(random);
-  ngtcp2_cid_init(&cid, as_u8(std::span<const std::byte>(random)), bytes);
+  std::array<std::byte, NGTCP2_MAX_CIDLEN> drawn{};
+  random(drawn);
+  ngtcp2_cid_init(&cid, as_u8(std::span<const std::byte>(drawn)), bytes);
   return cid;
 }
 
@@ -105,7 +103,7 @@ struct Session::Callbacks {
   }
   static int new_cid(ngtcp2_conn*, ngtcp2_cid* cid, uint8_t* token, size_t bytes, void* user) {
     Session& self = of(user);
-    *cid = random_cid(bytes);
+    *cid = random_cid(*self.setup_.random, bytes);
     const Secret& secret = *self.setup_.secret;
     if (ngtcp2_crypto_generate_stateless_reset_token(token, as_u8(std::span<const std::byte>(secret)), secret.size(), cid) !=
         0) {
@@ -122,8 +120,12 @@ struct Session::Callbacks {
     of(user).reset_ = true;
     return 0;
   }
-  static void random(uint8_t* out, size_t bytes, const ngtcp2_rand_ctx*) {
-    base::system_random(std::as_writable_bytes(std::span(out, bytes)));
+  static void random(uint8_t* out, size_t bytes, const ngtcp2_rand_ctx* context) {
+    (*static_cast<const FillRandom*>(context->native_handle))(std::as_writable_bytes(std::span(out, bytes)));
+  }
+  static int path_challenge(ngtcp2_conn*, uint8_t* out, void* user) {
+    (*of(user).setup_.random)(std::as_writable_bytes(std::span(out, NGTCP2_PATH_CHALLENGE_DATALEN)));
+    return 0;
   }
   static ngtcp2_conn* connection(ngtcp2_crypto_conn_ref* reference) { return of(reference->user_data).conn_; }
 
@@ -150,7 +152,7 @@ struct Session::Callbacks {
     callbacks.recv_datagram = &Callbacks::datagram;
     callbacks.ack_datagram = &Callbacks::datagram_acknowledged;
     callbacks.lost_datagram = &Callbacks::datagram_lost;
-    callbacks.get_path_challenge_data = ngtcp2_crypto_get_path_challenge_data_cb;
+    callbacks.get_path_challenge_data = &Callbacks::path_challenge;
     callbacks.version_negotiation = ngtcp2_crypto_version_negotiation_cb;
     return callbacks;
   }
@@ -162,6 +164,7 @@ struct Session::Callbacks {
     // send (Session::write_rest).
     settings.cc_algo = NGTCP2_CC_ALGO_BBR2;
     settings.initial_ts = stamp(now);
+    settings.rand_ctx.native_handle = const_cast<FillRandom*>(setup.random);  // NOLINT: const again where it is used
     if (setup.udp_payload_bytes > 0) {
       settings.max_tx_udp_payload_size = setup.udp_payload_bytes;
       settings.no_tx_udp_payload_size_shaping = 1;
@@ -197,8 +200,8 @@ Result<std::unique_ptr<Session>> Session::dial(Setup setup, TimePoint now) {
   if (ngtcp2_crypto_gnutls_configure_client_session(own.tls->native()) != 0) {
     return Status(StatusCode::internal, "GnuTLS can't be used for QUIC");
   }
-  const ngtcp2_cid dcid = random_cid(NGTCP2_MIN_INITIAL_DCIDLEN + 8);
-  const ngtcp2_cid scid = random_cid(own_cid_bytes);
+  const ngtcp2_cid dcid = random_cid(*own.random, NGTCP2_MIN_INITIAL_DCIDLEN + 8);
+  const ngtcp2_cid scid = random_cid(*own.random, own_cid_bytes);
   const ngtcp2_path path = path_of(own.local, own.remote);
   const ngtcp2_callbacks callbacks = Callbacks::all(true);
   const ngtcp2_settings settings = Callbacks::settings(own, now);
@@ -218,7 +221,7 @@ Result<std::unique_ptr<Session>> Session::accept(Setup setup, const Initial& ini
     return Status(StatusCode::internal, "GnuTLS can't be used for QUIC");
   }
   const ngtcp2_cid client = cid_of(initial.scid);
-  const ngtcp2_cid scid = random_cid(own_cid_bytes);
+  const ngtcp2_cid scid = random_cid(*own.random, own_cid_bytes);
   const ngtcp2_path path = path_of(own.local, own.remote);
   const ngtcp2_callbacks callbacks = Callbacks::all(false);
   ngtcp2_settings settings = Callbacks::settings(own, now);

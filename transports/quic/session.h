@@ -12,6 +12,7 @@
 #include "haul/status.h"
 #include "haul/time.h"
 #include "net/endpoint.h"
+#include "quic/surroundings.h"
 #include "quic/wire.h"
 #include "security/quic_session.h"
 
@@ -59,6 +60,7 @@ class Session {
     Duration idle_timeout{};
     uint32_t udp_payload_bytes = 0;  ///< 0: the library finds it
     const Secret* secret = nullptr;
+    const FillRandom* random = nullptr;
     SessionOwner* owner = nullptr;
     std::unique_ptr<security::QuicSession> tls;
   };
@@ -163,10 +165,10 @@ Envelope read_envelope(std::span<const std::byte> packet) noexcept;
 /// Absent: no packet that a connection could begin with.
 std::optional<Session::Initial> read_initial(std::span<const std::byte> packet);
 
-size_t write_version_negotiation(std::span<std::byte> out, const Envelope& envelope);
-size_t write_stateless_reset(std::span<std::byte> out, std::string_view dcid, const Secret& secret);
+size_t write_version_negotiation(std::span<std::byte> out, const Envelope& envelope, const FillRandom& random);
+size_t write_stateless_reset(std::span<std::byte> out, std::string_view dcid, const Secret& secret, const FillRandom& random);
 size_t write_retry(std::span<std::byte> out, const Session::Initial& initial, const net::Endpoint& remote, const Secret& secret,
-                   TimePoint now);
+                   const FillRandom& random, TimePoint now);
 /// The id that the client had chosen first, if the token is ours, of this client and fresh.
 std::optional<Cid> check_retry_token(const Session::Initial& initial, const net::Endpoint& remote, const Secret& secret,
                                      TimePoint now);
