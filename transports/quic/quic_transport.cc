@@ -101,8 +101,12 @@ void QuicTransport::revoke(ConnectionId connection, uint64_t grant_id, TimePoint
 }
 
 size_t QuicTransport::post(ConnectionId connection, std::span<const Operation> operations, TimePoint now) {
-  Connection* found = wake(connection, now);
-  return found != nullptr ? found->post(operations) : 0;
+  context_.now = std::max(context_.now, now);
+  Connection* found = find(connection);
+  const size_t taken = found != nullptr ? found->post(operations) : 0;
+  // A refusal is no work: who tries again and again need not be polled for that.
+  work_ = work_ || taken > 0;
+  return taken;
 }
 
 void QuicTransport::answer(ConnectionId connection, uint64_t id, const Status& status, TimePoint now) {
@@ -114,8 +118,11 @@ void QuicTransport::cancel(ConnectionId connection, uint64_t id, TimePoint now) 
 }
 
 bool QuicTransport::send(ConnectionId connection, std::span<const std::byte> message, TimePoint now) {
-  Connection* found = wake(connection, now);
-  return found == nullptr || found->send(message);
+  context_.now = std::max(context_.now, now);
+  Connection* found = find(connection);
+  const bool taken = found == nullptr || found->send(message);
+  work_ = work_ || taken;
+  return taken;
 }
 
 PathSample QuicTransport::sample(ConnectionId connection) const {
