@@ -1,19 +1,16 @@
 // Who is let in: identities, address validation, and datagrams that belong to no connection.
-#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
-#include <array>
 #include <catch2/catch.hpp>
 #include <chrono>
-#include <thread>
 #include <vector>
 
 #include "base/random.h"
 #include "base/unique_fd.h"
 #include "haul/quic.h"
 #include "loopback.h"
-#include "quic/session.h"
+#include "quic/ends.h"
 #include "unit/security_support.h"
 
 namespace haul::quic {
@@ -22,49 +19,9 @@ namespace {
 using namespace std::chrono_literals;
 using security::test::Folder;
 using security::test::Party;
-
-struct End {
-  std::unique_ptr<Transport> transport;
-  std::vector<Event> seen;
-
-  explicit End(const Party* party, Options options = {}) {
-    auto made = make_transport(std::move(options));
-    REQUIRE(made.ok());
-    transport = std::move(*made);
-    if (party != nullptr) REQUIRE(transport->secure(party->context(), Protection::encrypted).ok());
-  }
-  void poll() {
-    std::array<Event, 32> events;
-    const size_t count = transport->poll(system_clock().now(), NextPoll::when_woken, events);
-    for (Event& event : std::span(events).first(count)) seen.push_back(std::move(event));
-  }
-  std::optional<Event> last(Event::Kind kind) const {
-    for (auto it = seen.rbegin(); it != seen.rend(); ++it) {
-      if (it->kind == kind) return *it;
-    }
-    return {};
-  }
-};
-
-bool run(std::vector<End*> ends, const std::function<bool()>& until, Duration limit = 5s) {
-  const TimePoint end = system_clock().now() + limit;
-  while (!until()) {
-    if (system_clock().now() >= end) return false;
-    for (End* each : ends) each->poll();
-    std::this_thread::sleep_for(200us);
-  }
-  return true;
-}
-
-ConnectionId dial(End& end, const Address& address, Duration timeout = 2s) {
-  ConnectOptions options;
-  options.address = address;
-  options.timeout = timeout;
-  const auto opened = end.transport->open(options, system_clock().now());
-  REQUIRE(opened.ok());
-  REQUIRE(end.transport->join(opened->connection, {}, system_clock().now()).ok());
-  return opened->connection;
-}
+using test::dial;
+using test::End;
+using test::run;
 
 struct Two {
   Folder folder;
@@ -79,7 +36,7 @@ struct Two {
     REQUIRE(address.ok());
     dial(a, *address);
     const base::UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    const sockaddr_in to = test::loopback(address->port);
+    const sockaddr_in to = haul::test::loopback(address->port);
     if (!garbage.empty()) {
       ::sendto(socket.get(), garbage.data(), garbage.size(), 0, reinterpret_cast<const sockaddr*>(&to), sizeof(to));
     }
@@ -157,7 +114,7 @@ std::vector<std::byte> answer_to(std::span<const std::byte> datagram, Options op
   const auto address = b.transport->listen({"127.0.0.1", 0});
   REQUIRE(address.ok());
   const base::UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  const sockaddr_in to = test::loopback(address->port);
+  const sockaddr_in to = haul::test::loopback(address->port);
   REQUIRE(::sendto(socket.get(), datagram.data(), datagram.size(), 0, reinterpret_cast<const sockaddr*>(&to), sizeof(to)) > 0);
   std::vector<std::byte> answer(2000);
   ssize_t received = -1;

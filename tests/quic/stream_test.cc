@@ -120,5 +120,38 @@ TEST_CASE("the fate of a piece is told once", "[quic]") {
   CHECK(ledger.next_number() == 5);
 }
 
+congestion::SentPacket sent_at(int64_t at_ns) {
+  congestion::SentPacket packet;
+  packet.sent_at = TimePoint(Duration(at_ns));
+  return packet;
+}
+
+TEST_CASE("pieces that later ones have overtaken long ago are given up, and others are not", "[quic]") {
+  PieceLedger ledger;
+  for (uint32_t i = 0; i < 8; ++i) ledger.sent({.reply = false, .sequence = i, .offset = 0, .length = 1}, sent_at(i));
+  const auto given_up = [&](int64_t until_ns) {
+    std::vector<uint64_t> numbers;
+    while (const auto entry = ledger.give_up_overtaken(TimePoint(Duration(until_ns)))) numbers.push_back(entry->id.sequence);
+    return numbers;
+  };
+  CHECK_FALSE(ledger.overtaken());
+  CHECK(given_up(100).empty());
+  REQUIRE(ledger.acknowledged(3).has_value());
+  REQUIRE(ledger.acknowledged(4).has_value());
+  CHECK(ledger.overtaken());
+  CHECK(given_up(1) == std::vector<uint64_t>{0, 1});
+  CHECK_FALSE(ledger.acknowledged(1).has_value());  // too late: it is on its way again
+  CHECK(given_up(100) == std::vector<uint64_t>{2});
+  CHECK_FALSE(ledger.overtaken());
+  CHECK_FALSE(ledger.give_up_oldest(TimePoint(Duration(4))).has_value());
+  CHECK(ledger.give_up_oldest(TimePoint(Duration(5)))->id.sequence == 5);
+  CHECK_FALSE(ledger.acknowledged(99).has_value());  // never sent: overtakes nothing
+  CHECK(given_up(100).empty());
+  REQUIRE(ledger.acknowledged(7).has_value());
+  CHECK(given_up(100) == std::vector<uint64_t>{6});
+  CHECK(given_up(100).empty());
+  CHECK_FALSE(ledger.give_up_oldest(TimePoint(Duration(100))).has_value());
+}
+
 }  // namespace
 }  // namespace haul::quic

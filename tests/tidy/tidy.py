@@ -39,7 +39,7 @@ ONLY_IN = {
     "asio": ("include/haul/asio.h", "examples", "tests"),
     "infiniband": ("transports/rdma", "bench/plain_verbs.cc"),
     "rdma": ("transports/rdma",),
-    "ngtcp2": ("transports/quic",),
+    "ngtcp2": ("transports/quic", "tests/quic"),
     "gnutls": ("lib/security", "transports/quic"),
     "toml++": ("bench/src/flowsim",),
 }

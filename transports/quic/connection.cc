@@ -14,6 +14,8 @@ namespace {
 constexpr Duration try_next_after = std::chrono::milliseconds(700);
 // RFC 9000 section 10.2: three probe timeouts.
 constexpr int64_t linger_probes = 3;
+// So long after it was sent nothing is heard any more of a piece that was overtaken; losses are known within one or two.
+constexpr int64_t overtaken_probes = 3;
 // What is answered to packets that come after the end: the 1st, 2nd, 4th, 8th … of them.
 constexpr bool power_of_two(uint64_t n) noexcept { return (n & (n - 1)) == 0; }
 constexpr size_t max_reason_bytes = 100;
@@ -157,6 +159,11 @@ Status Connection::become_ready(Event::Kind event) {
   return {};
 }
 
+void Connection::on_stream_acknowledged(uint64_t offset) {
+  stream_.acknowledged(offset);
+  if (inbound_) inbound_->acknowledged(stream_.acknowledged_to());
+}
+
 Status Connection::on_stream_bytes(std::span<const std::byte> bytes) {
   return reader_.take(
       bytes, [this](const wire::Record& record, std::span<const std::byte> payload) { return on_record(record, payload); });
@@ -188,16 +195,36 @@ Status Connection::on_datagram(std::span<const std::byte> datagram) {
 }
 
 void Connection::on_datagram_acknowledged(uint64_t number) {
-  const auto entry = ledger_.finish(number);
+  const auto entry = ledger_.acknowledged(number);
   if (!entry || !gate_) return;
   gate_->acknowledged(entry->packet);
   if (entry->id.reply) inbound_->piece_arrived(entry->id);
 }
 
 void Connection::on_datagram_lost(uint64_t number) {
-  const auto entry = ledger_.finish(number);
-  if (!entry || !gate_) return;
-  gate_->lost(entry->packet);
+  if (const auto entry = ledger_.finish(number)) lose(*entry);
+}
+
+void Connection::lose(const PieceLedger::Entry& entry) {
+  if (!gate_) return;
+  gate_->lost(entry.packet);
+  ledger_.lost(entry.id);
+  ++pieces_lost_;
+}
+
+// A probe timeout of the library makes it forget the fate of packets whose other frames it repeats.
+void Connection::give_up_overtaken() {
+  if (!ledger_.overtaken()) return;
+  const Duration patience = overtaken_probes * session_->stats().probe_timeout;
+  while (const auto entry = ledger_.give_up_overtaken(context_.now - patience)) lose(*entry);
+}
+
+// The path has fallen silent: with nothing else to be sent the oldest piece is the probe, which also helps where its fate is
+// the one that the library forgot.
+void Connection::repeat_oldest() {
+  const auto entry = ledger_.give_up_oldest(context_.now - session_->stats().probe_timeout);
+  if (!entry) return;
+  gate_->withdrawn(entry->packet);
   ledger_.lost(entry->id);
   ++pieces_lost_;
 }
@@ -205,7 +232,7 @@ void Connection::on_datagram_lost(uint64_t number) {
 void Connection::receive(std::span<const std::byte> packet, uint8_t ecn, const Outlet& from, const net::Endpoint& remote) {
   if (state_ == State::over) {
     const bool answer = !last_words_.empty() && power_of_two(++heard_after_end_);
-    if (answer) outlet_->send({.bytes = last_words_, .datagram_bytes = last_words_.size(), .ecn = 0, .remote = remote_});
+    if (answer) outlet_->answer({.bytes = last_words_, .datagram_bytes = last_words_.size(), .ecn = 0, .remote = remote_});
     return;
   }
   if (!session_) return;
@@ -216,6 +243,7 @@ void Connection::receive(std::span<const std::byte> packet, uint8_t ecn, const O
 
 void Connection::received() {
   library_blocked_ = false;
+  if (gate_ && session_) give_up_overtaken();
   if (gate_) gate_->take(context_.now);
   if (state_ != State::greeting || !session_ || session_->ending()) return;
   if (dialed_ && handshake_done_ && !introduced_) {
@@ -235,7 +263,12 @@ void Connection::service() {
   if (state_ == State::over || !session_) return;
   if (session_->ending()) return on_session_ended();
   if (!established()) return;
-  if (!inbound_->misuse().ok() && stream_.all_acknowledged()) return fail(inbound_->misuse(), CloseCode::refused);
+  if (!inbound_->misuse().ok()) {
+    // It hears of the refusal first, if it listens.
+    if (!misused_until_) misused_until_ = context_.now + linger_probes * session_->stats().probe_timeout;
+    const bool told = stream_.all_acknowledged() || *misused_until_ <= context_.now;
+    if (told) return fail(inbound_->misuse(), CloseCode::refused);
+  }
   drain();
   if (established()) outbound_->announce_room();
 }
@@ -247,7 +280,7 @@ void Connection::run_timers() {
     library_blocked_ = false;
     if (gate_) gate_->take(now);
   }
-  if (gate_ && gate_->deadline() && *gate_->deadline() <= now) gate_->on_timer(now);
+  if (gate_ && gate_->deadline() && *gate_->deadline() <= now && gate_->on_timer(now) && !has_pieces()) repeat_oldest();
   if (next_attempt_ && *next_attempt_ <= now && !heard_) {
     if (Status status = begin_session(place_ + 1); !status.ok()) return fail(std::move(status));
   }
@@ -266,9 +299,12 @@ std::optional<TimePoint> Connection::deadline() const {
     if (at) earliest = std::min(*at, earliest.value_or(*at));
   };
   if (!heard_) include(next_attempt_);
-  if (session_) include(session_->expiry());
+  include(misused_until_);
+  // While the socket is full, what is due for sending waits for it, not for the time.
+  const bool blocked = outlet_ != nullptr && outlet_->blocked();
+  if (session_ && (!blocked || session_->expiry() > context_.now)) include(session_->expiry());
   if (gate_) include(gate_->deadline());
-  if (has_pieces() && !library_blocked_) include(gate_->opens());
+  if (has_pieces() && !library_blocked_ && !blocked) include(gate_->opens());
   return earliest;
 }
 
@@ -319,6 +355,11 @@ void Connection::end(Status status, std::optional<CloseCode> say) {
   state_ = State::over;
   deadline_.reset();
   session_.reset();
+}
+
+void Connection::push_out() {
+  close(CloseMode::abort);
+  linger_until_ = context_.now;
 }
 
 void Connection::drain() {

@@ -74,6 +74,8 @@ class Connection final : public SessionOwner {
 
   // As the methods of Transport.
   void close(CloseMode mode);
+  /// Ends it at once, to make room: it answers nothing after its last packet.
+  void push_out();
   size_t post(std::span<const Operation> operations);
   bool send(std::span<const std::byte> message);
   void answer(uint64_t id, StatusCode code);
@@ -99,7 +101,7 @@ class Connection final : public SessionOwner {
 
   void on_handshake_done() override { handshake_done_ = true; }
   Status on_stream_bytes(std::span<const std::byte> bytes) override;
-  void on_stream_acknowledged(uint64_t offset) override { stream_.acknowledged(offset); }
+  void on_stream_acknowledged(uint64_t offset) override;
   Status on_datagram(std::span<const std::byte> datagram) override;
   void on_datagram_acknowledged(uint64_t number) override;
   void on_datagram_lost(uint64_t number) override;
@@ -116,6 +118,9 @@ class Connection final : public SessionOwner {
   void on_session_ended();
   void end(Status status, std::optional<CloseCode> say);
   void run_timers();
+  void lose(const PieceLedger::Entry& entry);
+  void give_up_overtaken();
+  void repeat_oldest();
   void drain();
   void forget_cids();
   Status prefixed(const Status& status) const;
@@ -167,6 +172,7 @@ class Connection final : public SessionOwner {
   bool reply_next_ = false;       // whose turn it is: replies and own operations alternate
   bool library_blocked_ = false;  // it takes no piece until something arrives
   bool draining_ = false;
+  std::optional<TimePoint> misused_until_;  // the peer is to hear of its refusal before it is closed on
 
   uint64_t bytes_sent_ = 0;
   uint64_t bytes_received_ = 0;

@@ -30,6 +30,8 @@ class Coverage {
     if (!apart_.empty()) absorb();
   }
   bool covers(uint64_t begin, uint64_t end) const noexcept { return begin >= begin_ && end <= end_; }
+  /// How many runs of bytes lie apart from the first one: each takes memory.
+  size_t apart() const noexcept { return apart_.ranges(); }
   /// Nothing outside of [begin, end) came.
   bool within(uint64_t begin, uint64_t end) const {
     const bool run = begin_ == end_ || (begin_ >= begin && end_ <= end);

@@ -56,14 +56,15 @@ void Gate::apply_rate() {
   pacer_.set_rate(rate);
 }
 
-void Gate::on_timer(TimePoint now) {
+bool Gate::on_timer(TimePoint now) {
   switch (path_.on_timer(now)) {
-    case congestion::PathModel::Timer::nothing: return;
+    case congestion::PathModel::Timer::nothing: return false;
     case congestion::PathModel::Timer::silence: controller_->on_silence(now); break;
     case congestion::PathModel::Timer::probe: break;
   }
   probe_due_ = true;
   apply_rate();
+  return true;
 }
 
 }  // namespace haul::quic

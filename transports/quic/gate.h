@@ -40,13 +40,16 @@ class Gate {
   // What came of packets; take() tells the controller of all of them at once.
   void acknowledged(const congestion::SentPacket& packet) { acknowledged_.push_back(packet); }
   void lost(const congestion::SentPacket& packet) { lost_.push_back(packet); }
+  /// It is sent again without anybody knowing whether it was lost.
+  void withdrawn(congestion::SentPacket packet) { path_.withdrawn(packet); }
   void take(TimePoint now);
 
   /// No faster than this, whatever the controller says.
   void set_rate_limit(std::optional<uint64_t> bytes_s);
 
   std::optional<TimePoint> deadline() const noexcept { return path_.deadline(); }
-  void on_timer(TimePoint now);
+  /// True: one packet should leave now as a probe.
+  bool on_timer(TimePoint now);
 
   const congestion::PathModel& path() const noexcept { return path_; }
   const CongestionController& controller() const noexcept { return *controller_; }

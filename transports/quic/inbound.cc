@@ -14,6 +14,9 @@ namespace haul::quic {
 
 namespace {
 
+// In multiples of the credits: as many operations may be held as twice of them, and each cancelled that is over.
+constexpr uint64_t max_answers = 3;
+
 Status broken(std::string_view what) {
   return Status(StatusCode::protocol, fmt::format("the peer broke the protocol: {}; the connection was closed", what));
 }
@@ -74,7 +77,7 @@ Status Inbound::write(const wire::Record& record, std::span<const std::byte> pay
   }
   if (!payload.empty()) {
     std::memcpy(incoming.memory.data(), payload.data(), payload.size());
-    incoming.placed.add(record.offset, record.offset + record.length);
+    if (Status status = place(incoming, record.offset, record.offset + record.length); !status.ok()) return status;
   }
   return land_if_whole(record.sequence, incoming);
 }
@@ -101,14 +104,26 @@ Status Inbound::piece(const wire::Piece& piece) {
     return {};
   }
   std::memcpy(memory.data(), piece.payload.data(), piece.payload.size());
-  incoming.placed.add(piece.offset, end);
+  if (Status status = place(incoming, piece.offset, end); !status.ok()) return status;
   return told ? land_if_whole(sequence, incoming) : Status();
+}
+
+Status Inbound::place(Incoming& incoming, uint64_t begin, uint64_t end) {
+  apart_ -= incoming.placed.apart();
+  incoming.placed.add(begin, end);
+  apart_ += incoming.placed.apart();
+  return apart_ > max_runs_apart ? broken("payload in too many pieces with gaps between") : Status();
+}
+
+void Inbound::forget_placed(Incoming& incoming) {
+  apart_ -= incoming.placed.apart();
+  incoming.placed.clear();
 }
 
 Status Inbound::land_if_whole(uint64_t sequence, Incoming& incoming) {
   if (!incoming.placed.covers(incoming.offset, incoming.offset + incoming.length)) return {};
   incoming.state = State::landed;
-  incoming.placed.clear();
+  forget_placed(incoming);
   Event& event = context_.emit(Event::Kind::landed, connection_, sequence);
   event.tag = incoming.tag;
   event.payload = incoming.memory;
@@ -142,7 +157,11 @@ Status Inbound::cancel(const wire::Record& record) {
     incoming_[record.sequence].refused = true;
     queue_answer(record.sequence, StatusCode::cancelled);
   } else if (!there && reads) {
-    // A read that was served whole says nothing at its end, so its cancellation is answered even then.
+    // A read that was served whole says nothing at its end, so its cancellation is answered even then. Whoever cancels waits
+    // for the answer, so there are no more than it has credit for.
+    if (answers_.size() >= max_answers * uint64_t{context_.capabilities->max_operations}) {
+      return broken("cancellations without end of what is over");
+    }
     answers_.push() = Answers{.first = record.sequence, .count = 1, .code = StatusCode::cancelled};
   }
   return {};
@@ -168,7 +187,7 @@ void Inbound::end(uint64_t sequence) {
   if (!incoming_.holds(sequence)) return;
   incoming_[sequence].state = State::over;
   while (!incoming_.empty() && incoming_.front().state == State::over) {
-    incoming_.front().placed.clear();
+    forget_placed(incoming_.front());
     incoming_.pop_front();
   }
 }
@@ -208,6 +227,7 @@ void Inbound::frame(StreamSender& stream) {
                 .crc = incoming.crc.value_or(0)},
                inline_payload ? std::span<const std::byte>(incoming.memory) : std::span<const std::byte>());
     if (inline_payload) {
+      copied_.push_back({.end = stream.end(), .key = incoming.key});
       end(sequence);
     } else {
       serving_.push() = sequence;
@@ -260,7 +280,21 @@ void Inbound::revoke(uint64_t grant_id) {
     incoming.refused = true;
     if (incoming.length > 0) queue_answer(sequence, StatusCode::refused);
   }
-  context_.emit(Event::Kind::revoked, connection_, grant_id);
+  const auto last = std::find_if(copied_.rbegin(), copied_.rend(), [&](const Copied& copied) { return copied.key == *key; });
+  if (last == copied_.rend()) {
+    context_.emit(Event::Kind::revoked, connection_, grant_id);
+  } else {
+    revoking_.push_back({.until = last->end, .grant_id = grant_id});
+  }
+}
+
+void Inbound::acknowledged(uint64_t offset) {
+  while (!copied_.empty() && copied_.front().end <= offset) copied_.pop_front();
+  std::erase_if(revoking_, [&](const Revoking& revoking) {
+    const bool quiet = revoking.until <= offset;
+    if (quiet) context_.emit(Event::Kind::revoked, connection_, revoking.grant_id);
+    return quiet;
+  });
 }
 
 }  // namespace haul::quic

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "base/window.h"
 #include "haul/transport.h"
@@ -33,9 +35,9 @@ class Inbound {
 
   /// The peer used what was never granted to it: refused, and to be told before the connection is closed. Else ok.
   const Status& misuse() const noexcept { return misuse_; }
-  /// Every operation of the peer was answered or served.
   /// Nothing waits for this side: reads were sent whole, if not acknowledged.
   bool served() noexcept;
+  /// Every operation of the peer was answered or served.
   bool idle() const noexcept { return incoming_.empty() && answers_.empty(); }
 
   /// Puts records for answers, as long as there is room in the stream.
@@ -45,6 +47,8 @@ class Inbound {
   std::optional<OutgoingPiece> next_piece(size_t max_bytes);
   std::optional<OutgoingPiece> piece_again(const PieceId& id);
   void piece_arrived(const PieceId& id);
+  /// All of the stream before this offset arrived.
+  void acknowledged(uint64_t offset);
 
  private:
   enum class State : uint8_t { expected, landing, landed, reading, answered, over };
@@ -67,23 +71,38 @@ class Inbound {
     StatusCode code = StatusCode::ok;
   };
 
+  // What was read and copied into the stream, where it may be sent again until it is acknowledged.
+  struct Copied {
+    uint64_t end = 0;  // in the stream
+    wire::Key key = 0;
+  };
+  struct Revoking {
+    uint64_t until = 0;  // as Copied::end
+    uint64_t grant_id = 0;
+  };
+
   Result<Incoming*> announced(const wire::Record& record);
   Status expect_up_to(uint64_t sequence);
   std::span<std::byte> use(wire::Key key, Rights wanted, uint64_t offset, uint64_t length);
   Status land_if_whole(uint64_t sequence, Incoming& incoming);
   void queue_answer(uint64_t sequence, StatusCode code);
   void end(uint64_t sequence);
+  Status place(Incoming& incoming, uint64_t begin, uint64_t end);
+  void forget_placed(Incoming& incoming);
   bool is_read(uint64_t sequence);
 
   Context& context_;
   ConnectionId connection_;
   Status misuse_;
   GrantTable grants_;
+  size_t apart_ = 0;                 // runs of all operations
   base::Window<Incoming> incoming_;  // numbered as the wire does
   uint64_t next_record_ = 0;         // of operations
   base::Window<Answers> answers_;
   base::Window<uint64_t> requested_;  // reads that the peer was told nothing of yet
-  base::Window<uint64_t> serving_;    // reads with pieces to be sent for the first time
+  std::deque<Copied> copied_;
+  std::vector<Revoking> revoking_;
+  base::Window<uint64_t> serving_;  // reads with pieces to be sent for the first time
 };
 
 }  // namespace haul::quic

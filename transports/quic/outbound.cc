@@ -230,7 +230,7 @@ Status Outbound::read_data(const wire::Record& record, std::span<const std::byte
   if (outgoing.cancelling) return {};
   if (!payload.empty()) {
     std::memcpy(outgoing.memory, payload.data(), payload.size());
-    outgoing.placed.add(0, outgoing.length);
+    if (Status status = place(outgoing, 0, outgoing.length); !status.ok()) return status;
   }
   outgoing.has_crc = record.has_crc;
   outgoing.crc = record.crc;
@@ -248,10 +248,17 @@ Status Outbound::piece(const wire::Piece& piece) {
   if (piece.offset + piece.payload.size() > outgoing.length) return broken("data beyond what was read");
   if (outgoing.over || outgoing.cancelling) return {};
   std::memcpy(outgoing.memory + piece.offset, piece.payload.data(), piece.payload.size());
-  outgoing.placed.add(piece.offset, piece.offset + piece.payload.size());
+  if (Status status = place(outgoing, piece.offset, piece.offset + piece.payload.size()); !status.ok()) return status;
   complete_read_if_whole(outgoing);
   drop_finished();
   return {};
+}
+
+Status Outbound::place(Outgoing& outgoing, uint64_t begin, uint64_t end) {
+  apart_ -= outgoing.placed.apart();
+  outgoing.placed.add(begin, end);
+  apart_ += outgoing.placed.apart();
+  return apart_ > max_runs_apart ? broken("what was read came in too many pieces with gaps between") : Status();
 }
 
 void Outbound::complete_read_if_whole(Outgoing& outgoing) {
@@ -260,6 +267,8 @@ void Outbound::complete_read_if_whole(Outgoing& outgoing) {
 
 void Outbound::complete(Outgoing& outgoing, Status status) {
   outgoing.over = true;
+  apart_ -= outgoing.placed.apart();
+  outgoing.placed.clear();
   outstanding_bytes_ -= outgoing.length;
   if (outgoing.op == Op::write && outgoing.moved < outgoing.length && status.code() != StatusCode::cancelled) {
     unsent_bytes_ -= outgoing.length - outgoing.moved;
@@ -272,10 +281,7 @@ void Outbound::complete(Outgoing& outgoing, Status status) {
 }
 
 void Outbound::drop_finished() {
-  while (!sent_.empty() && sent_.front().over) {
-    sent_.front().placed.clear();
-    sent_.pop_front();
-  }
+  while (!sent_.empty() && sent_.front().over) sent_.pop_front();
 }
 
 void Outbound::end_all(const Status& status) {

@@ -77,6 +77,7 @@ class Outbound {
   void complete(Outgoing& outgoing, Status status);
   void complete_read_if_whole(Outgoing& outgoing);
   void drop_finished();
+  Status place(Outgoing& outgoing, uint64_t begin, uint64_t end);
   OutgoingPiece make_piece(uint64_t sequence, const Outgoing& outgoing, uint32_t offset, uint32_t length) const;
 
   Context& context_;
@@ -90,6 +91,7 @@ class Outbound {
   uint64_t next_ = 0;              // the first in sent_ that may have pieces never sent
   std::vector<uint64_t> cancels_;  // to be told to the peer
   size_t live_queued_ = 0;
+  size_t apart_ = 0;                // runs of all reads
   uint64_t unsent_bytes_ = 0;       // of operations, until they were sent once
   uint64_t outstanding_bytes_ = 0;  // posted, not completed
 

@@ -14,6 +14,19 @@ bool same(const net::Endpoint& a, const net::Endpoint& b) noexcept {
 
 }  // namespace
 
+void Outlet::send(const Burst& burst) {
+  if (!blocked() && socket_->send(burst)) return;
+  Waiting& kept = waiting_.emplace_back();
+  kept.bytes.assign(burst.bytes.begin(), burst.bytes.end());
+  kept.burst = burst;
+  kept.burst.bytes = kept.bytes;
+}
+
+bool Outlet::flush() {
+  while (blocked() && socket_->send(waiting_.front().burst)) waiting_.pop_front();
+  return !blocked();
+}
+
 void BurstWriter::add(size_t bytes, uint8_t ecn, const net::Endpoint& remote) {
   const bool fits = count_ == 0 || (bytes <= burst_.datagram_bytes && ecn == burst_.ecn && same(remote, burst_.remote));
   if (!fits) {

@@ -1,6 +1,7 @@
 // A socket with what waits until it has room again.
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -18,24 +19,26 @@ class Outlet {
   /// Strangers may connect here, not only who has a lane's token.
   bool listens() const noexcept { return listens_; }
 
-  /// Nothing more can be sent before flush() succeeds.
+  /// Nothing more should be written before flush() succeeds: it would wait here.
   bool blocked() const noexcept { return !waiting_.empty(); }
-  void send(const Burst& burst) {
-    if (blocked() || socket_->send(burst)) return;
-    waiting_.assign(burst.bytes.begin(), burst.bytes.end());
-    burst_ = burst;
-    burst_.bytes = waiting_;
+  /// Sends it, or keeps it until there is room: who wrote it has it in its books as sent. Whoever writes asks blocked() before
+  /// each burst, so that no more than what was being written waits.
+  void send(const Burst& burst);
+  /// As send(), but what does not fit now is dropped: for answers that strangers may ask for without end.
+  void answer(const Burst& burst) {
+    if (!blocked()) socket_->send(burst);
   }
-  bool flush() {
-    if (blocked() && socket_->send(burst_)) waiting_.clear();
-    return !blocked();
-  }
+  bool flush();
 
  private:
+  struct Waiting {
+    std::vector<std::byte> bytes;
+    Burst burst;
+  };
+
   std::unique_ptr<DatagramSocket> socket_;
   bool listens_;
-  std::vector<std::byte> waiting_;
-  Burst burst_;
+  std::deque<Waiting> waiting_;
 };
 
 /// Collects packets that may leave as one burst.

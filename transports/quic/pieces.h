@@ -1,6 +1,7 @@
 // Pieces of payload between their sending and what became of them.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <optional>
@@ -39,6 +40,10 @@ class PieceLedger {
     congestion::SentPacket packet;
     bool over = true;
   };
+  std::optional<Entry> acknowledged(uint64_t number) {
+    if (sent_.holds(number)) acknowledged_end_ = std::max(acknowledged_end_, number + 1);
+    return finish(number);
+  }
   /// Acknowledged or lost: told once of each.
   std::optional<Entry> finish(uint64_t number) {
     if (!sent_.holds(number) || sent_[number].over) return {};
@@ -46,6 +51,19 @@ class PieceLedger {
     sent_[number].over = true;
     while (!sent_.empty() && sent_.front().over) sent_.pop_front();
     return entry;
+  }
+
+  /// Nothing was heard of the oldest, although a later one was acknowledged.
+  bool overtaken() const noexcept { return acknowledged_end_ > sent_.first_number(); }
+  /// The oldest that was overtaken, if it was sent no later than this: the library may tell of it neither that it was lost nor
+  /// that it arrived. Reordering that lasts longer than a few timeouts only costs a piece that comes twice.
+  std::optional<Entry> give_up_overtaken(TimePoint sent_until) {
+    return overtaken() ? give_up_oldest(sent_until) : std::nullopt;
+  }
+  /// The oldest, overtaken or not.
+  std::optional<Entry> give_up_oldest(TimePoint sent_until) {
+    if (sent_.empty() || sent_.front().packet.sent_at > sent_until) return {};
+    return finish(sent_.first_number());
   }
 
   void lost(const PieceId& id) { lost_.push_back(id); }
@@ -57,6 +75,7 @@ class PieceLedger {
 
  private:
   base::Window<Entry> sent_;
+  uint64_t acknowledged_end_ = 0;  // behind the newest that was acknowledged
   std::deque<PieceId> lost_;
 };
 

@@ -183,8 +183,17 @@ void QuicTransport::remove_ended() {
     if (connection.state() == Connection::State::over) {
       by_id_.erase(connection.id());
       opened_.erase(connection.id());
+      for (auto& [id, opened] : opened_) {
+        // Whoever came for this end went again: it may come once more.
+        if (opened.arrival == &connection) opened.arrival = nullptr;
+      }
     }
-    it = connection.removable() ? connections_.erase(it) : it + 1;
+    if (!connection.removable()) {
+      ++it;
+      continue;
+    }
+    std::erase(strangers_, &connection);
+    it = connections_.erase(it);
   }
 }
 

@@ -47,6 +47,9 @@ class QuicTransport final : public Transport, private Host {
   std::optional<TimePoint> next_deadline() const override;
   int wakeup_fd() const noexcept override { return watch_.get(); }
 
+  /// That memory is kept for, those that are over included. For tests.
+  size_t connections() const noexcept { return connections_.size(); }
+
  private:
   // An end between open() and its connection: without one, the passive end of a lane.
   struct Opened {
@@ -81,7 +84,6 @@ class QuicTransport final : public Transport, private Host {
   void handle_stranger(std::span<const std::byte> packet, const Burst& burst, Outlet& outlet);
   void admit(const Session::Initial& initial, const Burst& burst, Outlet& outlet);
   void make_room_for_stranger();
-  size_t unidentified() const noexcept;
 
   Host& host() noexcept { return *this; }
   // Host
@@ -108,6 +110,7 @@ class QuicTransport final : public Transport, private Host {
   std::unordered_map<Cid, Connection*> routes_;
   std::vector<Connection*> touched_;  // received something in this poll
   std::vector<std::unique_ptr<Connection>> connections_;
+  std::vector<Connection*> strangers_;  // of them, those that nobody knows yet or was to know: the oldest first
   std::unordered_map<ConnectionId, Connection*> by_id_;
   std::map<ConnectionId, Opened> opened_;
   ConnectionId last_id_ = 0;

@@ -54,7 +54,7 @@ void QuicTransport::handle_stranger(std::span<const std::byte> packet, const Bur
   const Envelope envelope = read_envelope(packet);
   const auto answer = [&](size_t bytes) {
     if (bytes == 0) return;
-    outlet.send({.bytes = std::span(packet_memory_).first(bytes), .datagram_bytes = bytes, .ecn = 0, .remote = burst.remote});
+    outlet.answer({.bytes = std::span(packet_memory_).first(bytes), .datagram_bytes = bytes, .ecn = 0, .remote = burst.remote});
   };
   constexpr size_t least_initial_bytes = 1200;  // RFC 9000 section 14.1: less is not worth an answer that could be larger
   const bool expects = context_.security && (outlet.listens() || !opened_.empty());
@@ -76,19 +76,13 @@ void QuicTransport::handle_stranger(std::span<const std::byte> packet, const Bur
   answer(write_stateless_reset(std::span(packet_memory_).first(most), envelope.dcid, secret_, context_.surroundings.random));
 }
 
-size_t QuicTransport::unidentified() const noexcept {
-  return static_cast<size_t>(std::count_if(connections_.begin(), connections_.end(), [](const auto& connection) {
-    return connection->id() == 0 && connection->state() == Connection::State::greeting;
-  }));
-}
-
 void QuicTransport::admit(const Session::Initial& initial, const Burst& burst, Outlet& outlet) {
   const auto answer = [&](size_t bytes) {
     if (bytes == 0) return;
-    outlet.send({.bytes = std::span(packet_memory_).first(bytes), .datagram_bytes = bytes, .ecn = 0, .remote = burst.remote});
+    outlet.answer({.bytes = std::span(packet_memory_).first(bytes), .datagram_bytes = bytes, .ecn = 0, .remote = burst.remote});
   };
   Session::Initial accepted = initial;
-  const size_t strangers = unidentified();
+  const size_t strangers = strangers_.size();
   if (!initial.token.empty()) {
     accepted.original_dcid = check_retry_token(initial, burst.remote, secret_, context_.now);
     if (!accepted.original_dcid) return answer(write_refusal(packet_memory_, initial));
@@ -101,37 +95,37 @@ void QuicTransport::admit(const Session::Initial& initial, const Burst& burst, O
     context_.log(LogLevel::warning, fmt::format("{} was turned away: {}", burst.remote.to_string(), status.message()));
     return;
   }
+  strangers_.push_back(connection.get());
   connections_.push_back(std::move(connection));
 }
 
-// One of the network address that has the most goes, the oldest of them.
+// One that is over and only repeats its last words, or one of the network address that has the most; the oldest of them.
 void QuicTransport::make_room_for_stranger() {
-  std::map<uint64_t, size_t> networks;
-  const auto stranger = [](const Connection& connection) {
-    return connection.id() == 0 && connection.state() == Connection::State::greeting;
-  };
-  for (const auto& connection : connections_) {
-    if (stranger(*connection)) ++networks[connection->remote().network()];
+  const auto over = [](const Connection* stranger) { return stranger->state() == Connection::State::over; };
+  auto victim = std::find_if(strangers_.begin(), strangers_.end(), over);
+  if (victim == strangers_.end()) {
+    std::map<uint64_t, size_t> networks;
+    for (const Connection* stranger : strangers_) ++networks[stranger->remote().network()];
+    const auto most =
+        std::max_element(networks.begin(), networks.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+    victim = std::find_if(strangers_.begin(), strangers_.end(),
+                          [&](const Connection* stranger) { return stranger->remote().network() == most->first; });
   }
-  const auto most =
-      std::max_element(networks.begin(), networks.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
-  if (most == networks.end()) return;
-  for (const auto& connection : connections_) {
-    if (!stranger(*connection) || connection->remote().network() != most->first) continue;
-    connection->close(CloseMode::abort);
-    return;
-  }
+  (*victim)->push_out();
+  strangers_.erase(victim);
 }
 
 void QuicTransport::on_hello(Connection& connection, const wire::Record& hello) {
   if (hello.code == static_cast<uint16_t>(wire::HelloKind::bootstrap) && connection.outlet()->listens()) {
     const ConnectionId id = ++last_id_;
     by_id_[id] = &connection;
+    std::erase(strangers_, &connection);
     connection.settle(id, Event::Kind::accepted);
     return;
   }
   for (auto& [id, opened] : opened_) {
     if (!opened.passive || opened.token != hello.token || opened.arrival != nullptr) continue;
+    std::erase(strangers_, &connection);
     if (!opened.joined) {
       opened.arrival = &connection;
       connection.wait_for_join();

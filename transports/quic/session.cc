@@ -51,6 +51,14 @@ ngtcp2_path path_of(const net::Endpoint& local, const net::Endpoint& remote) noe
   return {.local = address_of(local), .remote = address_of(remote), .user_data = nullptr};
 }
 
+// For messages and logs: a peer, perhaps a stranger, may write anything.
+std::string printable(std::string_view text) {
+  std::string shown(text);
+  std::replace_if(
+      shown.begin(), shown.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
+  return shown;
+}
+
 Status closed_by_peer(std::string_view why) { return Status(StatusCode::peer_lost, std::string(why)); }
 
 }  // namespace
@@ -76,10 +84,17 @@ struct Session::Callbacks {
                          void* user, void*) {
     Session& self = of(user);
     if (self.stream_ < 0) self.stream_ = stream;
+    if (stream != self.stream_) {
+      return result(self,
+                    Status(StatusCode::protocol, "the peer broke the protocol: it opened a stream beside that of records"));
+    }
     if ((flags & NGTCP2_STREAM_DATA_FLAG_FIN) != 0) return stream_ended(conn, 0, stream, 0, user, nullptr);
     ngtcp2_conn_extend_max_stream_offset(conn, stream, bytes);
     ngtcp2_conn_extend_max_offset(conn, bytes);
     return result(self, self.setup_.owner->on_stream_bytes(std::as_bytes(std::span(data, bytes))));
+  }
+  static int stream_reset(ngtcp2_conn* conn, int64_t stream, uint64_t, uint64_t, void* user, void*) {
+    return stream_ended(conn, 0, stream, 0, user, nullptr);
   }
   static int stream_acknowledged(ngtcp2_conn*, int64_t, uint64_t offset, uint64_t bytes, void* user, void*) {
     of(user).setup_.owner->on_stream_acknowledged(offset + bytes);
@@ -141,6 +156,7 @@ struct Session::Callbacks {
     callbacks.hp_mask = ngtcp2_crypto_hp_mask_cb;
     callbacks.recv_stream_data = &Callbacks::stream_data;
     callbacks.stream_close = &Callbacks::stream_ended;
+    callbacks.stream_reset = &Callbacks::stream_reset;
     callbacks.acked_stream_data_offset = &Callbacks::stream_acknowledged;
     callbacks.recv_stateless_reset = &Callbacks::stateless_reset;
     callbacks.rand = &Callbacks::random;
@@ -172,13 +188,13 @@ struct Session::Callbacks {
     return settings;
   }
 
-  static ngtcp2_transport_params parameters(const Setup& setup) {
+  static ngtcp2_transport_params parameters(const Setup& setup, bool dials) {
     ngtcp2_transport_params parameters;
     ngtcp2_transport_params_default(&parameters);
     parameters.initial_max_stream_data_bidi_local = stream_window_bytes;
     parameters.initial_max_stream_data_bidi_remote = stream_window_bytes;
     parameters.initial_max_data = stream_window_bytes;
-    parameters.initial_max_streams_bidi = 1;
+    parameters.initial_max_streams_bidi = dials ? 0 : 1;  // the one of records, which the side that dialed opens
     parameters.max_idle_timeout = static_cast<ngtcp2_duration>(setup.idle_timeout.count());
     parameters.max_datagram_frame_size = max_datagram_frame_bytes;
     return parameters;
@@ -205,7 +221,7 @@ Result<std::unique_ptr<Session>> Session::dial(Setup setup, TimePoint now) {
   const ngtcp2_path path = path_of(own.local, own.remote);
   const ngtcp2_callbacks callbacks = Callbacks::all(true);
   const ngtcp2_settings settings = Callbacks::settings(own, now);
-  const ngtcp2_transport_params parameters = Callbacks::parameters(own);
+  const ngtcp2_transport_params parameters = Callbacks::parameters(own, true);
   const int error = ngtcp2_conn_client_new(&session->conn_, &dcid, &scid, &path, NGTCP2_PROTO_VER_V1, &callbacks, &settings,
                                            &parameters, nullptr, session.get());
   if (error != 0) return Status(StatusCode::exhausted, ngtcp2_strerror(error));
@@ -225,7 +241,7 @@ Result<std::unique_ptr<Session>> Session::accept(Setup setup, const Initial& ini
   const ngtcp2_path path = path_of(own.local, own.remote);
   const ngtcp2_callbacks callbacks = Callbacks::all(false);
   ngtcp2_settings settings = Callbacks::settings(own, now);
-  ngtcp2_transport_params parameters = Callbacks::parameters(own);
+  ngtcp2_transport_params parameters = Callbacks::parameters(own, false);
   parameters.original_dcid = cid_of(initial.original_dcid.value_or(initial.dcid));
   if (initial.original_dcid) {
     parameters.retry_scid = cid_of(initial.dcid);
@@ -304,7 +320,7 @@ void Session::peer_closed() {
   if (reset_) return fail_by(closed_by_peer("the peer does not know the connection any more: its process may have ended"));
   ngtcp2_connection_close_error error{};
   ngtcp2_conn_get_connection_close_error(conn_, &error);
-  const std::string reason(reinterpret_cast<const char*>(error.reason), error.reasonlen);
+  const std::string_view reason(reinterpret_cast<const char*>(error.reason), error.reasonlen);
   Ending ending;
   ending.silent = true;
   if (error.type == NGTCP2_CONNECTION_CLOSE_ERROR_CODE_TYPE_APPLICATION) {
@@ -315,7 +331,7 @@ void Session::peer_closed() {
     ending.status = setup_.tls->alert_meaning(static_cast<int>(error.error_code - crypto_error));
   } else {
     ending.status = Status(StatusCode::protocol, fmt::format("the peer ended the QUIC connection by error {:#x} \"{}\"",
-                                                             error.error_code, reason.substr(0, 100)));
+                                                             error.error_code, printable(reason.substr(0, 100))));
   }
   ending_ = std::move(ending);
 }

@@ -132,6 +132,8 @@ class Session {
   };
   Stats stats() const;
   const security::QuicSession& tls() const noexcept { return *setup_.tls; }
+  /// For tests that misbehave.
+  ngtcp2_conn* native() const noexcept { return conn_; }
 
  private:
   struct Callbacks;

@@ -201,8 +201,6 @@ void QuicTransport::run_opened() {
   for (auto it = opened_.begin(); it != opened_.end();) {
     const ConnectionId id = (it++)->first;
     const Opened& opened = opened_[id];
-    // Whoever came for this end and went again.
-    if (opened.arrival != nullptr && opened.arrival->state() == Connection::State::over) opened_[id].arrival = nullptr;
     if (opened.deadline && *opened.deadline <= context_.now) {
       end_opened(id, Status(StatusCode::timed_out, "the peer did not connect its end of the lane in time"));
     }

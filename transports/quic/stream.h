@@ -25,6 +25,9 @@ class StreamSender {
   /// All before this offset arrived. Ignored where it is not ahead of what is known, and what was never sent.
   void acknowledged(uint64_t offset);
 
+  /// Where the next record will begin.
+  uint64_t end() const noexcept { return end_; }
+  uint64_t acknowledged_to() const noexcept { return begin_; }
   /// Not acknowledged, sent or not.
   uint64_t held_bytes() const noexcept { return end_ - begin_; }
   bool has_unsent() const noexcept { return sent_ != end_; }

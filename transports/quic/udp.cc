@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -72,9 +73,29 @@ class UdpSocket final : public DatagramSocket {
   }
 
   bool send(const Burst& burst) override {
+    if (done_ == 0 && segments_ && burst.datagram_bytes < burst.bytes.size()) {
+      const Outcome outcome = put(burst, burst.bytes);
+      if (outcome != Outcome::impossible) return outcome == Outcome::over;
+    }
+    while (done_ < burst.bytes.size()) {
+      const auto one = burst.bytes.subspan(done_, std::min(burst.datagram_bytes, burst.bytes.size() - done_));
+      if (put(burst, one) == Outcome::full) return false;
+      done_ += one.size();
+    }
+    done_ = 0;
+    return true;
+  }
+
+  const net::Endpoint& local() const noexcept override { return local_; }
+  int fd() const noexcept override { return fd_.get(); }
+
+ private:
+  enum class Outcome : uint8_t { over, full, impossible };
+
+  Outcome put(const Burst& burst, std::span<const std::byte> content) {
     alignas(cmsghdr) std::array<std::byte, control_bytes> control{};
-    auto* bytes = const_cast<std::byte*>(burst.bytes.data());  // NOLINT(cppcoreguidelines-pro-type-const-cast): only read
-    iovec range{bytes, burst.bytes.size()};
+    auto* bytes = const_cast<std::byte*>(content.data());  // NOLINT(cppcoreguidelines-pro-type-const-cast): only read
+    iovec range{bytes, content.size()};
     msghdr message{};
     message.msg_name = const_cast<sockaddr_storage*>(&burst.remote.storage);  // NOLINT: only read
     message.msg_namelen = burst.remote.bytes;
@@ -87,25 +108,29 @@ class UdpSocket final : public DatagramSocket {
     } else {
       put_control(message, IPPROTO_IP, IP_TOS, static_cast<int>(burst.ecn));
     }
-    if (burst.datagram_bytes < burst.bytes.size()) {
+    const bool several = burst.datagram_bytes < content.size();
+    if (several) {
       put_control(message, IPPROTO_UDP, UDP_SEGMENT, static_cast<uint16_t>(burst.datagram_bytes));
     }
     for (;;) {
-      if (sendmsg(fd_.get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) return true;
-      if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS) return false;
+      if (sendmsg(fd_.get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) return Outcome::over;
+      // Not ENOBUFS: then a queue behind the socket is full, and the socket stays writable.
+      if (errno == EAGAIN || errno == EWOULDBLOCK) return Outcome::full;
       // An error that an earlier datagram met (ICMP) is told by the next call, once.
       const bool of_another = errno == EINTR || errno == ECONNREFUSED;
-      if (!of_another) return true;
+      if (!of_another) break;
     }
+    // Nobody computes check sums for segments (EIO, which lasts), or they are longer than the path carries.
+    if (errno == EIO) segments_ = false;
+    const bool unsegmentable = errno == EIO || errno == EMSGSIZE || errno == EINVAL;
+    return several && unsegmentable ? Outcome::impossible : Outcome::over;
   }
 
-  const net::Endpoint& local() const noexcept override { return local_; }
-  int fd() const noexcept override { return fd_.get(); }
-
- private:
   base::UniqueFd fd_;
   net::Endpoint local_;
   std::vector<std::byte> buffer_;
+  bool segments_ = true;  // by the kernel
+  size_t done_ = 0;       // of a burst whose datagrams go one by one, and that did not fit
 };
 
 void size_buffer(int fd, int name, int forced_name, uint32_t bytes) noexcept {

@@ -26,7 +26,8 @@ class DatagramSocket {
   virtual ~DatagramSocket() = default;
   /// The bytes belong to the socket, until the next call. Absent bytes: nothing is there.
   virtual Burst receive() = 0;
-  /// False: it does not fit now; the socket becomes writable later. What can't be sent at all is lost, as datagrams are.
+  /// False: it does not fit now, or not all of it; the socket becomes writable later, and is to be given the same burst again
+  /// before any other of several datagrams. What can't be sent at all is lost, as datagrams are.
   virtual bool send(const Burst& burst) = 0;
   /// Where it is bound.
   virtual const net::Endpoint& local() const noexcept = 0;
