@@ -198,6 +198,7 @@ void Connection::on_datagram_acknowledged(uint64_t number) {
   const auto entry = ledger_.acknowledged(number);
   if (!entry || !gate_) return;
   gate_->acknowledged(entry->packet);
+  large_packets_.acknowledged(entry->packet.bytes);
   if (entry->id.reply) inbound_->piece_arrived(entry->id);
 }
 
@@ -208,6 +209,7 @@ void Connection::on_datagram_lost(uint64_t number) {
 void Connection::lose(const PieceLedger::Entry& entry) {
   if (!gate_) return;
   gate_->lost(entry.packet);
+  large_packets_.lost(context_.now, entry.packet.bytes);
   ledger_.lost(entry.id);
   ++pieces_lost_;
 }
@@ -277,6 +279,7 @@ void Connection::run_timers() {
   const TimePoint now = context_.now;
   if (session_ && session_->expiry() && *session_->expiry() <= now) {
     session_->on_expiry(now);
+    large_packets_.timeouts(now, session_->stats().probe_timeouts);
     library_blocked_ = false;
     if (gate_) gate_->take(now);
   }

@@ -11,13 +11,14 @@
 #include <cstring>
 #include <utility>
 
+#include "quic/large_packets.h"
+
 namespace haul::quic {
 
 namespace {
 
 constexpr uint64_t stream_window_bytes = 1U << 20;
 constexpr uint64_t max_datagram_frame_bytes = 65535;
-constexpr size_t smallest_payload_bytes = 1200;
 constexpr uint64_t crypto_error = 0x100;  // RFC 9001 section 4.8
 
 ngtcp2_tstamp stamp(TimePoint now) noexcept { return static_cast<ngtcp2_tstamp>(now.time_since_epoch().count()); }
@@ -406,11 +407,11 @@ Session::Packet Session::write_close(std::span<std::byte> out, CloseCode code, s
 
 size_t Session::packet_bytes() const { return ngtcp2_conn_get_path_max_tx_udp_payload_size(conn_); }
 
-size_t Session::max_datagram_bytes() const {
+size_t Session::max_datagram_bytes(size_t limit_bytes) const {
   // First byte, the peer's id, a packet number of up to four bytes, the frame's type and length, the tag.
   constexpr size_t others = 1 + 4 + 3 + 16;
   const size_t packet = setup_.udp_payload_bytes > 0 ? setup_.udp_payload_bytes : packet_bytes();
-  return std::max(packet, smallest_payload_bytes) - others - ngtcp2_conn_get_dcid(conn_)->datalen;
+  return std::max(std::min(packet, limit_bytes), safe_packet_bytes) - others - ngtcp2_conn_get_dcid(conn_)->datalen;
 }
 
 bool Session::handshake_done() const noexcept { return ngtcp2_conn_get_handshake_completed(conn_) != 0; }
@@ -430,7 +431,8 @@ Session::Stats Session::stats() const {
           .rtt_latest = duration(stat.latest_rtt),
           .library_window_bytes = stat.cwnd,
           .bytes_in_flight = stat.bytes_in_flight,
-          .probe_timeout = duration(ngtcp2_conn_get_pto(conn_))};
+          .probe_timeout = duration(ngtcp2_conn_get_pto(conn_)),
+          .probe_timeouts = stat.pto_count};
 }
 
 }  // namespace haul::quic

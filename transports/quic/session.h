@@ -113,8 +113,8 @@ class Session {
   /// The last one. Nothing may be called but this again afterwards.
   Packet write_close(std::span<std::byte> out, CloseCode code, std::string_view reason, TimePoint now);
 
-  /// The longest datagram that fits into a packet to this peer now.
-  size_t max_datagram_bytes() const;
+  /// The longest datagram that fits into a packet to this peer now, if that has at most `limit_bytes` (and at least 1200).
+  size_t max_datagram_bytes(size_t limit_bytes) const;
   size_t packet_bytes() const;
   bool handshake_done() const noexcept;
   /// Opens the connection's one stream. For the side that dialed, after the handshake. False: the peer permits none.
@@ -129,6 +129,7 @@ class Session {
     uint64_t library_window_bytes = 0;
     uint64_t bytes_in_flight = 0;
     Duration probe_timeout{};
+    uint64_t probe_timeouts = 0;  ///< since something was acknowledged
   };
   Stats stats() const;
   const security::QuicSession& tls() const noexcept { return *setup_.tls; }
