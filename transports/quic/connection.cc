@@ -263,6 +263,7 @@ void Connection::service() {
   if (session_ && session_->ending()) return on_session_ended();
   write();
   if (state_ == State::over || !session_) return;
+  if (!dialed_) remote_ = session_->remote();
   if (session_->ending()) return on_session_ended();
   if (!established()) return;
   if (!inbound_->misuse().ok()) {

@@ -48,6 +48,13 @@ ngtcp2_addr address_of(const net::Endpoint& endpoint) noexcept {
   return {reinterpret_cast<ngtcp2_sockaddr*>(address), static_cast<ngtcp2_socklen>(endpoint.bytes)};
 }
 
+net::Endpoint endpoint_of(const ngtcp2_addr& address) noexcept {
+  net::Endpoint endpoint;
+  std::memcpy(&endpoint.storage, address.addr, address.addrlen);
+  endpoint.bytes = address.addrlen;
+  return endpoint;
+}
+
 ngtcp2_path path_of(const net::Endpoint& local, const net::Endpoint& remote) noexcept {
   return {.local = address_of(local), .remote = address_of(remote), .user_data = nullptr};
 }
@@ -341,9 +348,7 @@ Session::Packet Session::packet_of(int64_t written) {
   if (written < 0) failed(static_cast<int>(written));
   if (written <= 0) return {};
   Packet packet{.bytes = static_cast<size_t>(written), .ecn = static_cast<uint8_t>(link_->info.ecn), .remote = {}};
-  const ngtcp2_addr& remote = link_->written.path.remote;
-  std::memcpy(&packet.remote.storage, remote.addr, remote.addrlen);
-  packet.remote.bytes = remote.addrlen;
+  packet.remote = endpoint_of(link_->written.path.remote);
   return packet;
 }
 
@@ -415,6 +420,8 @@ size_t Session::max_datagram_bytes(size_t limit_bytes) const {
 }
 
 bool Session::handshake_done() const noexcept { return ngtcp2_conn_get_handshake_completed(conn_) != 0; }
+
+net::Endpoint Session::remote() const { return endpoint_of(ngtcp2_conn_get_path(conn_)->remote); }
 
 bool Session::open_stream() { return ngtcp2_conn_open_bidi_stream(conn_, &stream_, nullptr) == 0; }
 

@@ -117,6 +117,8 @@ class Session {
   size_t max_datagram_bytes(size_t limit_bytes) const;
   size_t packet_bytes() const;
   bool handshake_done() const noexcept;
+  /// Where packets go now. The peer's address may change.
+  net::Endpoint remote() const;
   /// Opens the connection's one stream. For the side that dialed, after the handshake. False: the peer permits none.
   bool open_stream();
   /// Says something after so long without a packet.
