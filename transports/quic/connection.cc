@@ -243,6 +243,12 @@ void Connection::receive(std::span<const std::byte> packet, uint8_t ecn, const O
   session_->read(packet, ecn, from.local(), remote, context_.now);
 }
 
+bool Connection::receive_reset(std::span<const std::byte> packet, const Outlet& from, const net::Endpoint& remote) {
+  if (state_ == State::over || !session_ || session_->ending()) return false;
+  session_->read(packet, 0, from.local(), remote, context_.now);
+  return session_->ending().has_value();
+}
+
 void Connection::received() {
   library_blocked_ = false;
   if (gate_ && session_) give_up_overtaken();

@@ -94,6 +94,8 @@ class Connection final : public SessionOwner {
   void fail(Status status, CloseCode code = CloseCode::aborted);
 
   void receive(std::span<const std::byte> packet, uint8_t ecn, const Outlet& from, const net::Endpoint& remote);
+  /// A packet of nobody's, which may be the peer's word that it knows nothing of the connection. True: it was.
+  bool receive_reset(std::span<const std::byte> packet, const Outlet& from, const net::Endpoint& remote);
   /// Once after some receive().
   void received();
   /// Does what is due, and sends what may be sent.

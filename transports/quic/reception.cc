@@ -69,11 +69,24 @@ void QuicTransport::handle_stranger(std::span<const std::byte> packet, const Bur
     made->second->receive(packet, burst.ecn, outlet, burst.remote);
     return;
   }
+  if (told_by_reset(packet, burst, outlet)) return;
   // RFC 9000 section 10.3.3: always shorter than what it answers, so that two such sides fall silent.
   constexpr size_t least_reset_bytes = 43;
   if (packet.size() <= least_reset_bytes) return;
   const size_t most = packet.size() - 1;
   answer(write_stateless_reset(std::span(packet_memory_).first(most), envelope.dcid, secret_, context_.surroundings.random));
+}
+
+// A stateless reset has an id that nobody knows: whoever sends to where it comes from has to look at its end (RFC 9000 section
+// 10.3.1).
+bool QuicTransport::told_by_reset(std::span<const std::byte> packet, const Burst& burst, Outlet& outlet) {
+  for (const auto& connection : connections_) {
+    if (!same(connection->remote(), burst.remote) || connection->outlet() != &outlet) continue;
+    if (!connection->receive_reset(packet, outlet, burst.remote)) continue;
+    touched_.push_back(connection.get());
+    return true;
+  }
+  return false;
 }
 
 void QuicTransport::admit(const Session::Initial& initial, const Burst& burst, Outlet& outlet) {
