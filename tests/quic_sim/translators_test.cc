@@ -30,6 +30,10 @@ void go_on(const Change& change) {
   finish(scene, {&from_x, &from_y}, 30s);
 }
 
+TEST_CASE("a transfer goes on behind another port", "[quic_sim]") {
+  for (const Kind kind : {Kind::writes, Kind::reads, Kind::small, Kind::messages}) go_on({false, kind});
+}
+
 TEST_CASE("a transfer goes on behind another address", "[quic_sim]") {
   for (const Kind kind : {Kind::writes, Kind::reads, Kind::small, Kind::messages}) go_on({true, kind});
 }

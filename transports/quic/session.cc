@@ -55,6 +55,22 @@ net::Endpoint endpoint_of(const ngtcp2_addr& address) noexcept {
   return endpoint;
 }
 
+// The library keeps its window when only the peer's port changes. If that is full of packets that went to the old port, it
+// neither asks the new one whether somebody is there nor sends anything again. So it is shown addresses in which the port
+// counts. Twice gives the address itself.
+net::Endpoint with_port_in_address(net::Endpoint endpoint) noexcept {
+  const uint16_t port = htons(endpoint.port());
+  const bool v6 = endpoint.family() == AF_INET6;
+  auto* address = v6 ? reinterpret_cast<uint8_t*>(&reinterpret_cast<sockaddr_in6&>(endpoint.storage).sin6_addr)
+                     : reinterpret_cast<uint8_t*>(&reinterpret_cast<sockaddr_in&>(endpoint.storage).sin_addr);
+  uint8_t* last = address + (v6 ? sizeof(in6_addr) : sizeof(in_addr)) - sizeof(port);
+  uint16_t part = 0;
+  std::memcpy(&part, last, sizeof(part));
+  part = static_cast<uint16_t>(part ^ port);
+  std::memcpy(last, &part, sizeof(part));
+  return endpoint;
+}
+
 ngtcp2_path path_of(const net::Endpoint& local, const net::Endpoint& remote) noexcept {
   return {.local = address_of(local), .remote = address_of(remote), .user_data = nullptr};
 }
@@ -226,7 +242,8 @@ Result<std::unique_ptr<Session>> Session::dial(Setup setup, TimePoint now) {
   }
   const ngtcp2_cid dcid = random_cid(*own.random, NGTCP2_MIN_INITIAL_DCIDLEN + 8);
   const ngtcp2_cid scid = random_cid(*own.random, own_cid_bytes);
-  const ngtcp2_path path = path_of(own.local, own.remote);
+  const net::Endpoint shown = with_port_in_address(own.remote);
+  const ngtcp2_path path = path_of(own.local, shown);
   const ngtcp2_callbacks callbacks = Callbacks::all(true);
   const ngtcp2_settings settings = Callbacks::settings(own, now);
   const ngtcp2_transport_params parameters = Callbacks::parameters(own, true);
@@ -246,7 +263,8 @@ Result<std::unique_ptr<Session>> Session::accept(Setup setup, const Initial& ini
   }
   const ngtcp2_cid client = cid_of(initial.scid);
   const ngtcp2_cid scid = random_cid(*own.random, own_cid_bytes);
-  const ngtcp2_path path = path_of(own.local, own.remote);
+  const net::Endpoint shown = with_port_in_address(own.remote);
+  const ngtcp2_path path = path_of(own.local, shown);
   const ngtcp2_callbacks callbacks = Callbacks::all(false);
   ngtcp2_settings settings = Callbacks::settings(own, now);
   ngtcp2_transport_params parameters = Callbacks::parameters(own, false);
@@ -275,7 +293,8 @@ Result<std::unique_ptr<Session>> Session::accept(Setup setup, const Initial& ini
 void Session::read(std::span<const std::byte> packet, uint8_t ecn, const net::Endpoint& local, const net::Endpoint& remote,
                    TimePoint now) {
   if (ending_) return;
-  const ngtcp2_path path = path_of(local, remote);
+  const net::Endpoint shown = with_port_in_address(remote);
+  const ngtcp2_path path = path_of(local, shown);
   const ngtcp2_pkt_info info{.ecn = ecn};
   failed(ngtcp2_conn_read_pkt(conn_, &path, &info, as_u8(packet), packet.size(), stamp(now)));
 }
@@ -348,7 +367,7 @@ Session::Packet Session::packet_of(int64_t written) {
   if (written < 0) failed(static_cast<int>(written));
   if (written <= 0) return {};
   Packet packet{.bytes = static_cast<size_t>(written), .ecn = static_cast<uint8_t>(link_->info.ecn), .remote = {}};
-  packet.remote = endpoint_of(link_->written.path.remote);
+  packet.remote = with_port_in_address(endpoint_of(link_->written.path.remote));
   return packet;
 }
 
@@ -421,7 +440,7 @@ size_t Session::max_datagram_bytes(size_t limit_bytes) const {
 
 bool Session::handshake_done() const noexcept { return ngtcp2_conn_get_handshake_completed(conn_) != 0; }
 
-net::Endpoint Session::remote() const { return endpoint_of(ngtcp2_conn_get_path(conn_)->remote); }
+net::Endpoint Session::remote() const { return with_port_in_address(endpoint_of(ngtcp2_conn_get_path(conn_)->remote)); }
 
 bool Session::open_stream() { return ngtcp2_conn_open_bidi_stream(conn_, &stream_, nullptr) == 0; }
 

@@ -1,4 +1,4 @@
-// What a transport takes from the world around it, beside time, which every call brings. Tests put links and seeds in its place.
+// What a transport takes from the world around it, beside time, which every call brings. Tests put other things in its place.
 #pragma once
 
 #include <functional>
