@@ -20,6 +20,38 @@ Scene::Options options_of(uint64_t seed) {
 void cut(Scene& scene) { scene.network().cut(scene.x_host(), scene.y_host()); }
 void heal(Scene& scene) { scene.network().heal(scene.x_host(), scene.y_host()); }
 
+TEST_CASE("a transfer outlives an outage of seconds, and goes on soon after it", "[quic_sim]") {
+  for (const Kind kind : {Kind::writes, Kind::reads, Kind::small, Kind::messages}) {
+    for (const Duration outage : {Duration(300ms), Duration(2s), Duration(6s)}) {
+      CAPTURE(static_cast<int>(kind), outage.count());
+      Scene scene(options_of(1));
+      Traffic from_x(scene, true, kind, 1'500'000, 1);
+      Traffic from_y(scene, false, kind, 300'000, 2);
+      scene.later(40ms, [&] { cut(scene); });
+      scene.later(40ms + outage, [&] { heal(scene); });
+      // The library's probes double their distance: the next one may be as far away as the outage was long.
+      finish(scene, {&from_x, &from_y}, 2 * outage + 2s);
+    }
+  }
+}
+
+TEST_CASE("an outage one way only is outlived, too", "[quic_sim]") {
+  for (const bool from_x_to_y : {true, false}) {
+    CAPTURE(from_x_to_y);
+    Scene scene(options_of(2));
+    Traffic from_x(scene, true, Kind::mixed, 1'500'000, 1);
+    Traffic from_y(scene, false, Kind::mixed, 1'500'000, 2);
+    const LinkOptions whole = options_of(2).links;
+    LinkOptions silent = whole;
+    silent.loss = 1;
+    const std::string from = from_x_to_y ? scene.x_host() : scene.y_host();
+    const std::string to = from_x_to_y ? scene.y_host() : scene.x_host();
+    scene.later(50ms, [&] { scene.network().set_link(from, to, silent); });
+    scene.later(3s, [&] { scene.network().set_link(from, to, whole); });
+    finish(scene, {&from_x, &from_y}, 12s);
+  }
+}
+
 TEST_CASE("an outage without end is told on both sides, with all that was under way", "[quic_sim]") {
   Scene scene(options_of(3));
   Traffic from_x(scene, true, Kind::writes, 1'500'000, 1);

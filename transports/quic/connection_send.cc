@@ -75,6 +75,7 @@ bool Connection::write_piece(BurstWriter& burst) {
   const size_t limit = tries_large ? no_limit : packet_limit();
   const auto piece = next_piece(limit);
   if (!piece) return false;
+  session_->watch_flight();
   std::array<std::byte, wire::Piece::write_bytes> bytes{};
   const auto header = std::span(bytes).first(wire::Piece::header_bytes(piece->header.write));
   wire::encode(piece->header, header);

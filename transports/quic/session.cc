@@ -442,6 +442,13 @@ bool Session::handshake_done() const noexcept { return ngtcp2_conn_get_handshake
 
 net::Endpoint Session::remote() const { return with_port_in_address(endpoint_of(ngtcp2_conn_get_path(conn_)->remote)); }
 
+void Session::watch_flight() {
+  ngtcp2_conn_stat stat{};
+  ngtcp2_conn_get_conn_stat(conn_, &stat);
+  // The stream's own window bounds what is kept, so that the connection's may be any.
+  if (stat.loss_detection_timer == UINT64_MAX) ngtcp2_conn_extend_max_offset(conn_, stream_window_bytes);
+}
+
 bool Session::open_stream() { return ngtcp2_conn_open_bidi_stream(conn_, &stream_, nullptr) == 0; }
 
 void Session::keep_alive(Duration every) {

@@ -109,6 +109,9 @@ class Session {
   /// `taken`: whether the datagram, which has `number`, went with it. Its parts are `header` and `payload`.
   Packet write_datagram(std::span<std::byte> out, uint64_t number, std::span<const std::byte> header,
                         std::span<const std::byte> payload, bool& taken, TimePoint now);
+  /// Before datagrams are written: the library sets no timer for what it would not repeat. Without one, and with nothing but
+  /// lost datagrams in its window, it would be silent for ever. If none is set, the next packet has something to be repeated.
+  void watch_flight();
   Packet write_rest(std::span<std::byte> out, TimePoint now);
   /// The last one. Nothing may be called but this again afterwards.
   Packet write_close(std::span<std::byte> out, CloseCode code, std::string_view reason, TimePoint now);
