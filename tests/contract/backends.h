@@ -8,6 +8,7 @@
 #include "haul/sim.h"
 #include "haul/tcp.h"
 #ifdef HAUL_CONTRACT_QUIC
+#include "contract/links/network.h"
 #include "haul/quic.h"
 #endif
 #ifdef HAUL_CONTRACT_RDMA
@@ -135,6 +136,36 @@ class QuicHarness final : public TcpHarnessBase {
   quic::Options& quic_options() { return options_; }
 
  private:
+  quic::Options options_;
+};
+
+/// The quic backend over simulated links, in virtual time.
+class QuicSimHarness final : public Harness {
+ public:
+  explicit QuicSimHarness(uint64_t seed = 1);
+  ~QuicSimHarness() override;
+  Abilities abilities() const override {
+    return {.transport = "quic", .virtual_time = true, .silences = true, .crashes = true};
+  }
+  const Clock& clock() const override { return network_.clock(); }
+  std::unique_ptr<Transport> make_transport(const std::string& node) override;
+  Address listen_address(const std::string& node) const override;
+  void silence(const std::string& a, const std::string& b) override { network_.cut(host(a), host(b)); }
+  void heal(const std::string& a, const std::string& b) override { network_.heal(host(a), host(b)); }
+  void crash(const std::string& node) override { network_.crash(host(node)); }
+  bool run_world(std::span<Engine* const> engines, const std::function<bool()>& until, Duration limit) override;
+  bool run_transports(std::span<Transport* const> transports, const std::function<bool()>& until, Duration limit) override;
+  std::vector<std::string> defects() const override;
+
+  links::Network& network() { return network_; }
+  /// The address of a node that has, or had, a transport.
+  const std::string& host(const std::string& node) const;
+  /// Of the transports made from now on.
+  quic::Options& quic_options() { return options_; }
+
+ private:
+  links::Network network_;
+  std::map<std::string, std::string> hosts_;
   quic::Options options_;
 };
 #endif

@@ -18,6 +18,7 @@ std::span<const Backend> every_backend() {
       backend_of<OneSidedHarness>("OneSidedHarness"),
 #ifdef HAUL_CONTRACT_QUIC
       backend_of<QuicHarness>("QuicHarness"),
+      backend_of<QuicSimHarness>("QuicSimHarness"),
 #endif
 #ifdef HAUL_CONTRACT_RDMA
       backend_of<RdmaHarness>("RdmaHarness"),

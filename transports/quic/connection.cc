@@ -72,6 +72,7 @@ Status Connection::begin_session(size_t place) {
                                 .idle_timeout = context_.options->dead_after,
                                 .udp_payload_bytes = context_.options->udp_payload_bytes,
                                 .secret = &secret_,
+                                .random = &context_.surroundings.random,
                                 .owner = this,
                                 .tls = std::move(*tls)},
                                context_.now);
@@ -94,6 +95,7 @@ Status Connection::accept(Outlet& outlet, const net::Endpoint& remote, const Ses
                                   .idle_timeout = context_.options->dead_after,
                                   .udp_payload_bytes = context_.options->udp_payload_bytes,
                                   .secret = &secret_,
+                                  .random = &context_.surroundings.random,
                                   .owner = this,
                                   .tls = std::move(*tls)},
                                  initial, context_.now);
@@ -196,6 +198,7 @@ void Connection::on_datagram_acknowledged(uint64_t number) {
   const auto entry = ledger_.acknowledged(number);
   if (!entry || !gate_) return;
   gate_->acknowledged(entry->packet);
+  large_packets_.acknowledged(entry->packet.bytes);
   if (entry->id.reply) inbound_->piece_arrived(entry->id);
 }
 
@@ -206,6 +209,7 @@ void Connection::on_datagram_lost(uint64_t number) {
 void Connection::lose(const PieceLedger::Entry& entry) {
   if (!gate_) return;
   gate_->lost(entry.packet);
+  large_packets_.lost(context_.now, entry.packet.bytes);
   ledger_.lost(entry.id);
   ++pieces_lost_;
 }
@@ -239,6 +243,12 @@ void Connection::receive(std::span<const std::byte> packet, uint8_t ecn, const O
   session_->read(packet, ecn, from.local(), remote, context_.now);
 }
 
+bool Connection::receive_reset(std::span<const std::byte> packet, const Outlet& from, const net::Endpoint& remote) {
+  if (state_ == State::over || !session_ || session_->ending()) return false;
+  session_->read(packet, 0, from.local(), remote, context_.now);
+  return session_->ending().has_value();
+}
+
 void Connection::received() {
   library_blocked_ = false;
   if (gate_ && session_) give_up_overtaken();
@@ -259,6 +269,7 @@ void Connection::service() {
   if (session_ && session_->ending()) return on_session_ended();
   write();
   if (state_ == State::over || !session_) return;
+  if (!dialed_) remote_ = session_->remote();
   if (session_->ending()) return on_session_ended();
   if (!established()) return;
   if (!inbound_->misuse().ok()) {
@@ -275,6 +286,7 @@ void Connection::run_timers() {
   const TimePoint now = context_.now;
   if (session_ && session_->expiry() && *session_->expiry() <= now) {
     session_->on_expiry(now);
+    large_packets_.timeouts(now, session_->stats().probe_timeouts);
     library_blocked_ = false;
     if (gate_) gate_->take(now);
   }

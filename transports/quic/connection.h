@@ -11,6 +11,7 @@
 #include "quic/context.h"
 #include "quic/gate.h"
 #include "quic/inbound.h"
+#include "quic/large_packets.h"
 #include "quic/outbound.h"
 #include "quic/outlet.h"
 #include "quic/pieces.h"
@@ -93,6 +94,8 @@ class Connection final : public SessionOwner {
   void fail(Status status, CloseCode code = CloseCode::aborted);
 
   void receive(std::span<const std::byte> packet, uint8_t ecn, const Outlet& from, const net::Endpoint& remote);
+  /// A packet of nobody's, which may be the peer's word that it knows nothing of the connection. True: it was.
+  bool receive_reset(std::span<const std::byte> packet, const Outlet& from, const net::Endpoint& remote);
   /// Once after some receive().
   void received();
   /// Does what is due, and sends what may be sent.
@@ -131,7 +134,9 @@ class Connection final : public SessionOwner {
   bool write_packet(BurstWriter& burst);
   bool write_stream_packet(BurstWriter& burst);
   bool write_piece(BurstWriter& burst);
-  std::optional<OutgoingPiece> next_piece();
+  size_t packet_limit();
+  std::span<std::byte> packet_room(BurstWriter& burst);
+  std::optional<OutgoingPiece> next_piece(size_t packet_limit_bytes);
   std::optional<OutgoingPiece> next_lost_piece(size_t max_bytes);
   bool has_pieces() const noexcept;
   void count(const Session::Packet& packet, BurstWriter& burst);
@@ -169,6 +174,7 @@ class Connection final : public SessionOwner {
   std::optional<Inbound> inbound_;
   PieceLedger ledger_;
   std::optional<Gate> gate_;
+  LargePackets large_packets_;
   bool reply_next_ = false;       // whose turn it is: replies and own operations alternate
   bool library_blocked_ = false;  // it takes no piece until something arrives
   bool draining_ = false;

@@ -1,5 +1,7 @@
 // A connection's sending half: which packet is next.
+#include <algorithm>
 #include <array>
+#include <limits>
 
 #include "quic/connection.h"
 
@@ -9,6 +11,7 @@ namespace {
 
 // Room for a packet, whatever the library chooses to put in.
 constexpr size_t least_packet_room = 1500;
+constexpr size_t no_limit = std::numeric_limits<size_t>::max();
 
 }  // namespace
 
@@ -30,6 +33,16 @@ void Connection::write() {
   if (gate_ && !has_pieces()) gate_->on_idle(context_.now);
 }
 
+size_t Connection::packet_limit() {
+  // Before the library has looked for what the path carries, it would believe a size that was set by hand.
+  return established() && large_packets_.allowed(context_.now) ? no_limit : safe_packet_bytes;
+}
+
+std::span<std::byte> Connection::packet_room(BurstWriter& burst) {
+  const auto room = burst.room(std::max(session_->packet_bytes(), least_packet_room));
+  return room.first(std::min(room.size(), packet_limit()));
+}
+
 // False: there is nothing more to be sent now.
 bool Connection::write_packet(BurstWriter& burst) {
   if (session_->ending()) return false;
@@ -37,7 +50,7 @@ bool Connection::write_packet(BurstWriter& burst) {
   if (has_pieces() && !library_blocked_ && gate_->open(context_.now) && write_piece(burst)) return true;
   // Also so that the library believes, after every burst, that there is too little to send: else its own controller would be
   // the one that limits.
-  const Session::Packet packet = session_->write_rest(burst.room(least_packet_room), context_.now);
+  const Session::Packet packet = session_->write_rest(packet_room(burst), context_.now);
   count(packet, burst);
   return packet.bytes > 0;
 }
@@ -50,7 +63,7 @@ void Connection::count(const Session::Packet& packet, BurstWriter& burst) {
 
 bool Connection::write_stream_packet(BurstWriter& burst) {
   size_t taken = 0;
-  const Session::Packet packet = session_->write_stream(burst.room(least_packet_room), stream_.unsent(), taken, context_.now);
+  const Session::Packet packet = session_->write_stream(packet_room(burst), stream_.unsent(), taken, context_.now);
   stream_.sent(taken);
   if (gate_ && packet.bytes > 0) gate_->on_other_sent(context_.now, packet.bytes);
   count(packet, burst);
@@ -58,15 +71,18 @@ bool Connection::write_stream_packet(BurstWriter& burst) {
 }
 
 bool Connection::write_piece(BurstWriter& burst) {
-  const auto piece = next_piece();
+  const bool tries_large = packet_limit() != no_limit && !gate_->path().silent() && large_packets_.try_one(context_.now);
+  const size_t limit = tries_large ? no_limit : packet_limit();
+  const auto piece = next_piece(limit);
   if (!piece) return false;
+  session_->watch_flight();
   std::array<std::byte, wire::Piece::write_bytes> bytes{};
   const auto header = std::span(bytes).first(wire::Piece::header_bytes(piece->header.write));
   wire::encode(piece->header, header);
   bool taken = false;
   const auto room = burst.room(std::max(session_->packet_bytes(), least_packet_room));
-  const Session::Packet packet =
-      session_->write_datagram(room, ledger_.next_number(), header, piece->header.payload, taken, context_.now);
+  const Session::Packet packet = session_->write_datagram(room.first(std::min(room.size(), limit)), ledger_.next_number(),
+                                                          header, piece->header.payload, taken, context_.now);
   if (taken) {
     ledger_.sent(piece->id, gate_->on_sent(context_.now, packet.bytes));
   } else {
@@ -77,8 +93,8 @@ bool Connection::write_piece(BurstWriter& burst) {
   return packet.bytes > 0;
 }
 
-std::optional<OutgoingPiece> Connection::next_piece() {
-  const size_t max_bytes = session_->max_datagram_bytes();
+std::optional<OutgoingPiece> Connection::next_piece(size_t packet_limit_bytes) {
+  const size_t max_bytes = session_->max_datagram_bytes(packet_limit_bytes);
   if (auto piece = next_lost_piece(max_bytes)) return piece;
   reply_next_ = !reply_next_;
   if (reply_next_) {

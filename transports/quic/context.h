@@ -8,6 +8,7 @@
 
 #include "haul/quic.h"
 #include "haul/transport.h"
+#include "quic/surroundings.h"
 #include "security/context.h"
 
 namespace haul::quic {
@@ -15,6 +16,7 @@ namespace haul::quic {
 /// Owned by the transport; its parts hold references.
 struct Context {
   const Options* options = nullptr;
+  Surroundings surroundings;
   const Capabilities* capabilities = nullptr;
   std::shared_ptr<const SecurityContext> security;  ///< null: secure() was not called
   TimePoint now{};

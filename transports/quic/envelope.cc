@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 
-#include "base/random.h"
 #include "quic/session.h"
 
 namespace haul::quic {
@@ -62,40 +61,42 @@ std::optional<Session::Initial> read_initial(std::span<const std::byte> packet) 
   return initial;
 }
 
-size_t write_version_negotiation(std::span<std::byte> out, const Envelope& envelope) {
+size_t write_version_negotiation(std::span<std::byte> out, const Envelope& envelope, const FillRandom& random) {
+  std::array<std::byte, 1> unused{};
+  random(unused);
   const std::array<uint32_t, 1> versions = {NGTCP2_PROTO_VER_V1};
-  return bytes_or_none(ngtcp2_pkt_write_version_negotiation(
-      as_u8(out), out.size(), static_cast<uint8_t>(base::system_random_u64()), as_u8(envelope.scid), envelope.scid.size(),
-      as_u8(envelope.dcid), envelope.dcid.size(), versions.data(), versions.size()));
+  return bytes_or_none(ngtcp2_pkt_write_version_negotiation(as_u8(out), out.size(), static_cast<uint8_t>(unused[0]),
+                                                            as_u8(envelope.scid), envelope.scid.size(), as_u8(envelope.dcid),
+                                                            envelope.dcid.size(), versions.data(), versions.size()));
 }
 
-size_t write_stateless_reset(std::span<std::byte> out, std::string_view dcid, const Secret& secret) {
+size_t write_stateless_reset(std::span<std::byte> out, std::string_view dcid, const Secret& secret, const FillRandom& random) {
   std::array<uint8_t, NGTCP2_STATELESS_RESET_TOKENLEN> token{};
   const ngtcp2_cid cid = cid_of(dcid);
   if (ngtcp2_crypto_generate_stateless_reset_token(token.data(), as_u8(std::span<const std::byte>(secret)), secret.size(),
                                                    &cid) != 0) {
     return 0;
   }
-  std::array<std::byte, NGTCP2_MIN_STATELESS_RESET_RANDLEN> random{};
-  base::system_random(random);
+  std::array<std::byte, NGTCP2_MIN_STATELESS_RESET_RANDLEN> bytes{};
+  random(bytes);
   return bytes_or_none(ngtcp2_pkt_write_stateless_reset(as_u8(out), out.size(), token.data(),
-                                                        as_u8(std::span<const std::byte>(random)), random.size()));
+                                                        as_u8(std::span<const std::byte>(bytes)), bytes.size()));
 }
 
 size_t write_retry(std::span<std::byte> out, const Session::Initial& initial, const net::Endpoint& remote, const Secret& secret,
-                   TimePoint now) {
-  std::array<std::byte, NGTCP2_MAX_CIDLEN> random{};
-  base::system_random(random);
-  const ngtcp2_cid own = cid_of({reinterpret_cast<const char*>(random.data()), own_cid_bytes + 8});
+                   const FillRandom& random, TimePoint now) {
+  std::array<std::byte, own_cid_bytes + 8> bytes{};
+  random(bytes);
+  const ngtcp2_cid own = cid_of({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
   const ngtcp2_cid first = cid_of(initial.dcid);
   const ngtcp2_cid client = cid_of(initial.scid);
   std::array<uint8_t, NGTCP2_CRYPTO_MAX_RETRY_TOKENLEN> token{};
-  const ngtcp2_ssize bytes =
+  const ngtcp2_ssize token_bytes =
       ngtcp2_crypto_generate_retry_token(token.data(), as_u8(std::span<const std::byte>(secret)), secret.size(),
                                          initial.version, sockaddr_of(remote), remote.bytes, &own, &first, stamp(now));
-  if (bytes < 0) return 0;
+  if (token_bytes < 0) return 0;
   return bytes_or_none(ngtcp2_crypto_write_retry(as_u8(out), out.size(), initial.version, &client, &own, &first, token.data(),
-                                                 static_cast<size_t>(bytes)));
+                                                 static_cast<size_t>(token_bytes)));
 }
 
 std::optional<Cid> check_retry_token(const Session::Initial& initial, const net::Endpoint& remote, const Secret& secret,

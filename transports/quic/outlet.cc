@@ -6,13 +6,9 @@
 
 namespace haul::quic {
 
-namespace {
-
 bool same(const net::Endpoint& a, const net::Endpoint& b) noexcept {
   return a.bytes == b.bytes && std::memcmp(&a.storage, &b.storage, a.bytes) == 0;
 }
-
-}  // namespace
 
 void Outlet::send(const Burst& burst) {
   if (!blocked() && socket_->send(burst)) return;

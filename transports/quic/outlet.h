@@ -10,6 +10,9 @@
 
 namespace haul::quic {
 
+/// Two addresses are one.
+bool same(const net::Endpoint& a, const net::Endpoint& b) noexcept;
+
 class Outlet {
  public:
   Outlet(std::unique_ptr<DatagramSocket> socket, bool listens) : socket_(std::move(socket)), listens_(listens) {}

@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/random.h"
 #include "quic/region.h"
 
 namespace haul::quic {
@@ -30,7 +29,8 @@ Capabilities quic_capabilities() {
 
 }  // namespace
 
-QuicTransport::QuicTransport(Options options, base::UniqueFd watch, std::shared_ptr<Resolutions> resolutions)
+QuicTransport::QuicTransport(Options options, Surroundings surroundings, base::UniqueFd watch,
+                             std::shared_ptr<Resolutions> resolutions)
     : options_(std::move(options)),
       capabilities_(quic_capabilities()),
       watch_(std::move(watch)),
@@ -39,7 +39,8 @@ QuicTransport::QuicTransport(Options options, base::UniqueFd watch, std::shared_
       packet_memory_(max_burst_bytes) {
   context_.options = &options_;
   context_.capabilities = &capabilities_;
-  base::system_random(secret_);
+  context_.surroundings = std::move(surroundings);
+  context_.surroundings.random(secret_);
   epoll_event event{.events = EPOLLIN, .data = {}};
   epoll_ctl(watch_.get(), EPOLL_CTL_ADD, resolutions_->fd(), &event);
 }
@@ -100,8 +101,12 @@ void QuicTransport::revoke(ConnectionId connection, uint64_t grant_id, TimePoint
 }
 
 size_t QuicTransport::post(ConnectionId connection, std::span<const Operation> operations, TimePoint now) {
-  Connection* found = wake(connection, now);
-  return found != nullptr ? found->post(operations) : 0;
+  context_.now = std::max(context_.now, now);
+  Connection* found = find(connection);
+  const size_t taken = found != nullptr ? found->post(operations) : 0;
+  // A refusal is no work: who tries again and again need not be polled for that.
+  work_ = work_ || taken > 0;
+  return taken;
 }
 
 void QuicTransport::answer(ConnectionId connection, uint64_t id, const Status& status, TimePoint now) {
@@ -113,8 +118,11 @@ void QuicTransport::cancel(ConnectionId connection, uint64_t id, TimePoint now) 
 }
 
 bool QuicTransport::send(ConnectionId connection, std::span<const std::byte> message, TimePoint now) {
-  Connection* found = wake(connection, now);
-  return found == nullptr || found->send(message);
+  context_.now = std::max(context_.now, now);
+  Connection* found = find(connection);
+  const bool taken = found == nullptr || found->send(message);
+  work_ = work_ || taken;
+  return taken;
 }
 
 PathSample QuicTransport::sample(ConnectionId connection) const {
@@ -164,6 +172,7 @@ void QuicTransport::run() {
 }
 
 void QuicTransport::watch(Outlet& outlet, bool writable) {
+  if (outlet.socket().fd() < 0) return;
   epoll_event event{.events = EPOLLIN | (writable ? uint32_t{EPOLLOUT} : 0U), .data = {}};
   epoll_ctl(watch_.get(), EPOLL_CTL_MOD, outlet.socket().fd(), &event);
 }

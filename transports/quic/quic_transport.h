@@ -20,7 +20,7 @@ namespace haul::quic {
 
 class QuicTransport final : public Transport, private Host {
  public:
-  QuicTransport(Options options, base::UniqueFd watch, std::shared_ptr<Resolutions> resolutions);
+  QuicTransport(Options options, Surroundings surroundings, base::UniqueFd watch, std::shared_ptr<Resolutions> resolutions);
   ~QuicTransport() override;
   QuicTransport(const QuicTransport&) = delete;
   QuicTransport& operator=(const QuicTransport&) = delete;
@@ -82,6 +82,7 @@ class QuicTransport final : public Transport, private Host {
   void receive();
   void handle(const Burst& burst, Outlet& outlet);
   void handle_stranger(std::span<const std::byte> packet, const Burst& burst, Outlet& outlet);
+  bool told_by_reset(std::span<const std::byte> packet, const Burst& burst, Outlet& outlet);
   void admit(const Session::Initial& initial, const Burst& burst, Outlet& outlet);
   void make_room_for_stranger();
 

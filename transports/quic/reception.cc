@@ -60,7 +60,8 @@ void QuicTransport::handle_stranger(std::span<const std::byte> packet, const Bur
   const bool expects = context_.security && (outlet.listens() || !opened_.empty());
   if (envelope.is_long) {
     if (!expects || packet.size() < least_initial_bytes) return;
-    if (envelope.wants_version) return answer(write_version_negotiation(packet_memory_, envelope));
+    if (envelope.wants_version)
+      return answer(write_version_negotiation(packet_memory_, envelope, context_.surroundings.random));
     if (const auto initial = read_initial(packet)) admit(*initial, burst, outlet);
     const auto made = routes_.find(Cid(envelope.dcid));
     if (made == routes_.end()) return;
@@ -68,11 +69,24 @@ void QuicTransport::handle_stranger(std::span<const std::byte> packet, const Bur
     made->second->receive(packet, burst.ecn, outlet, burst.remote);
     return;
   }
+  if (told_by_reset(packet, burst, outlet)) return;
   // RFC 9000 section 10.3.3: always shorter than what it answers, so that two such sides fall silent.
   constexpr size_t least_reset_bytes = 43;
   if (packet.size() <= least_reset_bytes) return;
   const size_t most = packet.size() - 1;
-  answer(write_stateless_reset(std::span(packet_memory_).first(most), envelope.dcid, secret_));
+  answer(write_stateless_reset(std::span(packet_memory_).first(most), envelope.dcid, secret_, context_.surroundings.random));
+}
+
+// A stateless reset has an id that nobody knows: whoever sends to where it comes from has to look at its end (RFC 9000 section
+// 10.3.1).
+bool QuicTransport::told_by_reset(std::span<const std::byte> packet, const Burst& burst, Outlet& outlet) {
+  for (const auto& connection : connections_) {
+    if (!same(connection->remote(), burst.remote) || connection->outlet() != &outlet) continue;
+    if (!connection->receive_reset(packet, outlet, burst.remote)) continue;
+    touched_.push_back(connection.get());
+    return true;
+  }
+  return false;
 }
 
 void QuicTransport::admit(const Session::Initial& initial, const Burst& burst, Outlet& outlet) {
@@ -86,7 +100,7 @@ void QuicTransport::admit(const Session::Initial& initial, const Burst& burst, O
     accepted.original_dcid = check_retry_token(initial, burst.remote, secret_, context_.now);
     if (!accepted.original_dcid) return answer(write_refusal(packet_memory_, initial));
   } else if (strangers >= options_.retry_from) {
-    return answer(write_retry(packet_memory_, initial, burst.remote, secret_, context_.now));
+    return answer(write_retry(packet_memory_, initial, burst.remote, secret_, context_.surroundings.random, context_.now));
   }
   if (strangers >= options_.max_unidentified) make_room_for_stranger();
   auto connection = std::make_unique<Connection>(context_, host(), secret_, 0);

@@ -11,7 +11,7 @@
 #include <cstring>
 #include <utility>
 
-#include "base/random.h"
+#include "quic/large_packets.h"
 
 namespace haul::quic {
 
@@ -19,7 +19,6 @@ namespace {
 
 constexpr uint64_t stream_window_bytes = 1U << 20;
 constexpr uint64_t max_datagram_frame_bytes = 65535;
-constexpr size_t smallest_payload_bytes = 1200;
 constexpr uint64_t crypto_error = 0x100;  // RFC 9001 section 4.8
 
 ngtcp2_tstamp stamp(TimePoint now) noexcept { return static_cast<ngtcp2_tstamp>(now.time_since_epoch().count()); }
@@ -35,11 +34,11 @@ ngtcp2_cid cid_of(std::string_view bytes) noexcept {
 
 Cid text_of(const ngtcp2_cid& cid) { return {reinterpret_cast<const char*>(cid.data), cid.datalen}; }
 
-ngtcp2_cid random_cid(size_t bytes) noexcept {
+ngtcp2_cid random_cid(const FillRandom& random, size_t bytes) {
   ngtcp2_cid cid{};
-  std::array<std::byte, NGTCP2_MAX_CIDLEN> random{};
-  base::system_random(random);
-  ngtcp2_cid_init(&cid, as_u8(std::span<const std::byte>(random)), bytes);
+  std::array<std::byte, NGTCP2_MAX_CIDLEN> drawn{};
+  random(drawn);
+  ngtcp2_cid_init(&cid, as_u8(std::span<const std::byte>(drawn)), bytes);
   return cid;
 }
 
@@ -47,6 +46,29 @@ ngtcp2_cid random_cid(size_t bytes) noexcept {
 ngtcp2_addr address_of(const net::Endpoint& endpoint) noexcept {
   auto* address = const_cast<sockaddr_storage*>(&endpoint.storage);  // NOLINT(cppcoreguidelines-pro-type-const-cast)
   return {reinterpret_cast<ngtcp2_sockaddr*>(address), static_cast<ngtcp2_socklen>(endpoint.bytes)};
+}
+
+net::Endpoint endpoint_of(const ngtcp2_addr& address) noexcept {
+  net::Endpoint endpoint;
+  std::memcpy(&endpoint.storage, address.addr, address.addrlen);
+  endpoint.bytes = address.addrlen;
+  return endpoint;
+}
+
+// The library keeps its window when only the peer's port changes. If that is full of packets that went to the old port, it
+// neither asks the new one whether somebody is there nor sends anything again. So it is shown addresses in which the port
+// counts. Twice gives the address itself.
+net::Endpoint with_port_in_address(net::Endpoint endpoint) noexcept {
+  const uint16_t port = htons(endpoint.port());
+  const bool v6 = endpoint.family() == AF_INET6;
+  auto* address = v6 ? reinterpret_cast<uint8_t*>(&reinterpret_cast<sockaddr_in6&>(endpoint.storage).sin6_addr)
+                     : reinterpret_cast<uint8_t*>(&reinterpret_cast<sockaddr_in&>(endpoint.storage).sin_addr);
+  uint8_t* last = address + (v6 ? sizeof(in6_addr) : sizeof(in_addr)) - sizeof(port);
+  uint16_t part = 0;
+  std::memcpy(&part, last, sizeof(part));
+  part = static_cast<uint16_t>(part ^ port);
+  std::memcpy(last, &part, sizeof(part));
+  return endpoint;
 }
 
 ngtcp2_path path_of(const net::Endpoint& local, const net::Endpoint& remote) noexcept {
@@ -120,7 +142,7 @@ struct Session::Callbacks {
   }
   static int new_cid(ngtcp2_conn*, ngtcp2_cid* cid, uint8_t* token, size_t bytes, void* user) {
     Session& self = of(user);
-    *cid = random_cid(bytes);
+    *cid = random_cid(*self.setup_.random, bytes);
     const Secret& secret = *self.setup_.secret;
     if (ngtcp2_crypto_generate_stateless_reset_token(token, as_u8(std::span<const std::byte>(secret)), secret.size(), cid) !=
         0) {
@@ -137,8 +159,12 @@ struct Session::Callbacks {
     of(user).reset_ = true;
     return 0;
   }
-  static void random(uint8_t* out, size_t bytes, const ngtcp2_rand_ctx*) {
-    base::system_random(std::as_writable_bytes(std::span(out, bytes)));
+  static void random(uint8_t* out, size_t bytes, const ngtcp2_rand_ctx* context) {
+    (*static_cast<const FillRandom*>(context->native_handle))(std::as_writable_bytes(std::span(out, bytes)));
+  }
+  static int path_challenge(ngtcp2_conn*, uint8_t* out, void* user) {
+    (*of(user).setup_.random)(std::as_writable_bytes(std::span(out, NGTCP2_PATH_CHALLENGE_DATALEN)));
+    return 0;
   }
   static ngtcp2_conn* connection(ngtcp2_crypto_conn_ref* reference) { return of(reference->user_data).conn_; }
 
@@ -166,7 +192,7 @@ struct Session::Callbacks {
     callbacks.recv_datagram = &Callbacks::datagram;
     callbacks.ack_datagram = &Callbacks::datagram_acknowledged;
     callbacks.lost_datagram = &Callbacks::datagram_lost;
-    callbacks.get_path_challenge_data = ngtcp2_crypto_get_path_challenge_data_cb;
+    callbacks.get_path_challenge_data = &Callbacks::path_challenge;
     callbacks.version_negotiation = ngtcp2_crypto_version_negotiation_cb;
     return callbacks;
   }
@@ -178,6 +204,7 @@ struct Session::Callbacks {
     // send (Session::write_rest).
     settings.cc_algo = NGTCP2_CC_ALGO_BBR2;
     settings.initial_ts = stamp(now);
+    settings.rand_ctx.native_handle = const_cast<FillRandom*>(setup.random);  // NOLINT: const again where it is used
     if (setup.udp_payload_bytes > 0) {
       settings.max_tx_udp_payload_size = setup.udp_payload_bytes;
       settings.no_tx_udp_payload_size_shaping = 1;
@@ -213,9 +240,10 @@ Result<std::unique_ptr<Session>> Session::dial(Setup setup, TimePoint now) {
   if (ngtcp2_crypto_gnutls_configure_client_session(own.tls->native()) != 0) {
     return Status(StatusCode::internal, "GnuTLS can't be used for QUIC");
   }
-  const ngtcp2_cid dcid = random_cid(NGTCP2_MIN_INITIAL_DCIDLEN + 8);
-  const ngtcp2_cid scid = random_cid(own_cid_bytes);
-  const ngtcp2_path path = path_of(own.local, own.remote);
+  const ngtcp2_cid dcid = random_cid(*own.random, NGTCP2_MIN_INITIAL_DCIDLEN + 8);
+  const ngtcp2_cid scid = random_cid(*own.random, own_cid_bytes);
+  const net::Endpoint shown = with_port_in_address(own.remote);
+  const ngtcp2_path path = path_of(own.local, shown);
   const ngtcp2_callbacks callbacks = Callbacks::all(true);
   const ngtcp2_settings settings = Callbacks::settings(own, now);
   const ngtcp2_transport_params parameters = Callbacks::parameters(own, true);
@@ -234,8 +262,9 @@ Result<std::unique_ptr<Session>> Session::accept(Setup setup, const Initial& ini
     return Status(StatusCode::internal, "GnuTLS can't be used for QUIC");
   }
   const ngtcp2_cid client = cid_of(initial.scid);
-  const ngtcp2_cid scid = random_cid(own_cid_bytes);
-  const ngtcp2_path path = path_of(own.local, own.remote);
+  const ngtcp2_cid scid = random_cid(*own.random, own_cid_bytes);
+  const net::Endpoint shown = with_port_in_address(own.remote);
+  const ngtcp2_path path = path_of(own.local, shown);
   const ngtcp2_callbacks callbacks = Callbacks::all(false);
   ngtcp2_settings settings = Callbacks::settings(own, now);
   ngtcp2_transport_params parameters = Callbacks::parameters(own, false);
@@ -264,7 +293,8 @@ Result<std::unique_ptr<Session>> Session::accept(Setup setup, const Initial& ini
 void Session::read(std::span<const std::byte> packet, uint8_t ecn, const net::Endpoint& local, const net::Endpoint& remote,
                    TimePoint now) {
   if (ending_) return;
-  const ngtcp2_path path = path_of(local, remote);
+  const net::Endpoint shown = with_port_in_address(remote);
+  const ngtcp2_path path = path_of(local, shown);
   const ngtcp2_pkt_info info{.ecn = ecn};
   failed(ngtcp2_conn_read_pkt(conn_, &path, &info, as_u8(packet), packet.size(), stamp(now)));
 }
@@ -337,9 +367,7 @@ Session::Packet Session::packet_of(int64_t written) {
   if (written < 0) failed(static_cast<int>(written));
   if (written <= 0) return {};
   Packet packet{.bytes = static_cast<size_t>(written), .ecn = static_cast<uint8_t>(link_->info.ecn), .remote = {}};
-  const ngtcp2_addr& remote = link_->written.path.remote;
-  std::memcpy(&packet.remote.storage, remote.addr, remote.addrlen);
-  packet.remote.bytes = remote.addrlen;
+  packet.remote = with_port_in_address(endpoint_of(link_->written.path.remote));
   return packet;
 }
 
@@ -403,14 +431,23 @@ Session::Packet Session::write_close(std::span<std::byte> out, CloseCode code, s
 
 size_t Session::packet_bytes() const { return ngtcp2_conn_get_path_max_tx_udp_payload_size(conn_); }
 
-size_t Session::max_datagram_bytes() const {
+size_t Session::max_datagram_bytes(size_t limit_bytes) const {
   // First byte, the peer's id, a packet number of up to four bytes, the frame's type and length, the tag.
   constexpr size_t others = 1 + 4 + 3 + 16;
   const size_t packet = setup_.udp_payload_bytes > 0 ? setup_.udp_payload_bytes : packet_bytes();
-  return std::max(packet, smallest_payload_bytes) - others - ngtcp2_conn_get_dcid(conn_)->datalen;
+  return std::max(std::min(packet, limit_bytes), safe_packet_bytes) - others - ngtcp2_conn_get_dcid(conn_)->datalen;
 }
 
 bool Session::handshake_done() const noexcept { return ngtcp2_conn_get_handshake_completed(conn_) != 0; }
+
+net::Endpoint Session::remote() const { return with_port_in_address(endpoint_of(ngtcp2_conn_get_path(conn_)->remote)); }
+
+void Session::watch_flight() {
+  ngtcp2_conn_stat stat{};
+  ngtcp2_conn_get_conn_stat(conn_, &stat);
+  // The stream's own window bounds what is kept, so that the connection's may be any.
+  if (stat.loss_detection_timer == UINT64_MAX) ngtcp2_conn_extend_max_offset(conn_, stream_window_bytes);
+}
 
 bool Session::open_stream() { return ngtcp2_conn_open_bidi_stream(conn_, &stream_, nullptr) == 0; }
 
@@ -427,7 +464,8 @@ Session::Stats Session::stats() const {
           .rtt_latest = duration(stat.latest_rtt),
           .library_window_bytes = stat.cwnd,
           .bytes_in_flight = stat.bytes_in_flight,
-          .probe_timeout = duration(ngtcp2_conn_get_pto(conn_))};
+          .probe_timeout = duration(ngtcp2_conn_get_pto(conn_)),
+          .probe_timeouts = stat.pto_count};
 }
 
 }  // namespace haul::quic

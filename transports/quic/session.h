@@ -12,6 +12,7 @@
 #include "haul/status.h"
 #include "haul/time.h"
 #include "net/endpoint.h"
+#include "quic/surroundings.h"
 #include "quic/wire.h"
 #include "security/quic_session.h"
 
@@ -59,6 +60,7 @@ class Session {
     Duration idle_timeout{};
     uint32_t udp_payload_bytes = 0;  ///< 0: the library finds it
     const Secret* secret = nullptr;
+    const FillRandom* random = nullptr;
     SessionOwner* owner = nullptr;
     std::unique_ptr<security::QuicSession> tls;
   };
@@ -107,14 +109,19 @@ class Session {
   /// `taken`: whether the datagram, which has `number`, went with it. Its parts are `header` and `payload`.
   Packet write_datagram(std::span<std::byte> out, uint64_t number, std::span<const std::byte> header,
                         std::span<const std::byte> payload, bool& taken, TimePoint now);
+  /// Before datagrams are written: the library sets no timer for what it would not repeat. Without one, and with nothing but
+  /// lost datagrams in its window, it would be silent for ever. If none is set, the next packet has something to be repeated.
+  void watch_flight();
   Packet write_rest(std::span<std::byte> out, TimePoint now);
   /// The last one. Nothing may be called but this again afterwards.
   Packet write_close(std::span<std::byte> out, CloseCode code, std::string_view reason, TimePoint now);
 
-  /// The longest datagram that fits into a packet to this peer now.
-  size_t max_datagram_bytes() const;
+  /// The longest datagram that fits into a packet to this peer now, if that has at most `limit_bytes` (and at least 1200).
+  size_t max_datagram_bytes(size_t limit_bytes) const;
   size_t packet_bytes() const;
   bool handshake_done() const noexcept;
+  /// Where packets go now. The peer's address may change.
+  net::Endpoint remote() const;
   /// Opens the connection's one stream. For the side that dialed, after the handshake. False: the peer permits none.
   bool open_stream();
   /// Says something after so long without a packet.
@@ -127,6 +134,7 @@ class Session {
     uint64_t library_window_bytes = 0;
     uint64_t bytes_in_flight = 0;
     Duration probe_timeout{};
+    uint64_t probe_timeouts = 0;  ///< since something was acknowledged
   };
   Stats stats() const;
   const security::QuicSession& tls() const noexcept { return *setup_.tls; }
@@ -165,10 +173,10 @@ Envelope read_envelope(std::span<const std::byte> packet) noexcept;
 /// Absent: no packet that a connection could begin with.
 std::optional<Session::Initial> read_initial(std::span<const std::byte> packet);
 
-size_t write_version_negotiation(std::span<std::byte> out, const Envelope& envelope);
-size_t write_stateless_reset(std::span<std::byte> out, std::string_view dcid, const Secret& secret);
+size_t write_version_negotiation(std::span<std::byte> out, const Envelope& envelope, const FillRandom& random);
+size_t write_stateless_reset(std::span<std::byte> out, std::string_view dcid, const Secret& secret, const FillRandom& random);
 size_t write_retry(std::span<std::byte> out, const Session::Initial& initial, const net::Endpoint& remote, const Secret& secret,
-                   TimePoint now);
+                   const FillRandom& random, TimePoint now);
 /// The id that the client had chosen first, if the token is ours, of this client and fresh.
 std::optional<Cid> check_retry_token(const Session::Initial& initial, const net::Endpoint& remote, const Secret& secret,
                                      TimePoint now);

@@ -5,7 +5,6 @@
 #include <cerrno>
 #include <utility>
 
-#include "base/random.h"
 #include "quic/quic_transport.h"
 
 namespace haul::quic {
@@ -27,10 +26,11 @@ Status no_credentials() {
 }  // namespace
 
 Result<Outlet*> QuicTransport::open_outlet(const net::Endpoint& endpoint, bool both_families, bool listens) {
-  auto socket = open_udp(endpoint, both_families, options_.socket_buffer_bytes);
+  auto socket = context_.surroundings.open_socket(endpoint, both_families, options_.socket_buffer_bytes);
   if (!socket.ok()) return socket.status();
   epoll_event event{.events = EPOLLIN, .data = {}};
-  if (epoll_ctl(watch_.get(), EPOLL_CTL_ADD, (*socket)->fd(), &event) != 0) {
+  const int fd = (*socket)->fd();
+  if (fd >= 0 && epoll_ctl(watch_.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
     return Status::from_errno(StatusCode::exhausted, errno, "a UDP socket can't be watched");
   }
   outlets_.push_back(std::make_unique<Outlet>(std::move(*socket), listens));
@@ -87,7 +87,7 @@ Result<LocalEndpoint> QuicTransport::open_passive(const ConnectOptions& options)
     return Status(StatusCode::invalid, "a lane without an address needs an established connection to go beside");
   }
   Opened opened{.options = options, .passive = true};
-  base::system_random(opened.token);
+  context_.surroundings.random(opened.token);
   const ConnectionId id = ++last_id_;
   LocalEndpoint endpoint{id, std::vector<std::byte>(wire::LaneEndpoint::bytes)};
   // The same port takes the lane: sockets are not for one connection only.
@@ -227,12 +227,16 @@ Status check(const Options& options) {
 }  // namespace
 
 Result<std::unique_ptr<Transport>> make_transport(Options options) {
+  return make_transport(std::move(options), Surroundings());
+}
+
+Result<std::unique_ptr<Transport>> make_transport(Options options, Surroundings surroundings) {
   if (Status status = check(options); !status.ok()) return status;
   base::UniqueFd watch(epoll_create1(EPOLL_CLOEXEC));
   base::UniqueFd event(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!watch || !event) return Status::from_errno(StatusCode::exhausted, errno, "no file descriptor is left (`ulimit -n`)");
-  return std::unique_ptr<Transport>(
-      std::make_unique<QuicTransport>(std::move(options), std::move(watch), std::make_shared<Resolutions>(std::move(event))));
+  return std::unique_ptr<Transport>(std::make_unique<QuicTransport>(
+      std::move(options), std::move(surroundings), std::move(watch), std::make_shared<Resolutions>(std::move(event))));
 }
 
 }  // namespace haul::quic

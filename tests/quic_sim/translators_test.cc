@@ -1,0 +1,84 @@
+// An address translator on the way gives the side that dialed another port, or another address, while things move.
+#include <catch2/catch.hpp>
+
+#include "quic_sim/scene.h"
+
+namespace haul::quic_sim {
+namespace {
+
+using namespace std::chrono_literals;
+using Kind = Traffic::Kind;
+
+Scene::Options behind_translator(uint64_t seed) {
+  LinkOptions links;
+  links.rate_bytes_s = 12'500'000;
+  links.delay = 10ms;
+  return {.seed = seed, .links = links, .translated = true};
+}
+
+struct Change {
+  bool moves;  // to another address, not only to another port
+  Kind kind;
+};
+
+void go_on(const Change& change) {
+  CAPTURE(change.moves, static_cast<int>(change.kind));
+  Scene scene(behind_translator(1));
+  Traffic from_x(scene, true, change.kind, 1'500'000, 1);
+  Traffic from_y(scene, false, change.kind, 1'500'000, 2);
+  scene.later(60ms, [&] { scene.network().rebind(scene.x_host(), change.moves); });
+  finish(scene, {&from_x, &from_y}, 30s);
+}
+
+TEST_CASE("a transfer goes on behind another port", "[quic_sim]") {
+  for (const Kind kind : {Kind::writes, Kind::reads, Kind::small, Kind::messages}) go_on({false, kind});
+}
+
+TEST_CASE("a transfer goes on behind another address", "[quic_sim]") {
+  for (const Kind kind : {Kind::writes, Kind::reads, Kind::small, Kind::messages}) go_on({true, kind});
+}
+
+TEST_CASE("a side that only receives is found again", "[quic_sim]") {
+  Scene scene(behind_translator(2));
+  Traffic from_y(scene, false, Kind::writes, 1'500'000, 2);
+  scene.later(60ms, [&] { scene.network().rebind(scene.x_host(), true); });
+  finish(scene, {&from_y}, 30s);
+}
+
+TEST_CASE("a transfer goes on however often the translator changes its mind", "[quic_sim]") {
+  for (uint64_t seed = 1; seed <= 10; ++seed) {
+    CAPTURE(seed);
+    auto options = behind_translator(seed);
+    options.links.loss = 0.01;
+    Scene scene(options);
+    Traffic from_x(scene, true, Kind::mixed, 1'500'000, seed);
+    Traffic from_y(scene, false, Kind::mixed, 1'500'000, seed + 1);
+    for (int i = 1; i <= 20; ++i) {
+      const bool moves = scene.harness.random().chance(0.5);
+      scene.later(i * Duration(7ms), [&scene, moves] { scene.network().rebind(scene.x_host(), moves); });
+    }
+    finish(scene, {&from_x, &from_y}, 60s);
+  }
+}
+
+/// What y says of where x is.
+bool says(const Scene& scene, const std::string& what) {
+  return scene.rig.y.transport->describe(scene.link.at_y).find(what) != std::string::npos;
+}
+
+TEST_CASE("after a change of address, farewells and lanes find the peer", "[quic_sim]") {
+  Scene scene(behind_translator(3));
+  CHECK(says(scene, "192.0.2.1:"));
+  scene.network().rebind(scene.x_host(), true);
+  Traffic from_x(scene, true, Kind::mixed, 500'000, 1);
+  finish(scene, {&from_x}, 30s);
+  CHECK(says(scene, "192.0.2.2:"));
+  const auto lane = scene.rig.join_beside(scene.link);
+  scene.rig.y.transport->close(scene.link.at_y, CloseMode::abort, scene.now());
+  // Long before anybody would miss the other.
+  CHECK(scene.run([&] { return scene.rig.x.closed(scene.link.at_x).has_value(); }, 1s));
+  CHECK_FALSE(scene.rig.x.closed(lane.at_x).has_value());
+}
+
+}  // namespace
+}  // namespace haul::quic_sim
