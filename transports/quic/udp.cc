@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -99,6 +100,7 @@ class UdpSocket final : public DatagramSocket {
     }
   }
 
+  TimePoint time(TimePoint now) const noexcept override { return std::max(now, system_clock().now()); }
   const net::Endpoint& local() const noexcept override { return local_; }
   int fd() const noexcept override { return fd_.get(); }
 

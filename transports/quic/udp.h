@@ -8,6 +8,7 @@
 
 #include "base/unique_fd.h"
 #include "haul/status.h"
+#include "haul/time.h"
 #include "net/endpoint.h"
 
 namespace haul::quic {
@@ -28,6 +29,9 @@ class DatagramSocket {
   virtual Burst receive() = 0;
   /// False: it does not fit now; the socket becomes writable later. What can't be sent at all is lost, as datagrams are.
   virtual bool send(const Burst& burst) = 0;
+  /// How late it is, for a caller who was told that it is `now`: time goes on while datagrams are handled, and what one says of
+  /// the round trip must not depend on how many came before it. Simulated time stands still meanwhile.
+  virtual TimePoint time(TimePoint now) const noexcept { return now; }
   /// Where it is bound.
   virtual const net::Endpoint& local() const noexcept = 0;
   /// To be watched; -1: nothing to watch.
