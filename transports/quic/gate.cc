@@ -5,6 +5,15 @@
 
 namespace haul::quic {
 
+namespace {
+
+// How late the loop may come without loss of rate: an eighth of the round trip, which queues bear, and no more than machines
+// with more to do than processors are late by.
+constexpr int64_t late_by_rtt = 8;
+constexpr Duration latest = std::chrono::milliseconds(4);
+
+}  // namespace
+
 bool Gate::open(TimePoint now) noexcept {
   // While silent, probes go out by their timer only.
   if (path_.silent() || probe_due_) return probe_due_;
@@ -39,6 +48,7 @@ void Gate::take(TimePoint now) {
     const AckSample sample = path_.finish_ack(now);
     if (sample.delivery_rate > 0) delivery_rate_ = sample.delivery_rate;
     controller_->on_ack(now, sample);
+    pacer_.forgive_late(std::min(path_.rtt().lowest() / late_by_rtt, latest));
   }
   lost_.clear();
   acknowledged_.clear();

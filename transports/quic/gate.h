@@ -37,6 +37,10 @@ class Gate {
     if (window_open() && pacer_.may_send(now)) path_.on_app_limited();
   }
 
+  /// It is open, and the library takes nothing: for a fraction of a second every few, its own controller looks for the lowest
+  /// round trip. What arrives then says nothing of the path's rate.
+  void on_held_back() { path_.on_app_limited(); }
+
   // What came of packets; take() tells the controller of all of them at once.
   void acknowledged(const congestion::SentPacket& packet) { acknowledged_.push_back(packet); }
   void lost(const congestion::SentPacket& packet) { lost_.push_back(packet); }
