@@ -31,6 +31,8 @@ class Pacer {
   /// Who comes late by up to this may make up for all of it. A sender that sleeps between packets is woken late, and what it
   /// could never send again would make it slower than its rate, without end where the rate follows what arrives.
   void forgive_late(Duration late) noexcept { forgiven_ = late; }
+  /// How much later than that the last bytes left: of so much time the rate was not used.
+  Duration missed() const noexcept { return missed_; }
 
   /// Bytes that should leave together (draft-ietf-ccwg-bbr, section 5.6.3, with a quarter of its millisecond).
   uint64_t quantum_bytes() const noexcept {
@@ -51,6 +53,7 @@ class Pacer {
     if (rate_) {
       const double paid = static_cast<double>(*rate_) * to_seconds(at - since_);
       const double saved = std::max(static_cast<double>(quantum_bytes()), static_cast<double>(*rate_) * to_seconds(forgiven_));
+      missed_ = from_seconds((paid - debt_bytes_ - saved) / static_cast<double>(*rate_));
       debt_bytes_ = std::max(debt_bytes_ - paid, -saved) + static_cast<double>(bytes);
     }
     since_ = at;
@@ -60,6 +63,7 @@ class Pacer {
   Options options_;
   std::optional<uint64_t> rate_;
   Duration forgiven_ = Duration::zero();
+  Duration missed_ = Duration::zero();
   // Debt in bytes, not in time: a rate that rises shortens what a lower one had set.
   TimePoint since_;
   double debt_bytes_ = 0;

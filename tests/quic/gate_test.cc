@@ -55,6 +55,29 @@ TEST_CASE("a loop that is woken late loses nothing of its rate", "[quic]") {
   CHECK(send_all(gate, now + 1s) < 500'000);  // and a pause is no reason for a flood
 }
 
+TEST_CASE("what a late sender missed for good says nothing of the rate", "[quic]") {
+  AckSample last;
+  Gate gate(std::make_unique<AlwaysTheSame>(last));
+  const auto first = gate.on_sent(start, packet);
+  gate.pause(start);
+  TimePoint now = start;
+  for (int turn = 0; turn < 50; ++turn) {
+    now += 2ms;
+    send_all(gate, now);
+  }
+  gate.acknowledged(first);
+  gate.take(now);
+  for (int turn = 0; turn < 10; ++turn) {
+    now += 3ms;
+    send_all(gate, now);
+  }
+  CHECK_FALSE(gate.on_sent(now, packet).app_limited);
+  gate.pause(now);
+  now += 20ms;
+  send_all(gate, now);
+  CHECK(gate.on_sent(now, packet).app_limited);
+}
+
 TEST_CASE("what arrives while the library takes nothing says nothing of the rate", "[quic]") {
   AckSample last;
   Gate gate(std::make_unique<AlwaysTheSame>(last));

@@ -70,6 +70,8 @@ class Gate {
   uint64_t delivery_rate_ = 0;
   uint64_t burst_left_ = 0;  // of this burst
   uint64_t burst_sent_ = 0;
+  bool waits_for_window_ = false;   // since the last burst
+  bool waited_for_window_ = false;  // before it
   bool probe_due_ = false;
 };
 
