@@ -11,7 +11,7 @@ namespace {
 // How late the loop may come without loss of rate: an eighth of the round trip, which queues bear, and no more than machines
 // with more to do than processors are late by.
 constexpr int64_t late_by_rtt = 8;
-constexpr Duration latest = std::chrono::milliseconds(4);
+constexpr Duration latest = std::chrono::milliseconds(10);
 // What is missed beyond that tells in what arrives: from a hundredth of the round trip on, and from so much.
 constexpr int64_t telling_by_rtt = 100;
 constexpr Duration telling = std::chrono::milliseconds(1);
