@@ -118,3 +118,22 @@ def build_rdma_rows(haul, verbs, rails):
              Perftest("ib_write_lat (mean)", "ib_write_lat", rails, 4 << 10)],
             [Target("haul put 4 KiB rdma", 1.5, "bare write with immediate", at_most=True)]),
     ]
+
+
+QUIC_PAYLOAD = 1452  # of a path with the MTU of Ethernet, in UDP
+QUIC_JUMBO_PAYLOAD = 8000
+
+
+def build_quic_rows(haul):
+    """On loopback, whose MTU takes both sizes of packet. One TCP stream beside it moves plain text."""
+
+    def quic(name, payload):
+        return haul_transfers(haul, name, "put", "1M", "--transport", "quic", "--udp-payload", str(payload), integrity="on")
+
+    usual, jumbo = "haul quic 1452 B", "haul quic 8000 B"
+    return [
+        Row("quic-put", "QUIC: put, 1 MiB blocks, packets of 1452 and 8000 bytes, encrypted, CRC32C on; iperf3 in plain text",
+            [quic(usual, QUIC_PAYLOAD), Iperf3("iperf3"), quic(jumbo, QUIC_JUMBO_PAYLOAD)],
+            [Target(usual, 0.38, "iperf3"), Target(usual, 0.45, "iperf3"),
+             Target(usual, 2.1, at_most=True, figure="cpu_s_per_gb"), Target(jumbo, 1.5, usual)]),
+    ]

@@ -11,7 +11,8 @@
 namespace haul::congestion {
 
 /// Bytes may leave when their time has come; a quantum's worth at once. Time that passes unused is not saved up beyond one
-/// quantum, so that a pause is followed by no more than that (RFC 9002, section 7.7, advises the initial window at most).
+/// quantum (or forgive_late()), so that a pause is followed by no more than that (RFC 9002, section 7.7, advises the initial
+/// window at most).
 class Pacer {
  public:
   struct Options {
@@ -27,6 +28,11 @@ class Pacer {
     rate_ = bytes_s && *bytes_s == 0 ? std::optional<uint64_t>(1) : bytes_s;
   }
   std::optional<uint64_t> rate() const noexcept { return rate_; }
+  /// Who comes late by up to this may make up for all of it. A sender that sleeps between packets is woken late, and what it
+  /// could never send again would make it slower than its rate, without end where the rate follows what arrives.
+  void forgive_late(Duration late) noexcept { forgiven_ = late; }
+  /// How much later than that the last bytes left: of so much time the rate was not used.
+  Duration missed() const noexcept { return missed_; }
 
   /// Bytes that should leave together (draft-ietf-ccwg-bbr, section 5.6.3, with a quarter of its millisecond).
   uint64_t quantum_bytes() const noexcept {
@@ -46,7 +52,9 @@ class Pacer {
     const TimePoint at = std::max(now, since_);
     if (rate_) {
       const double paid = static_cast<double>(*rate_) * to_seconds(at - since_);
-      debt_bytes_ = std::max(debt_bytes_ - paid, -static_cast<double>(quantum_bytes())) + static_cast<double>(bytes);
+      const double saved = std::max(static_cast<double>(quantum_bytes()), static_cast<double>(*rate_) * to_seconds(forgiven_));
+      missed_ = from_seconds((paid - debt_bytes_ - saved) / static_cast<double>(*rate_));
+      debt_bytes_ = std::max(debt_bytes_ - paid, -saved) + static_cast<double>(bytes);
     }
     since_ = at;
   }
@@ -54,6 +62,8 @@ class Pacer {
  private:
   Options options_;
   std::optional<uint64_t> rate_;
+  Duration forgiven_ = Duration::zero();
+  Duration missed_ = Duration::zero();
   // Debt in bytes, not in time: a rate that rises shortens what a lower one had set.
   TimePoint since_;
   double debt_bytes_ = 0;

@@ -124,6 +124,23 @@ TEST_CASE("probes of a path that is gone for long become rare") {
   CHECK(*model.deadline() - before == 1s);
 }
 
+TEST_CASE("a pacer makes up for what came late, as far as that is forgiven") {
+  const auto sent_after = [](Duration late, Duration forgiven) {
+    Pacer pacer({});
+    pacer.set_rate(100'000'000);
+    pacer.forgive_late(forgiven);
+    while (pacer.may_send(start)) pacer.on_sent(start, 1000);
+    const TimePoint now = start + late;
+    uint64_t sent = 0;
+    for (; pacer.may_send(now); sent += 1000) pacer.on_sent(now, 1000);
+    return sent;
+  };
+  CHECK(sent_after(1ms, 0ms) == 26'000);  // a quantum of 250 us, and what makes the debt
+  CHECK(sent_after(1ms, 4ms) == 100'000);
+  CHECK(sent_after(4ms, 4ms) == 400'000);
+  CHECK(sent_after(1s, 4ms) == 401'000);
+}
+
 TEST_CASE("a pacer keeps its rate, in quanta, and saves up no more than one") {
   Pacer pacer({});
   pacer.set_rate(10'000'000);

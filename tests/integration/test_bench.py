@@ -24,6 +24,16 @@ class Bench(HaulTest):
 
 
 class Alone(Bench):
+    def test_the_second_half_and_a_series(self):
+        figures = self.measure("throughput", "--series", "0.01")
+        self.assertGreater(figures["steady_goodput_gbytes_s"], 0)
+        self.assertGreater(figures["series"]["began_ns"], 0)
+        self.assertEqual(figures["series"]["columns"][:2], ["at_s", "window_bytes"])
+        times = [point[0] for point in figures["series"]["points"]]
+        self.assertGreater(len(times), 3)
+        self.assertTrue(all(0.009 < later - earlier < 0.5 for earlier, later in zip(times, times[1:])), times)
+        self.assertIsNone(self.measure("throughput")["series"])
+
     def test_throughput(self):
         for op in ("put", "get"):
             with self.subTest(op=op):

@@ -122,6 +122,46 @@ class Link(Wan):
                 self.assertTrue(max(asked, 1) <= run["connections"] <= most, run["connections"])
                 self.assertGreater(run["goodput_bits_s"], 1e6)
 
+    def quic_is_built(self):
+        outcome = Process([Haul.bench, "throughput", "--transport", "quic", "--duration", "0.1", "--working-set", "4M"]).end()
+        if "built without QUIC" in outcome.err:
+            self.skipTest("haul-bench was built without QUIC")
+
+    def test_haul_over_quic(self):
+        self.quic_is_built()
+        links = self.folder / "links.toml"
+        links.write_text('duration = "3s"\nbeside = []\ntransport = "quic"\n'
+                         '[[link]]\nrate = "100M"\nrtt = "20ms"\nloss = "0.5%"\n')
+        result = self.counts("--matrix", links)
+        self.assertEqual(result["transport"], "quic")
+        link, = result["links"]
+        run, = link["runs"]
+        self.assertEqual((run["program"], run["controller"], run["congestion"]), ("haul", "hub", None))
+        self.assertIn("TLS 1.3", run["path"])
+        # Headers of 74 bytes a packet of 1480 leave 0.95.
+        self.assertTrue(0.2 < run["use"] < 0.96, run["use"])
+        self.assertTrue(0.2 < run["steady_goodput_bits_s"] / 100e6 < 0.96, run["steady_goodput_bits_s"])
+        self.assertGreater(run["lost_packets"], 10)
+        self.assertGreater(run["retransmits"], 10)
+        flow, = run["series"]["flows"]
+        self.assertEqual(flow["controller"], "hub")
+        # haul's own view of its path: the kernel has none.
+        window, in_flight = (max(point[column] for point in flow["points"]) for column in (1, 2))
+        self.assertGreater(window, 50_000)
+        self.assertGreater(in_flight, 50_000)
+        self.assertGreater(run["round_trip_ms"], 20)
+        self.assertGreater(link["memory_asked_bytes"], 64 << 20)
+        for side in ("sender", "receiver"):
+            self.assertTrue(1 << 20 < run[f"peak_resident_bytes_{side}"] < link["memory_asked_bytes"])
+
+    def test_an_outage_over_quic_under_another_controller(self):
+        self.quic_is_built()
+        link, = self.counts(*LINK, "--transport", "quic", "--controller", "cubic", "--duration", "2",
+                            "--outage", "500ms@700ms")["links"]
+        run, = link["runs"]
+        self.assertEqual((run["program"], run["controller"]), ("haul cubic", "cubic"))
+        self.assertGreater(run["series"]["figures"]["longest_stall_s"], 0.4)
+
     def test_an_outage_and_a_rival(self):
         if not shutil.which("iperf3"):
             self.skipTest("iperf3 is not installed: apt-get install iperf3")
@@ -262,6 +302,11 @@ class Arguments(Wan):
                 (("--duration", "0"), ("1s to 3600s",)), (("--matrix", links, "--rate", "1G"), ("--matrix",)),
                 (("--matrix", links), (f"{links}:3:", "rtt")), (("--io", "rust"), ("uring",)),
                 (("--kernel-controller", "on"), ("require",)), (("--lanes", "65"), ("--lanes", "64")),
+
+                (("--kernel-controller", "on"), ("require",)),
+                (("--transport", "quic", "--kernel-controller", "require"), ("--kernel-controller", "tcp", "quic")),
+                (("--transport", "quic", "--congestion", "cubic"), ("--congestion", "tcp", "quic")),
+                (("--transport", "quic", "--controller", "hub,off"), ("never without", "off")),
                 (("--controller", "hub,pigeon"), ("pigeon", "off,automatic,hub,bbr,cubic,swift,fixed"))):
             with self.subTest(arguments=arguments):
                 self.refused(wan(*arguments).end(), 2, *words)

@@ -23,6 +23,7 @@ duration = "5s"
 seed = 9
 beside = ["cubic", "bbr:8"]
 controllers = ["off", "hub"]
+transport = "quic"
 [[link]]
 rate = "100M"
 rtt = "20ms"
@@ -39,6 +40,7 @@ rival = "cubic"
   CHECK(matrix->duration == 5s);
   CHECK(matrix->seed == 9);
   CHECK(matrix->controllers == std::vector<std::string>{"off", "hub"});
+  CHECK(matrix->transport == "quic");
   REQUIRE(matrix->beside.size() == 2);
   CHECK(matrix->beside[1].name() == "iperf3 bbr ×8");
   REQUIRE(matrix->rows.size() == 2);
@@ -71,6 +73,7 @@ TEST_CASE("cubic and bbr stand beside haul where a matrix does not say what") {
   REQUIRE(matrix->beside.size() == 2);
   CHECK(matrix->beside[0].name() == "iperf3 cubic");
   CHECK(matrix->controllers.empty());
+  CHECK(matrix->transport == "tcp");
   CHECK(matrix->duration == 20s);
 }
 
@@ -95,6 +98,7 @@ TEST_CASE("mistakes are told with file, line and remedy") {
   CHECK_THAT(refusal("beside = [\"cubic\",\n 7]\n[[link]]\n"), StartsWith("links.toml:2:") && Contains("bbr:8"));
   CHECK_THAT(refusal("controllers = [\"hub\", \"pigeon\"]\n[[link]]\n"),
              StartsWith("links.toml:1:") && Contains("off, automatic, hub, bbr, cubic, swift, fixed"));
+  CHECK_THAT(refusal("transport = true\n[[link]]\n"), StartsWith("links.toml:1:") && Contains("transport is not text"));
   CHECK_THAT(refusal("duration = \"0s\"\n[[link]]\n"), Contains("1s to 3600s"));
   CHECK_THAT(refusal("seed = 1.7\n[[link]]\n"), StartsWith("links.toml:1:") && Contains("whole number"));
   for (const char* wrong : {"true", "[\"a\"]", "2026-01-01"}) {

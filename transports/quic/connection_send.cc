@@ -88,6 +88,7 @@ bool Connection::write_piece(BurstWriter& burst) {
   } else {
     ledger_.put_back(piece->id);
     library_blocked_ = packet.bytes == 0;
+    if (library_blocked_) gate_->on_held_back();
   }
   count(packet, burst);
   return packet.bytes > 0;

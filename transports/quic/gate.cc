@@ -2,20 +2,43 @@
 #include "quic/gate.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace haul::quic {
+
+namespace {
+
+// How late the loop may come without loss of rate: an eighth of the round trip, which queues bear, and no more than machines
+// with more to do than processors are late by.
+constexpr int64_t late_by_rtt = 8;
+constexpr Duration latest = std::chrono::milliseconds(10);
+// What is missed beyond that tells in what arrives: from a hundredth of the round trip on, and from so much.
+constexpr int64_t telling_by_rtt = 100;
+constexpr Duration telling = std::chrono::milliseconds(1);
+
+}  // namespace
 
 bool Gate::open(TimePoint now) noexcept {
   // While silent, probes go out by their timer only.
   if (path_.silent() || probe_due_) return probe_due_;
-  if (!window_open()) return false;
+  if (!window_open()) {
+    waits_for_window_ = true;
+    return false;
+  }
   if (burst_left_ == 0 && burst_sent_ > 0) pause(now);
   if (burst_left_ == 0 && pacer_.may_send(now)) burst_left_ = pacer_.quantum_bytes();
   return burst_left_ > 0;
 }
 
 void Gate::pause(TimePoint now) {
-  if (burst_sent_ > 0) pacer_.on_sent(now, burst_sent_);
+  if (burst_sent_ > 0) {
+    pacer_.on_sent(now, burst_sent_);
+    const Duration missed = pacer_.missed();
+    // The machine had no time for this sender: what arrives for it is not the path's rate.
+    const bool tells = missed > std::max(path_.rtt().lowest() / telling_by_rtt, telling);
+    if (tells && path_.rtt().known() && !waited_for_window_) path_.on_app_limited();
+    waited_for_window_ = std::exchange(waits_for_window_, false);
+  }
   burst_left_ = 0;
   burst_sent_ = 0;
 }
@@ -39,6 +62,7 @@ void Gate::take(TimePoint now) {
     const AckSample sample = path_.finish_ack(now);
     if (sample.delivery_rate > 0) delivery_rate_ = sample.delivery_rate;
     controller_->on_ack(now, sample);
+    pacer_.forgive_late(std::min(path_.rtt().lowest() / late_by_rtt, latest));
   }
   lost_.clear();
   acknowledged_.clear();

@@ -37,6 +37,10 @@ class Gate {
     if (window_open() && pacer_.may_send(now)) path_.on_app_limited();
   }
 
+  /// It is open, and the library takes nothing: for a fraction of a second every few, its own controller looks for the lowest
+  /// round trip. What arrives then says nothing of the path's rate.
+  void on_held_back() { path_.on_app_limited(); }
+
   // What came of packets; take() tells the controller of all of them at once.
   void acknowledged(const congestion::SentPacket& packet) { acknowledged_.push_back(packet); }
   void lost(const congestion::SentPacket& packet) { lost_.push_back(packet); }
@@ -69,6 +73,8 @@ class Gate {
   uint64_t delivery_rate_ = 0;
   uint64_t burst_left_ = 0;  // of this burst
   uint64_t burst_sent_ = 0;
+  bool waits_for_window_ = false;   // since the last burst
+  bool waited_for_window_ = false;  // before it
   bool probe_due_ = false;
 };
 

@@ -164,7 +164,10 @@ void QuicTransport::run() {
     if (outlet->blocked() && outlet->flush()) watch(*outlet, false);
   }
   receive();
-  for (const auto& connection : connections_) connection->service();
+  for (const auto& connection : connections_) {
+    if (connection->outlet() != nullptr) context_.now = connection->outlet()->socket().time(context_.now);
+    connection->service();
+  }
   for (const auto& outlet : outlets_) {
     if (outlet->blocked()) watch(*outlet, true);
   }

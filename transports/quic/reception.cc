@@ -25,6 +25,7 @@ void QuicTransport::receive() {
     for (; bursts < max_bursts && context_.events.size() < enough_events; ++bursts) {
       const Burst burst = outlet->socket().receive();
       if (burst.bytes.empty()) break;
+      context_.now = outlet->socket().time(context_.now);
       handle(burst, *outlet);
     }
     more_to_receive_ = more_to_receive_ || bursts == max_bursts || context_.events.size() >= enough_events;

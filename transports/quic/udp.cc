@@ -86,6 +86,7 @@ class UdpSocket final : public DatagramSocket {
     return true;
   }
 
+  TimePoint time(TimePoint now) const noexcept override { return std::max(now, system_clock().now()); }
   const net::Endpoint& local() const noexcept override { return local_; }
   int fd() const noexcept override { return fd_.get(); }
 

@@ -8,6 +8,7 @@
 
 #include "base/unique_fd.h"
 #include "haul/status.h"
+#include "haul/time.h"
 #include "net/endpoint.h"
 
 namespace haul::quic {
@@ -29,6 +30,9 @@ class DatagramSocket {
   /// False: it does not fit now, or not all of it; the socket becomes writable later, and is to be given the same burst again
   /// before any other of several datagrams. What can't be sent at all is lost, as datagrams are.
   virtual bool send(const Burst& burst) = 0;
+  /// How late it is, for a caller who was told that it is `now`: time goes on while datagrams are handled, and what one says of
+  /// the round trip must not depend on how many came before it. Simulated time stands still meanwhile.
+  virtual TimePoint time(TimePoint now) const noexcept { return now; }
   /// Where it is bound.
   virtual const net::Endpoint& local() const noexcept = 0;
   /// To be watched; -1: nothing to watch.

@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 
+#include "haul_bench/path_watch.h"
 #include "haul_bench/session.h"
 #include "measure/histogram.h"
 
@@ -14,13 +16,16 @@ struct DriveLimits {
   uint64_t transfers = UINT64_MAX;  ///< at most
   uint32_t inflight = 1;
   haul::Duration drain = std::chrono::seconds(30);  ///< for the last transfers to end
+  PathWatch* watch = nullptr;                       ///< looks at the path meanwhile
 };
 
 struct DriveResult {
   uint64_t transfers = 0;
   uint64_t bytes = 0;
   haul::Duration elapsed{};  ///< from the first start to the last completion
-  Histogram latency;         ///< from each transfer's start to its completion
+  /// Of the transfers that ended in the second half of `duration`; absent: fewer than two did.
+  std::optional<double> steady_bytes_s;
+  Histogram latency;  ///< from each transfer's start to its completion
 };
 
 /// Starts transfer number `index` with this callback.

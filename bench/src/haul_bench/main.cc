@@ -112,6 +112,9 @@ void add_measuring_options(CLI::App& command, Settings& settings) {
   command.add_option("--drain", settings.drain_s, "Seconds for the last transfers to end")
       ->check(CLI::Range(0.1, 86400.0))
       ->capture_default_str();
+  command
+      .add_option("--series", settings.series_every_s, "Look at the path every so many seconds, for the JSON (default: never)")
+      ->check(CLI::Range(0.001, 3600.0));
   command.add_option("--block", settings.block_bytes, "Bytes of a transfer, or of a descriptor (K, M, G)")
       ->transform(size)
       ->check(CLI::PositiveNumber);

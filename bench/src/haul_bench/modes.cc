@@ -5,6 +5,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "haul_bench/drive.h"
@@ -39,6 +40,7 @@ void set_usage(Report& report, const Settings& settings, const DriveResult& driv
   if (report.elapsed_s > 0) report.ops_per_s = static_cast<double>(driven.transfers) / report.elapsed_s;
   if (gigabytes > 0 && report.elapsed_s > 0) {
     report.goodput_gbytes_s = gigabytes / report.elapsed_s;
+    if (driven.steady_bytes_s && settings.duration_s) report.steady_gbytes_s = *driven.steady_bytes_s / bytes_per_gb;
     const double client = cpu_s(before.client, after.client) / gigabytes;
     const double server = cpu_s(before.server, after.server) / gigabytes;
     report.cpu_s_per_gb_sender = settings.get() ? server : client;
@@ -57,18 +59,22 @@ using Run = std::function<haul::Result<DriveResult>(const DriveLimits&)>;
 /// One warm-up and one measurement of the same kind.
 haul::Result<DriveResult> measure_run(Session& session, const Settings& settings, uint64_t transfers, const Run& run,
                                       Report& report) {
+  PathWatch watch(session.peer(), settings.transport, to_duration(settings.series_every_s));
   if (settings.warmup_s > 0) {
     const auto warmed = run({to_duration(settings.warmup_s), UINT64_MAX, settings.inflight, to_duration(settings.drain_s)});
     if (!warmed) return warmed.status();
   }
   const auto before = session.usages();
   if (!before) return before.status();
-  auto driven = run({to_duration(settings.measured_s()), transfers, settings.inflight, to_duration(settings.drain_s)});
+  auto driven = run({to_duration(settings.measured_s()), transfers, settings.inflight, to_duration(settings.drain_s),
+                     settings.series_every_s > 0 ? &watch : nullptr});
   if (!driven) return driven.status();
   const auto after = session.usages();
   if (!after) return after.status();
   set_usage(report, settings, *driven, *before, *after);
   set_latency(report, driven->latency);
+  report.series = watch.moments();
+  report.series_began = watch.began();
   return driven;
 }
 
@@ -139,6 +145,15 @@ std::optional<std::string> controller_in_force(const haul::PeerStats& stats, con
   return std::nullopt;
 }
 
+/// Who steers the connection by itself, as it says.
+std::optional<std::string> controller_of_lane(const std::string& description) {
+  constexpr std::string_view before = "congestion control ";
+  const size_t at = description.find(before);
+  if (at == std::string::npos) return std::nullopt;
+  const size_t from = at + before.size();
+  return description.substr(from, description.find_first_of(" ,;)", from) - from);
+}
+
 std::string last_lane(const haul::PeerStats& stats) {
   return stats.lanes.empty() ? std::string() : stats.lanes.back().description;
 }
@@ -157,7 +172,8 @@ haul::Result<Report> measure(Session& session, const Settings& settings) {
   // What was tried, as sending without copying, may have been given up under way.
   const haul::PeerStats after = session.peer().stats();
   report->path = last_lane(after);
-  report->controller = controller_in_force(after, settings);
+  // The engine steers nothing of quic: its connections do it themselves, with the same controllers.
+  report->controller = settings.transport == "quic" ? controller_of_lane(report->path) : controller_in_force(after, settings);
   report->lanes = static_cast<size_t>(std::count_if(after.lanes.begin(), after.lanes.end(), [&](const haul::LaneStats& lane) {
     return lane.transport == settings.transport;
   }));

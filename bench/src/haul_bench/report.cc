@@ -16,6 +16,21 @@ Json optional_json(const std::optional<T>& value) {
   return value ? Json(*value) : Json(nullptr);
 }
 
+double seconds(haul::Duration duration) { return std::chrono::duration<double>(duration).count(); }
+
+Json series_json(const Report& report) {
+  if (report.series.empty()) return nullptr;
+  Json json;
+  json["began_ns"] = report.series_began.time_since_epoch().count();
+  json["columns"] = {"at_s", "window_bytes", "in_flight_bytes", "delivered_bytes", "rtt_s"};
+  json["points"] = Json::array();
+  for (const Moment& moment : report.series) {
+    json["points"].push_back(
+        {seconds(moment.at), moment.window_bytes, moment.in_flight_bytes, moment.delivered_bytes, seconds(moment.rtt)});
+  }
+  return json;
+}
+
 std::string line(const char* what, const std::optional<double>& value, const char* unit) {
   return value ? fmt::format("  {:<28}{:>12.3f} {}\n", what, *value, unit) : fmt::format("  {:<28}{:>12}\n", what, "-");
 }
@@ -59,6 +74,7 @@ std::string to_text(const Settings& settings, const Report& report) {
     return text;
   }
   text += line("goodput", report.goodput_gbytes_s, "GB/s");
+  if (report.steady_gbytes_s) text += line("goodput, second half", report.steady_gbytes_s, "GB/s");
   text += line("transfers", report.ops_per_s, "per s");
   if (settings.mode == Mode::descriptors) text += line("descriptors", report.descriptors_per_s, "per s");
   if (settings.mode == Mode::latency) text += line("half round trip", report.half_rtt_us, "us");
@@ -82,6 +98,7 @@ std::string to_json(const Settings& settings, const Report& report) {
   json["lanes"] = report.lanes;
   json["block_bytes"] = settings.block_bytes;
   json["goodput_gbytes_s"] = optional_json(report.goodput_gbytes_s);
+  json["steady_goodput_gbytes_s"] = optional_json(report.steady_gbytes_s);
   json["cpu_s_per_gb_sender"] = optional_json(report.cpu_s_per_gb_sender);
   json["cpu_s_per_gb_receiver"] = optional_json(report.cpu_s_per_gb_receiver);
   json["p50_us"] = optional_json(report.p50_us);
@@ -112,6 +129,7 @@ std::string to_json(const Settings& settings, const Report& report) {
   json["poll"] = settings.poll;
   json["verified"] = report.verified;
   json["path"] = report.path;
+  json["series"] = series_json(report);
   return json.dump(2) + "\n";
 }
 

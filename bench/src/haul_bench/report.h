@@ -4,7 +4,9 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
+#include "haul_bench/path_watch.h"
 #include "haul_bench/settings.h"
 #include "measure/histogram.h"
 
@@ -13,6 +15,7 @@ namespace bench {
 /// Figures that a mode does not have stay absent: "-" in text, null in JSON.
 struct Report {
   std::optional<double> goodput_gbytes_s;
+  std::optional<double> steady_gbytes_s;  ///< of what ended in the second half
   std::optional<double> cpu_s_per_gb_sender;
   std::optional<double> cpu_s_per_gb_receiver;
   std::optional<double> p50_us;
@@ -32,6 +35,8 @@ struct Report {
   std::string path;                       ///< the last lane, as the transport describes it at the end
   std::optional<std::string> controller;  ///< of haul's that steered what was moved, at the end
   size_t lanes = 0;                       ///< that carried payload, at the end
+  std::vector<Moment> series;             ///< where it was asked for
+  haul::TimePoint series_began;
 };
 
 void set_latency(Report& report, const Histogram& latency);

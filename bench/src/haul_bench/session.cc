@@ -107,7 +107,8 @@ void Session::fail(const Status& why) {
   if (failure_.ok()) failure_ = why;
 }
 
-Status Session::run_until(const std::function<bool()>& done, haul::Duration limit, const char* waiting_for) {
+Status Session::run_until(const std::function<bool()>& done, haul::Duration limit, const char* waiting_for,
+                          haul::Duration step) {
   const haul::Clock& clock = haul::system_clock();
   const haul::TimePoint end = clock.now() + limit;
   while (failure_.ok() && !done()) {
@@ -117,7 +118,7 @@ Status Session::run_until(const std::function<bool()>& done, haul::Duration limi
       fail({StatusCode::timed_out, fmt::format("{} did not come within {} s: is the receiver alive?", waiting_for, limit_s)});
       break;
     }
-    engine_->wait(std::min<haul::Duration>(left, std::chrono::milliseconds(500)));
+    engine_->wait(std::min(left, step));
   }
   return failure_;
 }

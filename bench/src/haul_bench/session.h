@@ -43,7 +43,9 @@ class Session {
   void fail(const haul::Status& why);
 
   /// Runs the engine until `done`, a failure or the limit. Errors: the failure, or timed_out with what was waited for.
-  haul::Status run_until(const std::function<bool()>& done, haul::Duration limit, const char* waiting_for);
+  /// Asks `done` every `step` at least.
+  haul::Status run_until(const std::function<bool()>& done, haul::Duration limit, const char* waiting_for,
+                         haul::Duration step = std::chrono::milliseconds(500));
 
   haul::Result<BothUsages> usages();
 

@@ -40,8 +40,9 @@ struct Settings {
   std::optional<uint64_t> size_bytes;
   std::optional<double> duration_s;  ///< absent: 5 s, or the time limit when a size is given
   double warmup_s = 0.2;
-  double drain_s = 30;       ///< for the last transfers to end
-  uint64_t block_bytes = 0;  ///< 0: the mode's default
+  double drain_s = 30;        ///< for the last transfers to end
+  double series_every_s = 0;  ///< between looks at the path, for the report; 0: none
+  uint64_t block_bytes = 0;   ///< 0: the mode's default
   uint64_t working_set_bytes = uint64_t{64} << 20;
   uint32_t lanes = 0;     ///< 0: the library's choice
   uint32_t inflight = 0;  ///< 0: by block size

@@ -86,7 +86,7 @@ class Bench {
       const std::string why = row.rival ? missing(*row.rival) : "";
       if (!why.empty()) return {StatusCode::unavailable, "the rival of " + row.name + " is missing: " + why};
     }
-    if (settings_.transport == "quic") {
+    if (matrix_.transport == "quic") {
       auto made = TemporaryCredentials::make();
       if (!made) return made.status();
       credentials_.emplace(std::move(*made));
@@ -148,7 +148,7 @@ class Bench {
 
   Status run_all(const wan::Row& row, const std::vector<wan::Program>& programs, std::vector<WanRun>& runs) const {
     for (const wan::Program& program : programs) {
-      auto run = run_across({&row, program, settings_.transport, settings_.io, settings_.zero_copy, settings_.kernel_controller,
+      auto run = run_across({&row, program, matrix_.transport, settings_.io, settings_.zero_copy, settings_.kernel_controller,
                              credentials_ ? credentials_->folder() : "", matrix_.duration, matrix_.seed});
       if (!run) return run.status();
       runs.push_back(std::move(*run));

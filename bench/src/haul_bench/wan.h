@@ -35,7 +35,7 @@ struct WanSettings {
   std::string rival;
   std::string matrix_path;
   std::vector<std::string> beside;
-  std::string transport = "tcp";
+  std::string transport;                  ///< haul's backend; empty: the matrix's, or tcp
   std::vector<std::string> controllers;   ///< of haul, each gives runs; empty: the matrix's, or the library's default
   std::vector<std::string> congestions;   ///< the kernel's below, each gives runs; empty: the transport's own choice
   std::string io = "uring";               ///< of tcp
@@ -58,11 +58,15 @@ haul::Result<wan::Matrix> matrix_of(const WanSettings& settings);
 /// One program over one link. Rivals are in it.
 struct WanRun {
   wan::Program program;
-  SimRun sim;                 ///< its series and figures in the simulator's terms, for the same report
-  double goodput_bits_s = 0;  ///< as the program itself counts it
+  SimRun sim;                                 ///< its series and figures in the simulator's terms, for the same report
+  double goodput_bits_s = 0;                  ///< as the program itself counts it
+  std::optional<double> steady_bits_s;        ///< haul only: of what ended in the second half
+  std::optional<uint64_t> peak_sender_bytes;  ///< haul only: memory ever resident, the working set in it
+  std::optional<uint64_t> peak_receiver_bytes;
   std::optional<double> rival_goodput_bits_s;
   std::optional<uint64_t> retransmits;
   uint64_t lanes = 0;      ///< of haul, that carried payload, at the end
+  std::string transport;   ///< haul's backend
   std::string path;        ///< haul's lane, as the transport describes it
   std::string controller;  ///< of haul's, that steered; empty: nobody but the kernel
   wan::Record record;
@@ -97,6 +101,9 @@ struct WanResult {
   std::vector<std::string> skipped;  ///< comparisons that could not be made, with the reason
   std::string incomplete;            ///< why links or runs are missing at the end; empty: all are there
 };
+
+/// What each side may have resident at most: four bandwidth-delay products, and 64 MiB beside them.
+uint64_t memory_asked_bytes(const flowsim::Link& link);
 
 /// The exit code of the program.
 int run_wan(const WanSettings& settings);

@@ -43,7 +43,25 @@ std::string calibration_text(const wan::Calibration& calibration) {
       calibration.real_time ? "" : "; without real-time priority");
 }
 
-std::string run_line(const WanRun& run) {
+/// Of haul: the second half, and memory beside what is asked of it.
+std::string haul_line(const WanRun& run, const wan::Row& row) {
+  std::string line;
+  if (run.steady_bits_s) {
+    line += fmt::format("second half {:.1f} Mbit/s, use {:.4f}", *run.steady_bits_s * 1e-6,
+                        *run.steady_bits_s / 8 / static_cast<double>(row.link.rate_bytes_s));
+  }
+  if (run.peak_sender_bytes && run.peak_receiver_bytes) {
+    const uint64_t asked = memory_asked_bytes(row.link);
+    const bool met = std::max(*run.peak_sender_bytes, *run.peak_receiver_bytes) <= asked;
+    line +=
+        fmt::format("{}memory {:.1f} and {:.1f} MB (asked: {:.1f}; {})", line.empty() ? "" : "; ",
+                    static_cast<double>(*run.peak_sender_bytes) * 1e-6, static_cast<double>(*run.peak_receiver_bytes) * 1e-6,
+                    static_cast<double>(asked) * 1e-6, met ? "met" : "MISSED");
+  }
+  return line.empty() ? line : fmt::format("  {:<16} {}\n", "", line);
+}
+
+std::string run_line(const WanRun& run, const wan::Row& row) {
   if (!run.failed.empty()) return fmt::format("  {:<16} FAILED: {}\n", run.program.name(), run.failed);
   const flowsim::Figures& figures = run.sim.figures;
   std::string line = fmt::format(
@@ -56,6 +74,7 @@ std::string run_line(const WanRun& run) {
   }
   line += fmt::format("  [off by {:.0f} us mean, {:.0f} us p99]\n", run.record.sending.mean_us(),
                       run.record.sending.quantile_us(0.99));
+  line += haul_line(run, row);
   if (!run.rejected.empty()) line += fmt::format("    REJECTED: {}\n", run.rejected);
   return line;
 }
@@ -77,10 +96,16 @@ Json wan_run_json(const WanRun& run) {
   Json json;
   json["program"] = run.program.name();
   json["controller"] = text_or_null(run.sim.result.flows.front().controller);
-  json["congestion"] = text_or_null(run.program.haul ? kernel_congestion_in(run.path) : run.program.controller);
+  const bool over_kernel = run.transport == "tcp";
+  json["congestion"] = text_or_null(!run.program.haul ? run.program.controller
+                                    : over_kernel     ? kernel_congestion_in(run.path)
+                                                      : "");
   json["connections"] = run.program.haul ? run.lanes : run.program.connections;
   json["goodput_bits_s"] = run.goodput_bits_s;
   json["use"] = run.sim.figures.use;
+  json["steady_goodput_bits_s"] = optional_json(run.steady_bits_s);
+  json["peak_resident_bytes_sender"] = optional_json(run.peak_sender_bytes);
+  json["peak_resident_bytes_receiver"] = optional_json(run.peak_receiver_bytes);
   json["rival_goodput_bits_s"] = optional_json(run.rival_goodput_bits_s);
   json["retransmits"] = optional_json(run.retransmits);
   json["round_trip_ms"] = mean_rtt_ms(run);
@@ -160,14 +185,14 @@ std::vector<HeatMap> heat_maps(const WanResult& result) {
 std::string wan_text(const WanLinkResult& link) {
   std::string text = fmt::format("{}\n  calibration: {}\n", link.row.name, calibration_text(link.calibration));
   for (const std::string& fault : link.faults) text += fmt::format("  REJECTED: {}\n", fault);
-  for (const WanRun& run : link.runs) text += run_line(run);
+  for (const WanRun& run : link.runs) text += run_line(run, link.row);
   return text;
 }
 
 std::string wan_json(const WanSettings& settings, const wan::Matrix& matrix, const WanResult& result) {
   Json json;
   json["mode"] = "wan";
-  json["transport"] = settings.transport;
+  json["transport"] = matrix.transport;
   json["io"] = settings.io;
   json["zero_copy"] = settings.zero_copy;
   json["kernel_controller"] = settings.kernel_controller;
@@ -183,6 +208,7 @@ std::string wan_json(const WanSettings& settings, const wan::Matrix& matrix, con
     one["rtt_ms"] = milliseconds(link.row.link.rtt);
     one["queue_bytes"] = link.row.link.buffer_bytes;
     one["loss"] = link.row.link.loss;
+    one["memory_asked_bytes"] = memory_asked_bytes(link.row.link);
     one["rival"] = link.row.rival ? Json(link.row.rival->name()) : Json(nullptr);
     one["calibration"] = calibration_json(link.calibration);
     one["rejected"] = link.faults;

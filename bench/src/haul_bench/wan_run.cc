@@ -29,9 +29,13 @@ constexpr uint16_t iperf3_port = 5201;
 constexpr uint16_t rival_port = 5202;
 constexpr auto start_limit = std::chrono::seconds(15);
 constexpr auto watch_every = milliseconds(50);
+constexpr double series_every_s = 0.05;
+// The handshake of quic, with certificates, and its first packets are larger than all that tcp says before the first put.
+constexpr uint64_t quic_prelude_bytes = 12U << 10;
 constexpr double drain_s = 600;  // a collapsed congestion control takes long for what is outstanding
 
 double seconds(Duration duration) { return static_cast<double>(duration.count()) * 1e-9; }
+Duration from_seconds(double value) { return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(value)); }
 
 /// What haul keeps outstanding, so that the link never waits for the application. A packet that is lost twice holds back all
 /// that comes after it for two round trips, in each of which path and queue are filled again.
@@ -86,6 +90,7 @@ std::vector<std::string> haul_client(const WanRequest& request) {
   add("--inflight", std::to_string(load.inflight));
   add("--working-set", std::to_string(load.block * load.inflight));
   add("--drain", fmt::format("{}", drain_s));
+  if (request.transport != "tcp") add("--series", fmt::format("{}", series_every_s));
   add_control(command, request);
   command.emplace_back("--json");
   return command;
@@ -147,17 +152,43 @@ std::optional<double> number_at(const Json& json, const char* pointer) {
 }
 
 /// Takes haul's own report. Empty: all is there.
-std::string take_haul(const std::string& text, WanRun& run) {
-  const Json json = Json::parse(text, nullptr, false);
+std::string take_haul(const Json& json, WanRun& run) {
   const auto goodput = number_at(json, "/goodput_gbytes_s");
   if (!goodput) return "its JSON has no goodput_gbytes_s";
   run.goodput_bits_s = *goodput * 8e9;
-  if (const auto count = number_at(json, "/retransmits")) run.retransmits = static_cast<uint64_t>(*count);
+  const auto whole_at = [&](const char* pointer) {
+    const auto number = number_at(json, pointer);
+    return number ? std::optional(static_cast<uint64_t>(*number)) : std::nullopt;
+  };
+  if (const auto steady = number_at(json, "/steady_goodput_gbytes_s")) run.steady_bits_s = *steady * 8e9;
+  run.retransmits = whole_at("/retransmits");
+  run.peak_sender_bytes = whole_at("/peak_resident_bytes_sender");
+  run.peak_receiver_bytes = whole_at("/peak_resident_bytes_receiver");
   run.path = json.value("path", "");
   run.lanes = json.value("lanes", uint64_t{0});
   const auto controller = json.find("controller_in_force");
   if (controller != json.end() && controller->is_string()) run.controller = controller->get<std::string>();
   return {};
+}
+
+/// Puts what haul saw of its path in place of the kernel's view, which knows nothing of it.
+void follow_haul(const Json& json, haul::TimePoint began, std::vector<Watched>& watched) {
+  const auto series = json.find("series");
+  if (series == json.end() || !series->is_object()) return;
+  const Duration ahead = haul::TimePoint(Duration(series->at("began_ns").get<int64_t>())) - began;
+  const Json& points = series->at("points");
+  const auto at = [&](size_t index) { return ahead + from_seconds(points.at(index).at(0).get<double>()); };
+  size_t next = 0;
+  for (Watched& seen : watched) {
+    while (next < points.size() && at(next) <= seen.at) ++next;
+    if (next == 0) continue;
+    const Json& point = points.at(next - 1);
+    wan::TcpState& own = seen.states.front();
+    own = wan::TcpState();
+    own.window_bytes = point.at(1).get<uint64_t>();
+    own.in_flight_bytes = point.at(2).get<uint64_t>();
+    own.rtt = from_seconds(point.at(4).get<double>());
+  }
 }
 
 std::string take_iperf3(const std::string& text, double& goodput_bits_s, std::optional<uint64_t>& retransmits) {
@@ -233,6 +264,7 @@ class Crossing {
     options.link = request.row->link;
     options.seed = request.seed;
     options.rival_port = request.row->rival ? rival_port : 0;
+    if (request.program.haul && request.transport == "quic") options.begin_after_bytes = quic_prelude_bytes;
     options.point_every = std::max<Duration>(options.point_every, request.duration / 20'000);
     return options;
   }
@@ -279,8 +311,14 @@ class Crossing {
       if (run.failed.empty()) run.failed = fmt::format("{} ended with {}: {}", name, child.exit_code(), why);
     };
     const std::string own = own_->client->output();
-    failed(*own_->client, run.program.name(),
-           run.program.haul ? take_haul(own, run) : take_iperf3(own, run.goodput_bits_s, run.retransmits));
+    if (run.program.haul) {
+      run.transport = request_.transport;
+      const Json json = Json::parse(own, nullptr, false);
+      failed(*own_->client, run.program.name(), take_haul(json, run));
+      if (run.failed.empty() && emulator_.began()) follow_haul(json, *emulator_.began(), watched_);
+    } else {
+      failed(*own_->client, run.program.name(), take_iperf3(own, run.goodput_bits_s, run.retransmits));
+    }
     if (!rival_) return;
     double goodput = 0;
     std::optional<uint64_t> retransmits;
@@ -299,6 +337,11 @@ class Crossing {
 };
 
 }  // namespace
+
+uint64_t memory_asked_bytes(const flowsim::Link& link) {
+  constexpr uint64_t beside_path = 64U << 20;
+  return static_cast<uint64_t>(4 * static_cast<double>(link.rate_bytes_s) * seconds(link.rtt)) + beside_path;
+}
 
 haul::Result<WanRun> run_across(const WanRequest& request) {
   auto crossing = Crossing::make(request);

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -85,6 +86,22 @@ haul::Result<wan::Row> row_of(const WanSettings& settings) {
   return row;
 }
 
+/// What only tcp has is not asked of another backend: a run that left it out would not be what was asked for.
+Status fits_transport(const WanSettings& settings, const wan::Matrix& matrix) {
+  if (matrix.transport == "tcp") return {};
+  const auto of_tcp = [&](const char* option) {
+    return Status(StatusCode::invalid,
+                  fmt::format("--{} is of haul's tcp: leave it out with transport {}", option, matrix.transport));
+  };
+  if (settings.kernel_controller != "off") return of_tcp("kernel-controller");
+  if (!settings.congestions.empty()) return of_tcp("congestion");
+  const bool off = std::find(matrix.controllers.begin(), matrix.controllers.end(), "off") != matrix.controllers.end();
+  if (matrix.transport == "quic" && off) {
+    return {StatusCode::invalid, "quic is never without one of haul's controllers: ask for another one than off"};
+  }
+  return {};
+}
+
 }  // namespace
 
 haul::Result<wan::Matrix> matrix_of(const WanSettings& settings) {
@@ -98,6 +115,7 @@ haul::Result<wan::Matrix> matrix_of(const WanSettings& settings) {
     if (!row) return row.status();
     matrix.rows.push_back(std::move(*row));
   }
+  if (!settings.transport.empty()) matrix.transport = settings.transport;
   if (!settings.controllers.empty()) matrix.controllers = settings.controllers;
   if (!settings.beside.empty()) matrix.beside.clear();
   for (const std::string& text : settings.beside) {
@@ -110,6 +128,7 @@ haul::Result<wan::Matrix> matrix_of(const WanSettings& settings) {
   }
   if (const std::string why = wan::complaint(matrix.duration); !why.empty()) return Status(StatusCode::invalid, why);
   if (settings.seed) matrix.seed = *settings.seed;
+  if (Status status = fits_transport(settings, matrix); !status.ok()) return status;
   return matrix;
 }
 
@@ -133,7 +152,7 @@ CLI::App* add_wan(CLI::App& app, WanSettings& settings) {
   command
       ->add_option("--beside", settings.beside, "iperf3 on the same links afterwards: cubic,bbr,bbr:8 (default: the matrix's)")
       ->delimiter(',');
-  command->add_option("--transport", settings.transport, "haul's backend")->capture_default_str();
+  command->add_option("--transport", settings.transport, "haul's backend: tcp, quic (default: the matrix's, or tcp)");
   command->add_option("--io", settings.io, "How haul's tcp asks the kernel: uring, epoll, prefer")
       ->check(CLI::IsMember({"uring", "epoll", "prefer"}))
       ->capture_default_str();

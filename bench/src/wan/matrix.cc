@@ -37,6 +37,7 @@ void read_matrix(flowsim::Reader& reader, Matrix& matrix) {
   reader.duration("duration", matrix.duration);
   if (const std::string wrong = complaint(matrix.duration); !wrong.empty()) reader.refuse(wrong);
   reader.whole("seed", matrix.seed, 0, uint64_t{1} << 53);
+  reader.text("transport", matrix.transport);
   const auto names = controller_names();
   reader.list(
       "controllers", matrix.controllers,

@@ -38,6 +38,7 @@ struct Row {
 struct Matrix {
   haul::Duration duration = std::chrono::seconds(20);
   uint64_t seed = 1;
+  std::string transport = "tcp";         ///< haul's backend
   std::vector<std::string> controllers;  ///< of haul, each measured on every link; none: the library's default
   std::vector<Program> beside;           ///< measured on the same links, one after the other
   std::vector<Row> rows;

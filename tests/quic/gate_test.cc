@@ -1,0 +1,96 @@
+// What a gate lets leave, and what it tells its controller.
+#include "quic/gate.h"
+
+#include <catch2/catch.hpp>
+#include <memory>
+#include <string_view>
+
+namespace haul::quic {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr TimePoint start(1000s);
+constexpr uint64_t packet = 1000;
+
+class AlwaysTheSame final : public CongestionController {
+ public:
+  explicit AlwaysTheSame(AckSample& last) : last_(last) {}
+  std::string_view name() const noexcept override { return "same"; }
+  std::string_view phase() const noexcept override { return "steady"; }
+  void on_ack(TimePoint, const AckSample& sample) override { last_ = sample; }
+  void on_loss(TimePoint, const LossSample&) override {}
+  void on_silence(TimePoint) override {}
+  uint64_t window_bytes() const noexcept override { return 100'000'000; }
+  std::optional<uint64_t> pacing_rate() const noexcept override { return 100'000'000; }
+
+ private:
+  AckSample& last_;
+};
+
+/// All that may leave at this time.
+uint64_t send_all(Gate& gate, TimePoint now) {
+  uint64_t sent = 0;
+  for (; gate.open(now); sent += packet) gate.on_sent(now, packet);
+  gate.pause(now);
+  return sent;
+}
+
+TEST_CASE("a loop that is woken late loses nothing of its rate", "[quic]") {
+  AckSample last;
+  Gate gate(std::make_unique<AlwaysTheSame>(last));
+  const auto first = gate.on_sent(start, packet);
+  gate.pause(start);
+  gate.acknowledged(first);
+  gate.take(start + 100ms);
+  TimePoint now = start + 100ms;
+  send_all(gate, now);
+  uint64_t sent = 0;
+  for (int turn = 0; turn < 50; ++turn) {
+    now += 2ms;  // eight quanta
+    sent += send_all(gate, now);
+  }
+  CHECK(sent >= 9'900'000);
+  CHECK(sent <= 10'100'000);
+  CHECK(send_all(gate, now + 1s) < 1'100'000);  // and a pause is no reason for a flood
+}
+
+TEST_CASE("what a late sender missed for good says nothing of the rate", "[quic]") {
+  AckSample last;
+  Gate gate(std::make_unique<AlwaysTheSame>(last));
+  const auto first = gate.on_sent(start, packet);
+  gate.pause(start);
+  TimePoint now = start;
+  for (int turn = 0; turn < 50; ++turn) {
+    now += 2ms;
+    send_all(gate, now);
+  }
+  gate.acknowledged(first);
+  gate.take(now);
+  for (int turn = 0; turn < 10; ++turn) {
+    now += 3ms;
+    send_all(gate, now);
+  }
+  CHECK_FALSE(gate.on_sent(now, packet).app_limited);
+  gate.pause(now);
+  now += 20ms;
+  send_all(gate, now);
+  CHECK(gate.on_sent(now, packet).app_limited);
+}
+
+TEST_CASE("what arrives while the library takes nothing says nothing of the rate", "[quic]") {
+  AckSample last;
+  Gate gate(std::make_unique<AlwaysTheSame>(last));
+  const auto before = gate.on_sent(start, packet);
+  gate.on_held_back();
+  const auto after = gate.on_sent(start + 1ms, packet);
+  gate.acknowledged(before);
+  gate.take(start + 10ms);
+  CHECK_FALSE(last.app_limited);
+  gate.acknowledged(after);
+  gate.take(start + 11ms);
+  CHECK(last.app_limited);
+}
+
+}  // namespace
+}  // namespace haul::quic
