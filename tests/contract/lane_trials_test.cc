@@ -1,4 +1,5 @@
 // Contract over real sockets: as many lanes as bring something, where their number is left open; no byte suffers by it.
+// What has the tag [rates] compares rates in real time.
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <string>
@@ -82,7 +83,7 @@ struct Scene {
 
 }  // namespace
 
-TEST_CASE("where each lane is held, more are opened, and grants and transfers go on", "[contract][lanes]") {
+TEST_CASE("where each lane is held, more are opened, and grants and transfers go on", "[contract][lanes][rates]") {
   const bool obeys = GENERATE(true, false);
   CAPTURE(obeys);
   Scene scene(steady());
@@ -105,7 +106,7 @@ TEST_CASE("where each lane is held, more are opened, and grants and transfers go
   CHECK(scene.b->inbox.closed.empty());
 }
 
-TEST_CASE("a lane that brings nothing is taken away under transfers in both directions", "[contract][lanes]") {
+TEST_CASE("a lane that brings nothing is taken away under transfers in both directions", "[contract][lanes][rates]") {
   const bool peer_pauses = GENERATE(true, false);
   CAPTURE(peer_pauses);
   Scene scene(steady(20'000'000));
@@ -141,7 +142,8 @@ TEST_CASE("a lane that brings nothing is taken away under transfers in both dire
   }
 }
 
-TEST_CASE("lanes that obey no controller are added only on long ways, and where buffers hold each", "[contract][lanes]") {
+TEST_CASE("lanes that obey no controller are added only on long ways, and where buffers hold each",
+          "[contract][lanes][rates]") {
   struct Case {
     bool paced;
     bool held;
@@ -174,7 +176,7 @@ TEST_CASE("lanes that obey no controller are added only on long ways, and where 
 }
 
 TEST_CASE("lanes that are being taken away are not counted twice where as many are open as the peer allows",
-          "[contract][lanes]") {
+          "[contract][lanes][rates]") {
   // Two lanes fill what the controller allows: four are too many. Three are tried while the peer still uses all four.
   Scene scene(steady(2 * slow_lane), {}, 4);
   scene.a->record->lane_rate = slow_lane;

@@ -151,6 +151,7 @@ TEST_CASE("nobody opens streams towards the side that dialed", "[quic]") {
   Owner owner_x;
   Owner owner_y;
   const Secret secret{};
+  const FillRandom random = base::system_random;
   const base::UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   const net::Endpoint nowhere = net::local_endpoint(socket.get());
   TimePoint now = system_clock().now();
@@ -162,6 +163,7 @@ TEST_CASE("nobody opens streams towards the side that dialed", "[quic]") {
                           .idle_timeout = 10s,
                           .udp_payload_bytes = 0,
                           .secret = &secret,
+                          .random = &random,
                           .owner = &owner,
                           .tls = std::move(*tls)};
   };

@@ -38,6 +38,7 @@ class Puppet final : public SessionOwner {
                                .idle_timeout = std::chrono::seconds(10),
                                .udp_payload_bytes = 0,
                                .secret = &secret_,
+                               .random = &random_,
                                .owner = this,
                                .tls = std::move(*tls)},
                               system_clock().now());
@@ -98,6 +99,7 @@ class Puppet final : public SessionOwner {
 
  private:
   Secret secret_{};
+  FillRandom random_ = base::system_random;
   base::UniqueFd socket_{::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
   sockaddr_in to_{};
   net::Endpoint local_;
