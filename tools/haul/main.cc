@@ -137,6 +137,7 @@ void add_serve(CLI::App& app, CommandLine& line) {
   command->add_option("--slot-mib", line.serve.own.slot_mib, "Size of a block")
       ->check(CLI::Range(1, 64).description(""))
       ->option_text("MIB [4]");
+  add_client_rates(*command, line.serve.own.client_rates);
   command->add_flag("--once", line.serve.own.once, "Stop when the first job is over and its client has left");
 }
 

@@ -39,12 +39,19 @@ struct CommonOptions {
   Duration timeout() const { return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(timeout_s)); }
 };
 
+/// What one client is served at.
+struct ClientRate {
+  std::string name;  ///< as the file of authorized peers has it; certified by an authority: as its certificate has it
+  uint64_t bytes_s = 0;
+};
+
 struct ServeOptions {
   std::string listen;
   std::string root;
   uint32_t max_sessions = 16;
   uint32_t slots = 8;
   uint32_t slot_mib = 4;
+  std::vector<ClientRate> client_rates;  ///< each name once
   bool once = false;
 };
 

@@ -54,10 +54,12 @@ void print_job(const std::string& peer, const object::JobReport& report, const C
   std::fflush(stdout);
 }
 
-void print_listening(const Address& address, const CommonOptions& common) {
+void print_listening(const Address& address, const CommonOptions& common, const ServeOptions& options) {
   if (common.json) {
     nlohmann::json event{{"event", "listening"}, {"address", address.to_string()}};
     tell_steering(event, common, {});
+    event["client_rates_bytes_s"] = nlohmann::json::object();
+    for (const ClientRate& rate : options.client_rates) event["client_rates_bytes_s"][rate.name] = rate.bytes_s;
     print_json(event);
   } else {
     print(stdout, "listening on {}\n", address.to_string());
@@ -90,12 +92,36 @@ object::ServiceOptions service_options(const CommonOptions& common, const ServeO
   return out;
 }
 
+/// A client is served as the tenant of its name, over whatever connections: it shares the server's rate as one, and has the one
+/// that --client-rate gave it.
+void place(Peer& peer) {
+  const PeerIdentity identity = peer.identity();
+  if (!identity.authenticated()) return;
+  if (const Status status = peer.set_tenant(identity.name); !status.ok()) {
+    print(stderr, "haul: client \"{}\" is served without a rate or share of its own: {}\n", object::printable(identity.name),
+          object::printable(status.message()));
+  }
+}
+
+Status limit_clients(Engine& engine, const ServeOptions& options) {
+  for (const ClientRate& rate : options.client_rates) {
+    if (Status status = engine.limit_tenant(rate.name, rate.bytes_s); !status.ok()) return status;
+  }
+  return {};
+}
+
 }  // namespace
 
 int serve(const CommonOptions& common, const ServeOptions& options) {
   const auto failed = [&](const Failure& failure, int code) { return report_failure("serve", failure, code, common.json); };
   const auto address = Address::parse(options.listen);
   if (!address) return failed(usage_failure(address.status().message()), exit_usage);
+  if (!options.client_rates.empty() && credentials_of(common).empty()) {
+    return failed(usage_failure(fmt::format("--client-rate {}: without credentials no client's name is known: give "
+                                            "--credentials (haul keygen makes them), or --rate for all clients together",
+                                            options.client_rates.front().name)),
+                  exit_usage);
+  }
   base::UniqueFd folder(open(options.root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!folder) return failed(object::file_failure(errno, fmt::format("cannot serve \"{}\"", options.root)), exit_local_file);
   if (const auto removed = object::remove_stale(folder.get(), stale_depth); removed > 0) {
@@ -107,7 +133,9 @@ int serve(const CommonOptions& common, const ServeOptions& options) {
   std::unique_ptr<FileService> service;  // outlives the engine as an empty pointer, for late callbacks
   auto engine = make_engine(common, {.on_peer =
                                          [&](Peer peer) {
-                                           if (service) service->on_peer(peer);
+                                           if (!service) return;
+                                           place(peer);
+                                           service->on_peer(peer);
                                          },
                                      .on_message =
                                          [&](Peer peer, const Message& message) {
@@ -118,6 +146,8 @@ int serve(const CommonOptions& common, const ServeOptions& options) {
                                            if (service) service->on_peer_closed(peer, status);
                                          }});
   if (!engine) return failed(object::connection_failure(engine.status(), "cannot start"), exit_transfer);
+  if (const Status limited = limit_clients(**engine, options); !limited.ok())
+    return failed(object::connection_failure(limited, "cannot start"), exit_transfer);
   const auto signals = SignalWatch::start([&engine] { (*engine)->wake(); });
   if (!signals) return failed(object::connection_failure(signals.status(), "cannot start"), exit_transfer);
   auto service_settings = service_options(common, options, std::move(folder));
@@ -129,7 +159,7 @@ int serve(const CommonOptions& common, const ServeOptions& options) {
     const Failure failure = object::connection_failure(bound.status(), "cannot serve");
     return failed(failure, exit_code(failure, Reached::engine, 0));
   }
-  print_listening(*bound, common);
+  print_listening(*bound, common, options);
   const int code = drive(**engine, *service, **signals, options.once);
   service.reset();
   return code;

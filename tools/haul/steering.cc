@@ -3,13 +3,17 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/quantities.h"
 #include "choices.h"
 #include "haul/congestion.h"
+#include "object/failure.h"
+#include "security/peer_name.h"
 
 namespace haul::tool {
 
@@ -30,6 +34,30 @@ CLI::Validator rate_reader() {
             return std::string();
           },
           ""};
+}
+
+/// Adds what "NAME=RATE" says. Returns what is wrong with it, or nothing.
+std::string read_client_rate(const std::string& text, std::vector<ClientRate>& rates) {
+  constexpr const char* example = "write NAME=RATE, as in hub-b=500M";
+  const size_t equals = text.find('=');
+  if (equals == std::string::npos) return fmt::format("\"{}\" has no \"=\": {}", object::printable(text), example);
+  ClientRate rate{.name = text.substr(0, equals)};
+  if (!security::is_peer_name(rate.name)) {
+    return fmt::format("\"{}\" in \"{}\" cannot be a client's name, which has {}: {}", object::printable(rate.name),
+                       object::printable(text), security::peer_name_rule, example);
+  }
+  const std::string number = text.substr(equals + 1);
+  const auto bytes_s = base::parse_rate(number);
+  if (!bytes_s) {
+    return fmt::format("\"{}\" in \"{}\" is not {}; {}", object::printable(number), object::printable(text), base::rate_remedy,
+                       example);
+  }
+  const auto same = [&rate](const ClientRate& other) { return other.name == rate.name; };
+  if (std::any_of(rates.begin(), rates.end(), same))
+    return fmt::format("\"{}\" has a rate already: name each client once", rate.name);
+  rate.bytes_s = *bytes_s;
+  rates.push_back(std::move(rate));
+  return {};
 }
 
 }  // namespace
@@ -54,6 +82,23 @@ void add_steering(CLI::App& command, CommonOptions& common) {
                   "At most so much payload from this side, in bits per second (500M, 2G); a pull asks the server for it")
       ->transform(rate_reader())
       ->option_text("RATE");
+}
+
+void add_client_rates(CLI::App& command, std::vector<ClientRate>& rates) {
+  const auto read = [&rates](const std::vector<std::string>& texts) {
+    rates.clear();
+    for (const std::string& text : texts) {
+      if (std::string fault = read_client_rate(text, rates); !fault.empty())
+        throw CLI::ValidationError("--client-rate", std::move(fault));
+    }
+  };
+  command
+      .add_option_function<std::vector<std::string>>(
+          "--client-rate", read,
+          "At most so much payload, in bits per second, to the client of this name (in authorized_peers, or in its "
+          "certificate), over all of its connections; may be repeated")
+      ->allow_extra_args(false)
+      ->option_text("NAME=RATE");
 }
 
 void tell_steering(nlohmann::json& json, const CommonOptions& common, std::span<const PathStats> paths) {

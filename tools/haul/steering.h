@@ -13,6 +13,9 @@ namespace haul::tool {
 /// --controller, --kernel-controller and --rate.
 void add_steering(CLI::App& command, CommonOptions& common);
 
+/// --client-rate of a server.
+void add_client_rates(CLI::App& command, std::vector<ClientRate>& rates);
+
 /// Into the JSON of an outcome: what was asked for, and the paths that are controlled.
 void tell_steering(nlohmann::json& json, const CommonOptions& common, std::span<const PathStats> paths);
 
