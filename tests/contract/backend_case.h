@@ -7,6 +7,7 @@
 #include <string>
 
 #include "contract/harness.h"
+#include "io_ways.h"
 
 namespace haul::contract {
 
@@ -15,11 +16,14 @@ struct Backend {
   const char* name;
   std::unique_ptr<Harness> (*make)();
   const char* tags;  ///< beside those of the case
+  bool over_uring;   ///< skipped where the kernel refuses io_uring
 };
 
 template <typename H>
 constexpr Backend backend_of(const char* name, const char* tags = "") {
-  return {name, []() -> std::unique_ptr<Harness> { return std::make_unique<H>(); }, tags};
+  return {name, []() -> std::unique_ptr<Harness> { return std::make_unique<H>(); }, tags, requires {H::over_uring;
+}
+};  // namespace haul::contract
 }
 
 /// Called while static objects are made.
@@ -30,7 +34,9 @@ class BackendCase final : public Catch::ITestInvoker {
  public:
   using Body = void (*)(const Backend&);
   BackendCase(Body body, const Backend& backend) : body_(body), backend_(backend) {}
-  void invoke() const override { body_(backend_); }
+  void invoke() const override {
+    if (!backend_.over_uring || !test::skip_without_uring()) body_(backend_);
+  }
 
  private:
   Body body_;

@@ -7,6 +7,7 @@
 #include "contract/onesided/fabric.h"
 #include "haul/sim.h"
 #include "haul/tcp.h"
+#include "io_ways.h"
 #ifdef HAUL_CONTRACT_QUIC
 #include "contract/links/network.h"
 #include "haul/quic.h"
@@ -66,7 +67,8 @@ class TcpHarnessBase : public Harness {
 
 class TcpHarness final : public TcpHarnessBase {
  public:
-  TcpHarness() : TcpHarnessBase(tcp::Io::uring) {}
+  static constexpr bool over_uring = true;
+  TcpHarness() : TcpHarnessBase(test::uring_or_epoll()) {}
   ~TcpHarness() override { stop_all(); }
 };
 
@@ -90,7 +92,8 @@ class TcpProtectedHarness : public TcpHarnessBase {
 
 class TcpEncryptedHarness final : public TcpProtectedHarness {
  public:
-  TcpEncryptedHarness() : TcpProtectedHarness(tcp::Io::uring, Protection::encrypted) {}
+  static constexpr bool over_uring = true;
+  TcpEncryptedHarness() : TcpProtectedHarness(test::uring_or_epoll(), Protection::encrypted) {}
   ~TcpEncryptedHarness() override { stop_all(); }
 };
 
@@ -104,7 +107,8 @@ class TcpIntegrityHarness final : public TcpProtectedHarness {
 /// has it (tests/guest), and left out elsewhere by their names.
 class TcpKernelTlsHarness final : public TcpProtectedHarness {
  public:
-  explicit TcpKernelTlsHarness(tcp::Io io = tcp::Io::uring, Protection protection = Protection::encrypted)
+  static constexpr bool over_uring = true;
+  explicit TcpKernelTlsHarness(tcp::Io io = test::uring_or_epoll(), Protection protection = Protection::encrypted)
       : TcpProtectedHarness(io, protection) {
     transport_options().kernel_tls = tcp::KernelTls::require;
   }

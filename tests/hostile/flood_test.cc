@@ -185,7 +185,7 @@ struct Stream {
 };
 
 TEST_CASE("10,000 strangers leave a transfer running, memory bounded, and the door open", "[hostile][flood]") {
-  const tcp::Io io = GENERATE(tcp::Io::uring, tcp::Io::epoll);
+  const tcp::Io io = GENERATE(from_range(haul::test::ways_of_io()));
   const Flood flood(client_hello(parties().carol));
   raise_descriptor_limit();
   Host bob(parties().bob, with_io(io), {});

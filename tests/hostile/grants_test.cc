@@ -42,7 +42,7 @@ struct Scene {
 };
 
 TEST_CASE("use of what was never granted ends the peer, and its owner is told", "[hostile][grants]") {
-  Scene scene(GENERATE(tcp::Io::uring, tcp::Io::epoll));
+  Scene scene(GENERATE(from_range(haul::test::ways_of_io())));
   const uint32_t length = GENERATE(100U, 40'000U);  // in a bundle, and in a frame of its own
   CAPTURE(length);
   Status status;
@@ -79,7 +79,7 @@ TEST_CASE("use of what was never granted ends the peer, and its owner is told", 
 
 /// What was revoked may be asked for by one who did not hear of it yet: that is refused, and no more.
 TEST_CASE("a revoked or expired key is refused at once, and the peer lives on", "[hostile][grants]") {
-  Scene scene(GENERATE(tcp::Io::uring, tcp::Io::epoll));
+  Scene scene(GENERATE(from_range(haul::test::ways_of_io())));
   const bool expires = GENERATE(true, false);
   GrantOptions options;
   if (expires) options.expires_after = 50ms;

@@ -14,6 +14,7 @@
 #include "base/random.h"
 #include "haul/engine.h"
 #include "haul/tcp.h"
+#include "io_ways.h"
 #include "security/tls_session.h"
 #include "unit/security_support.h"
 

@@ -23,7 +23,7 @@ struct Offer {
 };
 
 TEST_CASE("a lane is added by who opened the first one", "[hostile][lanes]") {
-  Offer offer(GENERATE(tcp::Io::uring, tcp::Io::epoll));
+  Offer offer(GENERATE(from_range(haul::test::ways_of_io())));
   const ConnectionId lane = offer.alice.join_lane(offer.endpoint, offer.address);
   REQUIRE(offer.alice.run_until([&] { return offer.alice.connected(lane) && offer.bob.arrived[0].stats().lanes.size() == 2; }));
   CHECK_FALSE(offer.bob.told("another identity"));
@@ -46,7 +46,7 @@ TEST_CASE("a lane is added by who opened the first one", "[hostile][lanes]") {
 }
 
 TEST_CASE("a lane is not added by another identity, although it has the token", "[hostile][lanes]") {
-  Offer offer(GENERATE(tcp::Io::uring, tcp::Io::epoll));
+  Offer offer(GENERATE(from_range(haul::test::ways_of_io())));
   Puppet carol(parties().carol, offer.bob);
   const ConnectionId stolen = carol.join_lane(offer.endpoint, offer.address);
   REQUIRE(carol.run_until([&] { return carol.ended(stolen); }));
@@ -115,6 +115,7 @@ TEST_CASE("keys are renewed under a transfer, also those of the first lane", "[h
       {tcp::Io::uring, Protection::integrity_only, 2, 2},
       {tcp::Io::epoll, Protection::encrypted, 1, 1},
   }));
+  if (io == tcp::Io::uring && haul::test::skip_without_uring()) return;
   const uint32_t lanes = asked_lanes;
   Worn worn(io, protection, lanes, max_lanes);
   constexpr uint64_t bytes = 40 << 20;
@@ -164,7 +165,7 @@ TEST_CASE("keys are renewed under a transfer, also those of the first lane", "[h
 }
 
 TEST_CASE("keys of a peer that only sends messages are renewed", "[hostile][lanes]") {
-  Worn worn(tcp::Io::uring, Protection::encrypted, 1);
+  Worn worn(GENERATE(from_range(haul::test::ways_of_io())), Protection::encrypted, 1);
   const std::vector<std::byte> message(8192, std::byte{'m'});
   size_t sent = 0;
   REQUIRE(worn.step_until([&] {
@@ -176,7 +177,7 @@ TEST_CASE("keys of a peer that only sends messages are renewed", "[hostile][lane
 }
 
 TEST_CASE("a lane that nobody replaces ends before its keys are used up", "[hostile][lanes]") {
-  tcp::Options options = with_io(GENERATE(tcp::Io::uring, tcp::Io::epoll));
+  tcp::Options options = with_io(GENERATE(from_range(haul::test::ways_of_io())));
   options.renew_keys_after_bytes = 1 << 20;
   options.kernel_tls = tcp::KernelTls::off;
   tcp::test::Side bob(options);

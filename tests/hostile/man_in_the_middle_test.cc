@@ -111,10 +111,13 @@ struct Way {
 };
 
 const std::vector<Way>& ways() {
-  static const std::vector<Way> all = {{tcp::Io::uring, Protection::encrypted},
-                                       {tcp::Io::epoll, Protection::encrypted},
-                                       {tcp::Io::uring, Protection::integrity_only},
-                                       {tcp::Io::epoll, Protection::integrity_only}};
+  static const std::vector<Way> all = [] {
+    std::vector<Way> made;
+    for (const Protection protection : {Protection::encrypted, Protection::integrity_only}) {
+      for (const tcp::Io io : haul::test::ways_of_io()) made.push_back({io, protection});
+    }
+    return made;
+  }();
   return all;
 }
 
@@ -170,7 +173,7 @@ TEST_CASE("a man in the middle is detected whatever he does", "[hostile][mitm]")
 
 /// Bob would accept a plain link, alice would not; a man in the middle says in her name that she does.
 TEST_CASE("a downgrade by a man in the middle is detected", "[hostile][mitm]") {
-  const tcp::Io io = GENERATE(tcp::Io::uring, tcp::Io::epoll);
+  const tcp::Io io = GENERATE(from_range(haul::test::ways_of_io()));
   const bool forges = GENERATE(true, false);
   const std::string offered = "\x10haul/1-integrity\x06haul/1";
   const std::string forged = "\x0chaul/1-plain\x0ahaul/1-xxx";

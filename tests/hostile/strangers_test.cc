@@ -46,7 +46,7 @@ void check_still_open(Host& bob, const Address& address) {
 }
 
 TEST_CASE("who is slow with a handshake, or leaves it half done, is hung up on", "[hostile]") {
-  tcp::Options options = with_io(GENERATE(tcp::Io::uring, tcp::Io::epoll));
+  tcp::Options options = with_io(GENERATE(from_range(haul::test::ways_of_io())));
   options.preface_timeout = 400ms;
   Host bob(parties().bob, options, {});
   const Address address = bob.listen();
@@ -77,7 +77,7 @@ TEST_CASE("who is slow with a handshake, or leaves it half done, is hung up on",
 }
 
 TEST_CASE("handshakes are begun at the rate that is configured, and none is forgotten", "[hostile]") {
-  tcp::Options options = with_io(GENERATE(tcp::Io::uring, tcp::Io::epoll));
+  tcp::Options options = with_io(GENERATE(from_range(haul::test::ways_of_io())));
   options.max_handshakes_per_s = 20;
   options.preface_timeout = 20s;
   Host bob(parties().bob, options, {});
@@ -105,7 +105,7 @@ TEST_CASE("handshakes are begun at the rate that is configured, and none is forg
 }
 
 TEST_CASE("strangers who hold all places do not keep others out", "[hostile]") {
-  tcp::Options options = with_io(GENERATE(tcp::Io::uring, tcp::Io::epoll));
+  tcp::Options options = with_io(GENERATE(from_range(haul::test::ways_of_io())));
   options.max_unidentified = 8;
   options.preface_timeout = 60s;
   const bool from_one_address = GENERATE(true, false);
@@ -125,7 +125,7 @@ TEST_CASE("strangers who hold all places do not keep others out", "[hostile]") {
 }
 
 TEST_CASE("a crowd from one address makes room for each other, not for a lone one elsewhere", "[hostile]") {
-  tcp::Options options = with_io(GENERATE(tcp::Io::uring, tcp::Io::epoll));
+  tcp::Options options = with_io(GENERATE(from_range(haul::test::ways_of_io())));
   options.max_unidentified = 8;
   options.preface_timeout = 60s;
   Host bob(parties().bob, options, {});
@@ -147,7 +147,7 @@ TEST_CASE("a crowd from one address makes room for each other, not for a lone on
 }
 
 TEST_CASE("who was told why it must go, and does not, is hung up on", "[hostile]") {
-  Host bob(parties().bob, with_io(GENERATE(tcp::Io::uring, tcp::Io::epoll)), {});
+  Host bob(parties().bob, with_io(GENERATE(from_range(haul::test::ways_of_io()))), {});
   const Address address = bob.listen();
   const bool talks_on = GENERATE(true, false);
   auto hello = client_hello(parties().alice);

@@ -54,7 +54,8 @@ class Terminal(HaulTest):
                 self.assertTrue(lines)
                 self.assertLess(max(map(len, lines)), columns, lines)
                 self.assertIn(" of 60.0 MB", lines[-1])
-        self.assertTrue(lines[0].lstrip()[0].isdigit(), "no room for a bar")
+                if columns == 40:
+                    self.assertTrue(lines[0].lstrip()[0].isdigit(), "no room for a bar")
 
     def test_rate_and_time_left(self):
         lines = self.drawn(120)

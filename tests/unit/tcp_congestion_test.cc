@@ -46,7 +46,7 @@ struct LoggedPair {
 }  // namespace
 
 TEST_CASE("tcp: a list of congestion controls that names none of the kernel's is said once", "[tcp]") {
-  const Io io = GENERATE(Io::uring, Io::epoll);
+  const Io io = GENERATE(from_range(haul::test::ways_of_io()));
   LoggedPair logged({"no_such_one", "nor_this"}, io);
   logged.connect_once_more();
   REQUIRE(logged.log.size() == 1);

@@ -62,7 +62,7 @@ void write_and_read(Pair& pair, uint32_t length, uint64_t offset) {
 }  // namespace
 
 TEST_CASE("tcp: writes and reads carry every byte to its place", "[tcp]") {
-  const Io io = GENERATE(Io::uring, Io::epoll);
+  const Io io = GENERATE(from_range(haul::test::ways_of_io()));
   Pair pair(io);
   const std::vector<uint32_t> sizes = {
       1, 2, 63, 64, 255, 256, 4096, 16383, 16384, 16385, 65535, 65536, 1U << 20, (1U << 20) + 1, 3U << 20, 4U << 20};
@@ -70,7 +70,7 @@ TEST_CASE("tcp: writes and reads carry every byte to its place", "[tcp]") {
 }
 
 TEST_CASE("tcp: many operations of mixed sizes at once", "[tcp]") {
-  const Io io = GENERATE(Io::uring, Io::epoll);
+  const Io io = GENERATE(from_range(haul::test::ways_of_io()));
   Pair pair(io);
   constexpr size_t space = 8U << 20;
   Memory source(pair.a, space, 1);
@@ -95,7 +95,7 @@ TEST_CASE("tcp: many operations of mixed sizes at once", "[tcp]") {
 }
 
 TEST_CASE("tcp: 256 scattered small writes are few frames and few answers", "[tcp]") {
-  const Io io = GENERATE(Io::uring, Io::epoll);
+  const Io io = GENERATE(from_range(haul::test::ways_of_io()));
   Pair pair(io);
   constexpr uint32_t piece = 1024;
   constexpr size_t pieces = 256;
@@ -122,7 +122,7 @@ TEST_CASE("tcp: 256 scattered small writes are few frames and few answers", "[tc
 }
 
 TEST_CASE("tcp: messages arrive whole and in order", "[tcp]") {
-  const Io io = GENERATE(Io::uring, Io::epoll);
+  const Io io = GENERATE(from_range(haul::test::ways_of_io()));
   Pair pair(io);
   base::Random random(7);
   std::vector<std::vector<std::byte>> sent;
@@ -144,7 +144,7 @@ TEST_CASE("tcp: messages arrive whole and in order", "[tcp]") {
 }
 
 TEST_CASE("tcp: a span of one event delivers all of them, messages unharmed", "[tcp]") {
-  const Io io = GENERATE(Io::uring, Io::epoll);
+  const Io io = GENERATE(from_range(haul::test::ways_of_io()));
   Pair pair(io);
   std::vector<std::vector<std::byte>> sent;
   base::Random random(9);
@@ -172,7 +172,7 @@ TEST_CASE("tcp: a span of one event delivers all of them, messages unharmed", "[
 }
 
 TEST_CASE("tcp: what no grant allows is refused and touches nothing", "[tcp]") {
-  const Io io = GENERATE(Io::uring, Io::epoll);
+  const Io io = GENERATE(from_range(haul::test::ways_of_io()));
   const uint32_t length = GENERATE(100U, 100000U);
   const int number = GENERATE(0, 1, 2, 3, 4, 5, 6);
   CAPTURE(number);
@@ -212,7 +212,7 @@ TEST_CASE("tcp: what no grant allows is refused and touches nothing", "[tcp]") {
 }
 
 TEST_CASE("tcp: operations that are wrong in themselves complete as invalid", "[tcp]") {
-  Pair pair(GENERATE(Io::uring, Io::epoll));
+  Pair pair(GENERATE(from_range(haul::test::ways_of_io())));
   Memory local(pair.a, 1000, 1);
   Memory target(pair.b, 1000, 2);
   const LocalGrant grant = grant_all(pair.b, pair.at_b, target);
@@ -228,7 +228,7 @@ TEST_CASE("tcp: operations that are wrong in themselves complete as invalid", "[
 }
 
 TEST_CASE("tcp: an answer other than ok reaches the writer", "[tcp]") {
-  Pair pair(GENERATE(Io::uring, Io::epoll));
+  Pair pair(GENERATE(from_range(haul::test::ways_of_io())));
   Memory local(pair.a, 100000, 1);
   Memory target(pair.b, 100000, 2);
   const LocalGrant grant = grant_all(pair.b, pair.at_b, target);
@@ -242,7 +242,7 @@ TEST_CASE("tcp: an answer other than ok reaches the writer", "[tcp]") {
 }
 
 TEST_CASE("tcp: answers may come in any order", "[tcp]") {
-  Pair pair(GENERATE(Io::uring, Io::epoll));
+  Pair pair(GENERATE(from_range(haul::test::ways_of_io())));
   Memory local(pair.a, 1000, 1);
   Memory target(pair.b, 1000, 2);
   const LocalGrant grant = grant_all(pair.b, pair.at_b, target);
@@ -265,7 +265,7 @@ TEST_CASE("tcp: answers may come in any order", "[tcp]") {
 }
 
 TEST_CASE("tcp: back-pressure is bounded and ends", "[tcp]") {
-  Pair pair(GENERATE(Io::uring, Io::epoll));
+  Pair pair(GENERATE(from_range(haul::test::ways_of_io())));
   constexpr uint32_t piece = 1U << 20;
   Memory local(pair.a, piece, 1);
   Memory target(pair.b, piece, 2);
@@ -302,7 +302,7 @@ TEST_CASE("tcp: back-pressure is bounded and ends", "[tcp]") {
 }
 
 TEST_CASE("tcp: what is queued can be cancelled, what is sent finishes", "[tcp]") {
-  Pair pair(GENERATE(Io::uring, Io::epoll));
+  Pair pair(GENERATE(from_range(haul::test::ways_of_io())));
   constexpr uint32_t piece = 1U << 20;
   Memory local(pair.a, piece, 1);
   Memory target(pair.b, piece, 2);
@@ -325,6 +325,7 @@ TEST_CASE("tcp: what is queued can be cancelled, what is sent finishes", "[tcp]"
 }
 
 TEST_CASE("tcp: zero-copy sends carry every byte, and give the memory back", "[tcp]") {
+  if (haul::test::skip_without_uring()) return;
   Pair pair(zero_copy_always(), zero_copy_always());
   CHECK(pair.a.transport->describe(pair.at_a).find("zero copy on") != std::string::npos);
   for (const uint32_t size : {100U, 20000U, 32768U, 100001U, 1U << 20, 4U << 20}) write_and_read(pair, size, size % 61);

@@ -128,7 +128,7 @@ TEST_CASE("tcp wire: what is encoded decodes alike", "[tcp]") {
 }
 
 TEST_CASE("tcp: broken frames close the connection as protocol errors", "[tcp]") {
-  Victim victim(GENERATE(Io::uring, Io::epoll));
+  Victim victim(GENERATE(from_range(haul::test::ways_of_io())));
   SECTION("a damaged header") {
     std::array<std::byte, wire::header_bytes> raw{};
     wire::encode(victim.write_header(100), raw);
@@ -172,7 +172,7 @@ TEST_CASE("tcp: broken frames close the connection as protocol errors", "[tcp]")
 }
 
 TEST_CASE("tcp: a frame that is cut off is a lost peer", "[tcp]") {
-  Victim victim(GENERATE(Io::uring, Io::epoll));
+  Victim victim(GENERATE(from_range(haul::test::ways_of_io())));
   victim.raw->send(victim.write_header(100000));
   victim.raw->send(std::vector<std::byte>(50000));
   victim.raw->close();
@@ -181,7 +181,7 @@ TEST_CASE("tcp: a frame that is cut off is a lost peer", "[tcp]") {
 }
 
 TEST_CASE("tcp: a revoke while a stalled peer's bytes are awaited", "[tcp]") {
-  Victim victim(GENERATE(Io::uring, Io::epoll));
+  Victim victim(GENERATE(from_range(haul::test::ways_of_io())));
   constexpr uint32_t length = 500000;
   constexpr uint32_t before = 200000;
   std::vector<std::byte> payload(length, std::byte{0xaa});
@@ -217,7 +217,7 @@ TEST_CASE("tcp: a revoke while a stalled peer's bytes are awaited", "[tcp]") {
 }
 
 TEST_CASE("tcp: a revoke while a read's reply is being sent", "[tcp]") {
-  Victim victim(GENERATE(Io::uring, Io::epoll));
+  Victim victim(GENERATE(from_range(haul::test::ways_of_io())));
   constexpr uint32_t length = 1U << 20;
   std::vector<std::pair<wire::Record, std::vector<std::byte>>> reads;
   constexpr size_t count = 32;
@@ -270,7 +270,7 @@ TEST_CASE("tcp: a revoke while a read's reply is being sent", "[tcp]") {
 }
 
 TEST_CASE("tcp: a connection that ends revokes without events", "[tcp]") {
-  Victim victim(GENERATE(Io::uring, Io::epoll));
+  Victim victim(GENERATE(from_range(haul::test::ways_of_io())));
   victim.raw->send(victim.write_header(100000));
   victim.raw->send(std::vector<std::byte>(1000));
   for (int i = 0; i < 10; ++i) victim.side.step();
@@ -281,7 +281,7 @@ TEST_CASE("tcp: a connection that ends revokes without events", "[tcp]") {
 }
 
 TEST_CASE("tcp: random and mutated bytes never harm", "[tcp][fuzz]") {
-  const Io io = GENERATE(Io::uring, Io::epoll);
+  const Io io = GENERATE(from_range(haul::test::ways_of_io()));
   base::Random random(GENERATE(1U, 2U, 3U));
   for (int round = 0; round < 10; ++round) {
     Victim victim(io);

@@ -68,7 +68,7 @@ struct Loaded : Pair {
 }  // namespace
 
 TEST_CASE("tcp: nobody listens", "[tcp]") {
-  const Io io = GENERATE(Io::uring, Io::epoll);
+  const Io io = GENERATE(from_range(haul::test::ways_of_io()));
   Side side(options_for(io));
   std::optional<RawSocket> keeper;
   const Address address = unused_address(keeper);
@@ -80,7 +80,7 @@ TEST_CASE("tcp: nobody listens", "[tcp]") {
 }
 
 TEST_CASE("tcp: a name that does not resolve", "[tcp]") {
-  const Io io = GENERATE(Io::uring, Io::epoll);
+  const Io io = GENERATE(from_range(haul::test::ways_of_io()));
   Side side(options_for(io));
   start_connecting(side, {"two..dots", 1000});
   const Status status = closed_status(side);
@@ -91,14 +91,14 @@ TEST_CASE("tcp: a name that does not resolve", "[tcp]") {
 }
 
 TEST_CASE("tcp: a connection that is closed while its name is looked up", "[tcp]") {
-  Side side(options_for(Io::uring));
+  Side side(options_for(GENERATE(from_range(haul::test::ways_of_io()))));
   const ConnectionId connection = start_connecting(side, {"localhost", 9});
   side.transport->close(connection, CloseMode::abort, Side::now());
   CHECK(closed_status(side).ok());
 }
 
 TEST_CASE("tcp: a peer that accepts and says nothing", "[tcp]") {
-  const Io io = GENERATE(Io::uring, Io::epoll);
+  const Io io = GENERATE(from_range(haul::test::ways_of_io()));
   Side side(options_for(io));
   Address address;
   const RawSocket server = RawSocket::listen_on_loopback(address);
@@ -109,7 +109,7 @@ TEST_CASE("tcp: a peer that accepts and says nothing", "[tcp]") {
 }
 
 TEST_CASE("tcp: a server that speaks something else, or another version", "[tcp]") {
-  const Io io = GENERATE(Io::uring, Io::epoll);
+  const Io io = GENERATE(from_range(haul::test::ways_of_io()));
   Side side(options_for(io));
   Address address;
   RawSocket server = RawSocket::listen_on_loopback(address);
@@ -138,7 +138,7 @@ TEST_CASE("tcp: a server that speaks something else, or another version", "[tcp]
 }
 
 TEST_CASE("tcp: strangers at a listening port are turned away", "[tcp]") {
-  const Io io = GENERATE(Io::uring, Io::epoll);
+  const Io io = GENERATE(from_range(haul::test::ways_of_io()));
   std::vector<std::string> log;
   tcp::Options options = options_for(io);
   options.preface_timeout = std::chrono::milliseconds(50);
@@ -191,7 +191,7 @@ TEST_CASE("tcp: strangers at a listening port are turned away", "[tcp]") {
 }
 
 TEST_CASE("tcp: addresses of every kind", "[tcp]") {
-  const Io io = GENERATE(Io::uring, Io::epoll);
+  const Io io = GENERATE(from_range(haul::test::ways_of_io()));
   const auto reaches = [io](const std::string& listen_host, const std::string& connect_host) {
     INFO(listen_host << " from " << connect_host);
     Side a(options_for(io));
@@ -216,8 +216,9 @@ TEST_CASE("tcp: addresses of every kind", "[tcp]") {
 }
 
 TEST_CASE("tcp: a port in use", "[tcp]") {
-  Side a(options_for(Io::uring));
-  Side b(options_for(Io::uring));
+  const Io io = GENERATE(from_range(haul::test::ways_of_io()));
+  Side a(options_for(io));
+  Side b(options_for(io));
   auto first = a.transport->listen({"127.0.0.1", 0});
   REQUIRE(first.ok());
   auto second = b.transport->listen(*first);
@@ -226,7 +227,7 @@ TEST_CASE("tcp: a port in use", "[tcp]") {
 }
 
 TEST_CASE("tcp: a drain finishes what was taken, then both sides close cleanly", "[tcp]") {
-  Loaded pair(GENERATE(Io::uring, Io::epoll));
+  Loaded pair(GENERATE(from_range(haul::test::ways_of_io())));
   pair.post_all();
   pair.a.transport->close(pair.at_a, CloseMode::drain, Side::now());
   const std::vector<Operation> late = {pair.operations[0]};
@@ -241,7 +242,7 @@ TEST_CASE("tcp: a drain finishes what was taken, then both sides close cleanly",
 }
 
 TEST_CASE("tcp: both sides drain at once", "[tcp]") {
-  Pair pair(GENERATE(Io::uring, Io::epoll));
+  Pair pair(GENERATE(from_range(haul::test::ways_of_io())));
   pair.a.transport->close(pair.at_a, CloseMode::drain, Side::now());
   pair.b.transport->close(pair.at_b, CloseMode::drain, Side::now());
   REQUIRE(pair.run_until([&] { return pair.a.find(Event::Kind::closed) && pair.b.find(Event::Kind::closed); }));
@@ -250,7 +251,7 @@ TEST_CASE("tcp: both sides drain at once", "[tcp]") {
 }
 
 TEST_CASE("tcp: an abort ends everything at once", "[tcp]") {
-  Loaded pair(GENERATE(Io::uring, Io::epoll));
+  Loaded pair(GENERATE(from_range(haul::test::ways_of_io())));
   const int steps = GENERATE(0, 1, 3);
   pair.post_all();
   for (int i = 0; i < steps; ++i) pair.a.step();
@@ -268,7 +269,7 @@ TEST_CASE("tcp: an abort ends everything at once", "[tcp]") {
 }
 
 TEST_CASE("tcp: a peer that dies in the middle", "[tcp]") {
-  Loaded pair(GENERATE(Io::uring, Io::epoll));
+  Loaded pair(GENERATE(from_range(haul::test::ways_of_io())));
   const int steps = GENERATE(0, 1, 2, 5);
   pair.post_all();
   for (int i = 0; i < steps; ++i) {
@@ -283,7 +284,7 @@ TEST_CASE("tcp: a peer that dies in the middle", "[tcp]") {
 }
 
 TEST_CASE("tcp: transports that go with everything outstanding", "[tcp]") {
-  Loaded pair(GENERATE(Io::uring, Io::epoll));
+  Loaded pair(GENERATE(from_range(haul::test::ways_of_io())));
   const int steps = GENERATE(0, 1, 2, 5);
   pair.post_all();
   pair.a.transport->send(pair.at_a, pair.source.region->bytes().first(100), Side::now());
@@ -297,7 +298,7 @@ TEST_CASE("tcp: transports that go with everything outstanding", "[tcp]") {
 }
 
 TEST_CASE("tcp: lanes find their way by token", "[tcp]") {
-  const Io io = GENERATE(Io::uring, Io::epoll);
+  const Io io = GENERATE(from_range(haul::test::ways_of_io()));
   const bool early = GENERATE(false, true);
   const bool towards_listener = GENERATE(true, false);
   Pair pair(io);
@@ -339,7 +340,7 @@ TEST_CASE("tcp: lanes find their way by token", "[tcp]") {
 }
 
 TEST_CASE("tcp: lanes that cannot be", "[tcp]") {
-  Pair pair(GENERATE(Io::uring, Io::epoll));
+  Pair pair(GENERATE(from_range(haul::test::ways_of_io())));
   CHECK(pair.a.transport->open({.address = {}}, Side::now()).status().code() == StatusCode::invalid);
   auto end = pair.a.transport->open({.address = Address{}, .beside = pair.at_a}, Side::now());
   REQUIRE(end.ok());
@@ -356,7 +357,7 @@ TEST_CASE("tcp: lanes that cannot be", "[tcp]") {
 }
 
 TEST_CASE("tcp: transports of one process share an acceptor", "[tcp]") {
-  const Io io = GENERATE(Io::uring, Io::epoll);
+  const Io io = GENERATE(from_range(haul::test::ways_of_io()));
   tcp::Options options = options_for(io);
   options.acceptor = tcp::make_acceptor();
   Side client(options_for(io));
@@ -382,7 +383,7 @@ TEST_CASE("tcp: transports of one process share an acceptor", "[tcp]") {
 }
 
 TEST_CASE("tcp: waiting on the wake-up descriptor and the deadline is enough", "[tcp]") {
-  const Io io = GENERATE(Io::uring, Io::epoll);
+  const Io io = GENERATE(from_range(haul::test::ways_of_io()));
   Loaded pair(io);
   pair.post_all();
   const TimePoint end = Side::now() + patience;
@@ -414,9 +415,10 @@ TEST_CASE("tcp: waiting on the wake-up descriptor and the deadline is enough", "
 }
 
 TEST_CASE("tcp: a transport that ran on a thread may end on another", "[tcp]") {
-  Loaded pair(GENERATE(Io::uring, Io::epoll));
-  std::thread([&pair] {
-    Side first(options_for(Io::uring));
+  const Io io = GENERATE(from_range(haul::test::ways_of_io()));
+  Loaded pair(io);
+  std::thread([&pair, io] {
+    Side first(options_for(io));
     auto end = first.transport->open({.address = pair.address}, Side::now());
     first.transport->join(end->connection, {}, Side::now());
     for (int i = 0; i < 100; ++i) first.step();
@@ -427,7 +429,7 @@ TEST_CASE("tcp: a transport that ran on a thread may end on another", "[tcp]") {
 }
 
 TEST_CASE("tcp: transports of several threads share an acceptor", "[tcp]") {
-  const Io io = GENERATE(Io::uring, Io::epoll);
+  const Io io = GENERATE(from_range(haul::test::ways_of_io()));
   tcp::Options options = options_for(io);
   options.acceptor = tcp::make_acceptor();
   std::atomic<uint16_t> port = 0;
@@ -462,7 +464,7 @@ TEST_CASE("tcp: options that contradict each other", "[tcp]") {
   options = options_for(Io::epoll);
   options.zero_copy = tcp::ZeroCopy::always;
   CHECK(tcp::make_transport(options).status().code() == StatusCode::unsupported);
-  CHECK(tcp::uring_works().ok());
+  if (!haul::test::skip_without_uring()) CHECK(tcp::uring_works().ok());
   Side side(options_for(Io::prefer_uring));
   CHECK(side.transport->capabilities().name == "tcp");
   std::vector<std::byte> memory(10);

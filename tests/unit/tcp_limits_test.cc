@@ -30,7 +30,7 @@ TEST_CASE("tcp: a paced lane takes what leaves within 20 ms", "[tcp]") {
 }
 
 TEST_CASE("tcp: what a paced lane can't send yet waits outside of its socket", "[tcp]") {
-  const Io io = GENERATE(Io::uring, Io::epoll);
+  const Io io = GENERATE(from_range(haul::test::ways_of_io()));
   Pair pair(io);
   const int fd = socket_to(pair.address.port);
   constexpr uint64_t rate = 3'000'000;

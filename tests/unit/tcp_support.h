@@ -16,6 +16,7 @@
 #include "base/unique_fd.h"
 #include "haul/tcp.h"
 #include "haul/time.h"
+#include "io_ways.h"
 #include "tcp/wire.h"
 
 namespace haul::tcp::test {

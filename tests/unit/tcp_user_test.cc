@@ -66,11 +66,13 @@ void transfer_without_copying() {
 }  // namespace
 
 TEST_CASE("tcp: little lockable memory costs zero copy, not the transfer", "[tcp]") {
+  if (haul::test::skip_without_uring()) return;
   constexpr rlim_t few_bytes = 1U << 20;
   CHECK(as_user(nobody, few_bytes, transfer_without_copying));
 }
 
 TEST_CASE("tcp: too little lockable memory for a ring is said with the limit's name", "[tcp]") {
+  if (haul::test::skip_without_uring()) return;
   CHECK(as_user(nobody, 4096, [] {
     const auto made = tcp::make_transport();
     REQUIRE(made.status().code() == StatusCode::exhausted);
