@@ -2,6 +2,8 @@
 // What has the tag [rates] compares rates in real time.
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <functional>
+#include <initializer_list>
 #include <string>
 #include <string_view>
 
@@ -72,6 +74,13 @@ struct Scene {
   Stream stream_there() { return {*a, *b, pair->to_b, pair->to_a, 1}; }
   Stream stream_back() { return {*b, *a, pair->to_a, pair->to_b, 1000}; }
   uint64_t wanted() const { return pair->to_b.stats().lanes_wanted; }
+  /// All streams go on until then. False: it did not come in time.
+  bool run(std::initializer_list<Stream*> streams, const std::function<bool()>& until) {
+    return harness.run([&] {
+      for (Stream* stream : streams) stream->go_on();
+      return until();
+    });
+  }
   bool says(std::string_view text) const { return pair->to_b.explain().find(text) != std::string::npos; }
 
   TcpHarness harness;
@@ -93,10 +102,7 @@ TEST_CASE("where each lane is held, more are opened, and grants and transfers go
   scene.connect();
   CHECK(scene.wanted() == 1);
   Stream there = scene.stream_there();
-  REQUIRE(scene.harness.run([&] {
-    there.go_on();
-    return scene.wanted() >= 4 && scene.a->record->connections.size() >= 4;
-  }));
+  REQUIRE(scene.run({&there}, [&] { return scene.wanted() >= 4 && scene.a->record->connections.size() >= 4; }));
   CHECK(scene.says("lanes over tcp: "));
   CHECK(scene.says(obeys ? "they share the controller's window and rate; last trial: "
                          : "each is held back by its buffers, not by the path; last trial: "));
@@ -114,11 +120,7 @@ TEST_CASE("a lane that brings nothing is taken away under transfers in both dire
   scene.connect();
   Stream there = scene.stream_there();
   Stream back = scene.stream_back();
-  REQUIRE(scene.harness.run([&] {
-    there.go_on();
-    back.go_on();
-    return scene.says(": taken back");
-  }));
+  REQUIRE(scene.run({&there, &back}, [&] { return scene.says(": taken back"); }));
   CHECK(scene.a->record->opened >= 2);
   REQUIRE(scene.harness.run([&] {
     there.go_on();
@@ -184,16 +186,8 @@ TEST_CASE("lanes that are being taken away are not counted twice where as many a
   scene.connect();
   Stream there = scene.stream_there();
   Stream back = scene.stream_back();
-  REQUIRE(scene.harness.run([&] {
-    there.go_on();
-    back.go_on();
-    return scene.says("4 instead of 2: taken back");
-  }));
-  REQUIRE(scene.harness.run([&] {
-    there.go_on();
-    back.go_on();
-    return scene.says("3 instead of 2: ");
-  }));
+  REQUIRE(scene.run({&there, &back}, [&] { return scene.says("4 instead of 2: taken back"); }));
+  REQUIRE(scene.run({&there, &back}, [&] { return scene.says("3 instead of 2: "); }));
   CHECK(scene.says("3 instead of 2: taken back"));
   // All but the first lane are opened there on our request: none was refused.
   CHECK(scene.a->record->opened == scene.b->record->opened + 1);
@@ -227,10 +221,7 @@ TEST_CASE("lanes that can't be opened are given up, and the peer goes on", "[con
   scene.connect();
   scene.a->record->joins_fail = Status(StatusCode::unavailable, "no way");
   Stream there = scene.stream_there();
-  REQUIRE(scene.harness.run([&] {
-    there.go_on();
-    return scene.says("2 instead of 1: given up, they were not ready in time");
-  }));
+  REQUIRE(scene.run({&there}, [&] { return scene.says("2 instead of 1: given up, they were not ready in time"); }));
   CHECK(scene.wanted() == 1);
   finish_ok(scene.harness, there.put);
   CHECK(same(there.local.bytes(), there.target.bytes()));
