@@ -39,7 +39,7 @@ struct PeerOptions {
   TransportPolicy policy;
   /// Connections to the peer over the transport that payload takes. Over tcp one of them also carries control messages. 0: what
   /// the transport does best with: rdma two queue pairs, or one for each port if those are more; tcp one at first, then as many
-  /// as bring something for what we send, no more aggressive together than one (docs/congestion-control.md).
+  /// as bring something for what either side sends, no more aggressive together than one (docs/congestion-control.md).
   uint32_t lanes = 0;
   Duration connect_timeout = std::chrono::seconds(10);
   /// The weakest protection of the links to this peer; absent: EngineOptions::protection.

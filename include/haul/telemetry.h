@@ -84,7 +84,7 @@ struct PeerStats {
   uint64_t transfers_active = 0;
   uint64_t grants_made = 0;
   uint64_t grants_held = 0;
-  uint64_t lanes_wanted = 0;  ///< over the transport that payload takes; 0: of a peer that came, whose choice it is
+  uint64_t lanes_wanted = 0;  ///< over the transport that payload takes. Of a peer that came: asked of it; 0: its choice
   std::vector<LaneStats> lanes;
   std::vector<PathStats> paths;                       ///< those that are controlled
   std::string tenant;                                 ///< empty: none

@@ -132,6 +132,7 @@ struct Encoder {
   }
   void operator()(const ControlMove& m) const { out.put(m.lane); }
   void operator()(const ControlMoved& m) const { out.put(m.lane); }
+  void operator()(const LanesWanted& m) const { out.put(m.count); }
 };
 
 std::vector<std::byte> get_blob(base::ByteReader& in, bool& sound) {
@@ -243,6 +244,10 @@ void read(base::ByteReader& in, Goodbye& m, bool& sound) {
 }
 void read(base::ByteReader& in, ControlMove& m, bool&) { m.lane = in.get<uint32_t>(); }
 void read(base::ByteReader& in, ControlMoved& m, bool&) { m.lane = in.get<uint32_t>(); }
+void read(base::ByteReader& in, LanesWanted& m, bool& sound) {
+  m.count = in.get<uint32_t>();
+  sound = m.count > 0;
+}
 
 template <size_t index>
 Result<Control> decode_as(base::ByteReader& in) {

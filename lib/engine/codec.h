@@ -22,7 +22,8 @@ constexpr size_t max_endpoint_bytes = 512;
 
 /// Features a side offers; the connection uses what both have.
 constexpr uint64_t feature_device_memory = 1;  ///< it knows GrantMade::on_device
-constexpr uint64_t features_offered = feature_device_memory;
+constexpr uint64_t feature_lanes_wanted = 2;   ///< who connected opens as many lanes as LanesWanted asks for
+constexpr uint64_t features_offered = feature_device_memory | feature_lanes_wanted;
 
 /// Both sides introduce themselves with this; the acceptor answers with its own, or with Goodbye.
 struct Hello {
@@ -122,6 +123,10 @@ struct ControlMove {
 struct ControlMoved {
   uint32_t lane = 0;
 };
+/// So many lanes are worth having for what the sender sends, who may open none.
+struct LanesWanted {
+  uint32_t count = 1;
+};
 struct Goodbye {
   StatusCode code = StatusCode::ok;
   std::string reason;
@@ -129,7 +134,7 @@ struct Goodbye {
 
 using Control =
     std::variant<Hello, LaneOpen, LaneAccept, LaneRefuse, LaneClosed, GrantMade, GrantExtended, GrantRevoked, UserMessage,
-                 Notify, Abandon, Verify, Verified, Ping, Pong, Goodbye, ControlMove, ControlMoved, Notified>;
+                 Notify, Abandon, Verify, Verified, Ping, Pong, Goodbye, ControlMove, ControlMoved, Notified, LanesWanted>;
 
 /// The message's bytes. Texts longer than their limits are cut; everything else is the caller's to keep within limits.
 std::vector<std::byte> encode(const Control& message);

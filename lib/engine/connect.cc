@@ -186,6 +186,7 @@ void EngineCore::on_unidentified_message(uint32_t transport, ConnectionId connec
 
 engine::Hello EngineCore::our_hello(const PeerEntry& peer) const {
   engine::Hello hello;
+  if (peer.initiator && peer.options.lanes != 0) hello.features &= ~engine::feature_lanes_wanted;
   hello.incarnation = incarnation_;
   hello.max_message_bytes = options_.max_message_bytes;
   hello.max_lanes = options_.max_lanes_per_peer;

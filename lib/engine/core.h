@@ -182,6 +182,8 @@ class EngineCore {
   bool has_trials(const PeerEntry& peer) const;
   void look_at_lanes(PeerEntry& peer);
   void fit_lanes(PeerEntry& peer);
+  void ask_for_lanes(PeerEntry& peer);
+  void on_lanes_wanted(PeerEntry& peer, const engine::LanesWanted& message);
   void take_away_lanes(PeerEntry& peer, size_t count);
   size_t keep_leaving_lanes(PeerEntry& peer, size_t count);
   static bool may_take_away(const PeerEntry& peer, const LaneState& lane);

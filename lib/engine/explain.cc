@@ -106,7 +106,7 @@ PeerStats EngineCore::peer_stats(uint64_t peer_id) const {
   stats.transfers_active = peer->transfers.size();
   stats.grants_made = peer->grants.made.size();
   stats.grants_held = peer->grants.held.size();
-  if (peer->initiator && !peer->lanes.empty()) stats.lanes_wanted = wanted_lanes(*peer);
+  if (!peer->lanes.empty() && (peer->initiator || has_trials(*peer))) stats.lanes_wanted = wanted_lanes(*peer);
   for (const auto& lane : peer->lanes) {
     if (lane->phase == LanePhase::closed) continue;
     LaneStats& entry = stats.lanes.emplace_back();

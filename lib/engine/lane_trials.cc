@@ -1,5 +1,6 @@
 // As many lanes as bring something, where the application leaves their number to the engine: looking at them a few times a
-// second while bytes go out, adding one more or some, and taking away those that bring nothing.
+// second while bytes go out, adding one more or some, and taking away those that bring nothing. Each side tries for what it
+// sends; who may open none asks the other side for them.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -30,8 +31,8 @@ bool has_work(const PathSample& sample, bool held) {
   return held || !sample.app_limited || sample.bytes_unsent > sample.bytes_in_flight + sample.bytes_in_flight / 4;
 }
 
-/// Adds what the lane did since the look before.
-void note_lane(LaneTrials& trials, LaneTrials::Window& window, const LaneState& lane, Duration since_last) {
+/// Adds what the lane did since the look before. `used`: this side posts on it.
+void note_lane(LaneTrials& trials, LaneTrials::Window& window, const LaneState& lane, bool used, Duration since_last) {
   const PathSample sample = lane.transport->sample(lane.connection);
   const bool known = trials.lanes.contains(lane.number);
   LaneTrials::Seen& seen = trials.lanes[lane.number];
@@ -39,7 +40,7 @@ void note_lane(LaneTrials& trials, LaneTrials::Window& window, const LaneState& 
   const bool held = known && 2 * (limited - seen.limited) > since_last;
   const bool works = has_work(sample, held);
   if (known && sample.bytes_delivered > seen.delivered) window.delivered += sample.bytes_delivered - seen.delivered;
-  if (carries(lane, trials)) {
+  if (used && carries(lane, trials)) {
     ++window.lanes;
     window.had_work += works && seen.had_work ? 1 : 0;
     window.held += held ? 1 : 0;
@@ -85,9 +86,10 @@ std::string text_of(const LaneCount::Trial& trial) {
 
 }  // namespace
 
-// Only the side that connected opens lanes, and so it is what this side sends that decides.
+// Where the side that connected, which opens them, leaves their number open.
 bool EngineCore::tries_lanes(const PeerEntry& peer) const {
-  if (!peer.initiator || peer.options.lanes != 0 || !peer.usable()) return false;
+  const bool left_open = peer.initiator ? peer.options.lanes == 0 : (peer.theirs.features & engine::feature_lanes_wanted) != 0;
+  if (!left_open || !peer.usable()) return false;
   return transports_[lane_transport(peer)]->capabilities().acknowledged_by == Acknowledgements::samples;
 }
 
@@ -107,7 +109,10 @@ void EngineCore::look_at_lanes(PeerEntry& peer) {
   LaneTrials& trials = *peer.trials;
   LaneTrials::Window window;
   for (const auto& lane : peer.lanes) {
-    if (lane->ready && lane->transport_index == over) note_lane(trials, window, *lane, now_ - trials.looked_at);
+    if (!lane->ready || lane->transport_index != over) continue;
+    const auto& data = peer.data_lanes;
+    const bool used = peer.initiator || std::find(data.begin(), data.end(), lane.get()) != data.end();
+    note_lane(trials, window, *lane, used, now_ - trials.looked_at);
   }
   std::erase_if(trials.lanes, [&peer](const auto& seen) { return peer.lane(seen.first) == nullptr; });
   trials.looked_at = now_;
@@ -135,12 +140,32 @@ void EngineCore::look_at_lanes(PeerEntry& peer) {
 
 // As many as are wanted now. Lanes that were lost are reopened as ever.
 void EngineCore::fit_lanes(PeerEntry& peer) {
+  if (!peer.initiator) return ask_for_lanes(peer);
   const size_t wanted = wanted_lanes(peer);
   const size_t lanes = count_lanes(peer, peer.trials->transport_index);
   if (lanes > wanted) return take_away_lanes(peer, lanes - wanted);
   if (lanes == wanted) return;
   const size_t kept = keep_leaving_lanes(peer, wanted - lanes);
   if (lanes + kept < wanted && !peer.next_lane_open) widen(peer);
+}
+
+void EngineCore::ask_for_lanes(PeerEntry& peer) {
+  const LaneCount& count = peer.trials->count;
+  const uint32_t there = peer.lanes_asked != 0 ? peer.lanes_asked : count.usual();
+  if (count.wanted() == there) return;
+  peer.lanes_asked = count.wanted();
+  send_control(peer, engine::LanesWanted{count.wanted()});
+  refresh_data_lanes(peer);
+}
+
+// Heeded at the next look, so that nobody makes us open and close lanes at his own pace, and within what this side allows.
+void EngineCore::on_lanes_wanted(PeerEntry& peer, const engine::LanesWanted& message) {
+  if (!peer.initiator || peer.options.lanes != 0)
+    return lose(peer, Status(StatusCode::protocol, "the peer asked for lanes, whose number is not its to choose"));
+  peer.lanes_asked = message.count;
+  if (!peer.trials || peer.trials->look_pending) return;
+  peer.trials->look_pending = true;
+  set_timer(now_ + LaneCount::window({}), Timer{TimerKind::lane_look, peer.id});
 }
 
 // Lanes that are being taken away and did not end yet are had at once. Returns how many.
@@ -189,7 +214,7 @@ bool EngineCore::may_take_away(const PeerEntry& peer, const LaneState& lane) {
 }
 
 std::string EngineCore::explain_lanes(const PeerEntry& peer) const {
-  if (!peer.initiator || !peer.usable()) return {};
+  if (!peer.usable() || (!peer.initiator && !has_trials(peer))) return {};
   const std::string_view over = transports_[lane_transport(peer)]->capabilities().name;
   const uint32_t wanted = wanted_lanes(peer);
   if (peer.options.lanes != 0) return fmt::format("  lanes over {}: {}, as asked for\n", over, wanted);
@@ -206,6 +231,8 @@ std::string EngineCore::explain_lanes(const PeerEntry& peer) const {
   }
   std::string text = fmt::format("  lanes over {}: {}, by what they bring (at first {}), {}; {}", over, wanted,
                                  trials.count.usual(), trials.count.state(), why);
+  if (peer.initiator && peer.lanes_asked > trials.count.wanted())
+    text += fmt::format("; the peer asks for {}, for what it sends", peer.lanes_asked);
   if (trials.count.last_trial()) text += fmt::format("; last trial: {}", text_of(*trials.count.last_trial()));
   return text + "\n";
 }

@@ -35,8 +35,10 @@ LaneState& EngineCore::add_lane(PeerEntry& peer, uint32_t number, uint32_t trans
   return entry;
 }
 
-// Which of the permitted transports further lanes go over: the best that is not out of the question yet.
+// Which of the permitted transports further lanes go over: the best that is not out of the question yet. Who came decides that,
+// and shows it by its lanes.
 uint32_t EngineCore::lane_transport(const PeerEntry& peer) const {
+  if (!peer.initiator && !peer.data_lanes.empty()) return peer.data_lanes.front()->transport_index;
   return peer.data_choice < peer.for_data.size() ? peer.for_data[peer.data_choice] : peer.control().transport_index;
 }
 
@@ -109,6 +111,7 @@ uint32_t EngineCore::wanted_lanes(const PeerEntry& peer) const {
   uint32_t wanted = peer.options.lanes;
   if (wanted == 0) wanted = transports_[lane_transport(peer)]->capabilities().usual_lanes;
   if (has_trials(peer)) wanted = peer.trials->count.wanted();
+  if (has_trials(peer) && peer.initiator) wanted = std::max(wanted, peer.lanes_asked);
   return std::min(wanted, most_data_lanes(peer));
 }
 
@@ -442,6 +445,9 @@ void EngineCore::refresh_data_lanes(PeerEntry& peer) {
       if (lane->ready && (takes_over == nullptr || lane.get() == takes_over)) peer.data_lanes.push_back(lane.get());
     }
   }
+  // Who asked for so many uses the oldest of them: the others are about to be taken away, or the peer's own.
+  const bool asked = !peer.initiator && peer.lanes_asked != 0 && has_trials(peer);
+  if (asked && peer.data_lanes.size() > peer.lanes_asked) peer.data_lanes.resize(peer.lanes_asked);
   if (!peer.data_lanes.empty()) {
     peer.stranded_since.reset();
   } else if (!peer.stranded_since) {

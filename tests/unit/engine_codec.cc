@@ -58,7 +58,8 @@ std::vector<Control> one_of_each() {
           Goodbye{StatusCode::exhausted, "too many peers"},
           ControlMove{4},
           ControlMoved{4},
-          Notified{12}};
+          Notified{12},
+          LanesWanted{3}};
 }
 
 }  // namespace

@@ -237,4 +237,12 @@ TEST_CASE("a peer's words have no control characters") {
   CHECK(scene.closed[0].message().find("x?y") != std::string::npos);
 }
 
+TEST_CASE("who opens the lanes does not ask for them") {
+  Scene scene;
+  Hostile hostile(scene);
+  REQUIRE(hostile.met());
+  hostile.say(engine::LanesWanted{2});
+  CHECK(hostile.thrown_out());
+}
+
 }  // namespace haul
