@@ -97,7 +97,8 @@ void OperationPath::ended(TimePoint now, Ticket ticket, End end) {
 
 void OperationPath::on_unused(PathLimit why) noexcept {
   limit_ = why;
-  if (model_.in_flight_bytes() < window_bytes()) model_.on_app_limited();
+  // A rate of the application's can be lifted at any time: what goes beneath it is no sign of the path.
+  if (model_.in_flight_bytes() < window_bytes()) model_.on_app_limited(why == PathLimit::backend);
 }
 
 void OperationPath::settle_acknowledged() {

@@ -49,7 +49,8 @@ SentPacket PathModel::on_sent(TimePoint now, uint64_t bytes) noexcept {
           .lost = lost_,
           .in_flight = in_flight_,
           .bytes = bytes,
-          .app_limited = app_limited_until_ != 0};
+          .app_limited = app_limited_until_ != 0,
+          .held_back = app_limited_until_ != 0 && too_little_until_ == 0};
 }
 
 void PathModel::acked(TimePoint now, SentPacket& packet, uint64_t bytes, uint64_t marked_bytes) noexcept {
@@ -84,7 +85,9 @@ AckSample PathModel::finish_ack(TimePoint now, Duration ack_delay) noexcept {
   if (ack_delay > Duration::zero() && rtt - ack_delay >= rtt_.lowest() && rtt_.known()) rtt -= ack_delay;
   rtt_.on_sample(now, rtt);
   // Section 4.1.2.3: beyond the bubble, not at its end; what follows a pause is marked, too.
-  if (app_limited_until_ != 0 && !reached(app_limited_until_, delivered_)) app_limited_until_ = 0;
+  for (uint64_t* until : {&app_limited_until_, &too_little_until_}) {
+    if (*until != 0 && !reached(*until, delivered_)) *until = 0;
+  }
 
   sample.acked_bytes = newly_acked_;
   sample.marked_bytes = newly_marked_;
@@ -95,6 +98,7 @@ AckSample PathModel::finish_ack(TimePoint now, Duration ack_delay) noexcept {
   sample.lost_since_send = lost_ - newest_.lost;
   sample.rtt = plausible_rtt(rtt).value_or(Duration::zero());
   sample.app_limited = newest_.app_limited;
+  sample.held_back = newest_.held_back;
   // Section 4.1.2.3 (GenerateRateSample): the slower of sending and acknowledging, so that compressed acknowledgements don't
   // show a rate that the path never had.
   const Duration send_interval = newest_.sent_at - newest_.first_sent_at;
@@ -136,9 +140,10 @@ void PathModel::withdrawn(SentPacket& packet) noexcept {
   packet.bytes = 0;
 }
 
-void PathModel::on_app_limited() noexcept {
+void PathModel::on_app_limited(bool held_back) noexcept {
   // 0 means none, so a sum of 0 is told apart by one byte.
   app_limited_until_ = std::max<uint64_t>(delivered_ + in_flight_, 1);
+  if (!held_back) too_little_until_ = app_limited_until_;
 }
 
 Duration PathModel::silence_after() const noexcept {

@@ -19,6 +19,7 @@ struct SentPacket {
   uint64_t in_flight = 0;   ///< P.tx_in_flight, this packet included
   uint64_t bytes = 0;       ///< what is still in flight of it: a burst may be acknowledged or lost in parts
   bool app_limited = false;
+  bool held_back = false;  ///< app_limited, though there was enough to send
 };
 
 /// Smoothed round-trip time, its variation (RFC 9002, section 5.3), and the lowest since the path is known (section 5.2).
@@ -59,7 +60,8 @@ class PathModel {
   void withdrawn(SentPacket& packet) noexcept;
 
   /// The sender has nothing to send although window and pacing would let it (draft-ietf-ccwg-bbr, section 4.1.2.4).
-  void on_app_limited() noexcept;
+  /// `held_back`: it has enough, but something else than the controller lets no more go.
+  void on_app_limited(bool held_back = false) noexcept;
 
   uint64_t in_flight_bytes() const noexcept { return in_flight_; }
   uint64_t delivered_bytes() const noexcept { return delivered_; }
@@ -89,6 +91,7 @@ class PathModel {
   TimePoint delivered_at_;          // C.delivered_time
   TimePoint first_sent_at_;         // C.first_send_time
   uint64_t app_limited_until_ = 0;  // C.app_limited: delivered count at which the bubble is gone; 0: none
+  uint64_t too_little_until_ = 0;   // likewise, of the last bubble for want of something to send
 
   // The acknowledgement being taken apart.
   SentPacket newest_;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/random.h"
+#include "congestion/recorder.h"
 
 namespace {
 
@@ -263,6 +264,38 @@ TEST_CASE("lost operations are no longer in flight, and slow cubic down") {
   path.ended(now + 30ms, 0, OperationPath::End::arrived);
   CHECK(path.arrived_operations() > 0);
   CHECK(path.in_flight_bytes() == 0);
+}
+
+TEST_CASE("what lanes do not take is told as held back, and as nothing else what there is too little of") {
+  const auto why = GENERATE(PathLimit::backend, PathLimit::budget, PathLimit::nothing_to_send);
+  OperationPath path(operation);
+  auto recorder = std::make_unique<haul::congestion::Recorder>();
+  const auto* told = recorder.get();
+  recorder->window = max_window;
+  recorder->rate.reset();
+  path.steer_by(std::move(recorder));
+  TimePoint now = start;
+  const auto round = [&](PathLimit limit) {
+    const auto first = path.posted(now, operation);
+    path.on_unused(limit);
+    const auto second = path.posted(now, operation);
+    path.ended(now + 1ms, first, OperationPath::End::arrived);
+    path.ended(now + 2ms, second, OperationPath::End::arrived);
+    path.settle();
+    now += 10ms;
+    return told->acks.back();
+  };
+  CHECK(round(why).app_limited);
+  CHECK(told->acks.back().held_back == (why == PathLimit::backend));
+  // Too little to send, and then lanes that take no more, is too little until all of that has arrived.
+  const auto before = path.posted(now, operation);
+  path.on_unused(PathLimit::nothing_to_send);
+  CHECK_FALSE(round(PathLimit::backend).held_back);
+  path.ended(now, before, OperationPath::End::arrived);
+  path.settle();
+  round(PathLimit::backend);
+  CHECK(round(PathLimit::backend).held_back);
+  CHECK(told->acks.back().app_limited);
 }
 
 TEST_CASE("a random walk leaves no operation unaccounted for") {
