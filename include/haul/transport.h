@@ -219,6 +219,9 @@ class HAUL_API Transport {
   virtual void close(ConnectionId connection, CloseMode mode, TimePoint now) = 0;
 
   /// Lets the peer of this connection, over this connection, use a range of a region.
+  /// Errors: invalid (an empty range or one outside of the region, no rights, a region of another transport), peer_lost (there
+  /// is no such connection any more), unavailable (it is not ready), exhausted (what the device has of windows, keys or
+  /// lockable memory: names it), unsupported (a range or kind of memory that this device can't grant: names the remedy).
   virtual Result<LocalGrant> grant(ConnectionId connection, const MemoryRegion& region, Range range, Rights rights,
                                    TimePoint now) = 0;
 
