@@ -3,21 +3,15 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <array>
-#include <cctype>
+
+#include "base/printable.h"
 
 namespace haul::security {
 
 namespace {
 
 constexpr size_t max_chain = 8;
-
-std::string printable(std::string text) {
-  std::replace_if(
-      text.begin(), text.end(), [](unsigned char c) { return std::isprint(c) == 0; }, '?');
-  return text;
-}
 
 }  // namespace
 
@@ -75,11 +69,11 @@ std::string ShownCertificate::name() const {
     size_t size = text.size();
     const int type = gnutls_x509_crt_get_subject_alt_name(get(), i, text.data(), &size, nullptr);
     if (type == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE) break;
-    if (type == GNUTLS_SAN_DNSNAME) return printable({text.data(), size});
+    if (type == GNUTLS_SAN_DNSNAME) return base::printable({text.data(), size});
   }
   size_t size = text.size();
   if (gnutls_x509_crt_get_dn_by_oid(get(), GNUTLS_OID_X520_COMMON_NAME, 0, 0, text.data(), &size) < 0) return "(no name)";
-  return printable({text.data(), size});
+  return base::printable({text.data(), size});
 }
 
 std::string verify_chain(gnutls_x509_trust_list_t authorities, const std::vector<ShownCertificate>& chain,

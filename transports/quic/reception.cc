@@ -15,6 +15,12 @@ namespace {
 constexpr int max_bursts = 32;
 constexpr size_t enough_events = 256;
 
+/// `bytes` of them were written, for whoever sent the burst; none: no answer.
+void answer_stranger(Outlet& outlet, std::span<const std::byte> written, size_t bytes, const Burst& burst) {
+  if (bytes == 0) return;
+  outlet.answer({.bytes = written.first(bytes), .datagram_bytes = bytes, .ecn = 0, .remote = burst.remote});
+}
+
 }  // namespace
 
 void QuicTransport::receive() {
@@ -53,16 +59,14 @@ void QuicTransport::handle(const Burst& burst, Outlet& outlet) {
 
 void QuicTransport::handle_stranger(std::span<const std::byte> packet, const Burst& burst, Outlet& outlet) {
   const Envelope envelope = read_envelope(packet);
-  const auto answer = [&](size_t bytes) {
-    if (bytes == 0) return;
-    outlet.answer({.bytes = std::span(packet_memory_).first(bytes), .datagram_bytes = bytes, .ecn = 0, .remote = burst.remote});
-  };
   constexpr size_t least_initial_bytes = 1200;  // RFC 9000 section 14.1: less is not worth an answer that could be larger
   const bool expects = context_.security && (outlet.listens() || !opened_.empty());
   if (envelope.is_long) {
     if (!expects || packet.size() < least_initial_bytes) return;
-    if (envelope.wants_version)
-      return answer(write_version_negotiation(packet_memory_, envelope, context_.surroundings.random));
+    if (envelope.wants_version) {
+      const size_t bytes = write_version_negotiation(packet_memory_, envelope, context_.surroundings.random);
+      return answer_stranger(outlet, packet_memory_, bytes, burst);
+    }
     if (const auto initial = read_initial(packet)) admit(*initial, burst, outlet);
     const auto made = routes_.find(Cid(envelope.dcid));
     if (made == routes_.end()) return;
@@ -75,7 +79,9 @@ void QuicTransport::handle_stranger(std::span<const std::byte> packet, const Bur
   constexpr size_t least_reset_bytes = 43;
   if (packet.size() <= least_reset_bytes) return;
   const size_t most = packet.size() - 1;
-  answer(write_stateless_reset(std::span(packet_memory_).first(most), envelope.dcid, secret_, context_.surroundings.random));
+  const size_t bytes =
+      write_stateless_reset(std::span(packet_memory_).first(most), envelope.dcid, secret_, context_.surroundings.random);
+  answer_stranger(outlet, packet_memory_, bytes, burst);
 }
 
 // A stateless reset has an id that nobody knows: whoever sends to where it comes from has to look at its end (RFC 9000 section
@@ -91,17 +97,15 @@ bool QuicTransport::told_by_reset(std::span<const std::byte> packet, const Burst
 }
 
 void QuicTransport::admit(const Session::Initial& initial, const Burst& burst, Outlet& outlet) {
-  const auto answer = [&](size_t bytes) {
-    if (bytes == 0) return;
-    outlet.answer({.bytes = std::span(packet_memory_).first(bytes), .datagram_bytes = bytes, .ecn = 0, .remote = burst.remote});
-  };
   Session::Initial accepted = initial;
   const size_t strangers = strangers_.size();
   if (!initial.token.empty()) {
     accepted.original_dcid = check_retry_token(initial, burst.remote, secret_, context_.now);
-    if (!accepted.original_dcid) return answer(write_refusal(packet_memory_, initial));
+    if (!accepted.original_dcid) return answer_stranger(outlet, packet_memory_, write_refusal(packet_memory_, initial), burst);
   } else if (strangers >= options_.retry_from) {
-    return answer(write_retry(packet_memory_, initial, burst.remote, secret_, context_.surroundings.random, context_.now));
+    const size_t bytes =
+        write_retry(packet_memory_, initial, burst.remote, secret_, context_.surroundings.random, context_.now);
+    return answer_stranger(outlet, packet_memory_, bytes, burst);
   }
   if (strangers >= options_.max_unidentified) make_room_for_stranger();
   auto connection = std::make_unique<Connection>(context_, host(), secret_, 0);

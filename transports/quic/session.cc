@@ -11,6 +11,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/printable.h"
 #include "quic/large_packets.h"
 
 namespace haul::quic {
@@ -76,13 +77,6 @@ ngtcp2_path path_of(const net::Endpoint& local, const net::Endpoint& remote) noe
 }
 
 // For messages and logs: a peer, perhaps a stranger, may write anything.
-std::string printable(std::string_view text) {
-  std::string shown(text);
-  std::replace_if(
-      shown.begin(), shown.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
-  return shown;
-}
-
 Status closed_by_peer(std::string_view why) { return Status(StatusCode::peer_lost, std::string(why)); }
 
 }  // namespace
@@ -358,7 +352,7 @@ void Session::peer_closed() {
     ending.status = setup_.tls->alert_meaning(static_cast<int>(error.error_code - crypto_error));
   } else {
     ending.status = Status(StatusCode::protocol, fmt::format("the peer ended the QUIC connection by error {:#x} \"{}\"",
-                                                             error.error_code, printable(reason.substr(0, 100))));
+                                                             error.error_code, base::printable(reason.substr(0, 100))));
   }
   ending_ = std::move(ending);
 }
