@@ -37,8 +37,8 @@ constexpr Duration dip_every = std::chrono::seconds(5);
 constexpr int64_t dip_every_rounds = 40;
 // Pressed: the queue stays far above the target. Flows of our own kind make it longer by the root of their number only.
 // The start of such a flow presses, too, but not for so long.
-constexpr int64_t pressed_rounds_enough = 12;
-constexpr Duration pressed_time_enough = std::chrono::milliseconds(500);
+constexpr int64_t pressed_rounds_enough = 10;
+constexpr Duration pressed_time_enough = std::chrono::milliseconds(300);
 constexpr double pressed_queue = 2.1;
 constexpr Duration pressed_slack = std::chrono::microseconds(500);
 // So long a long queue is answered by holding only what the path itself holds.
@@ -46,15 +46,20 @@ constexpr int64_t holding_rounds = 8;
 // … and half of the best rate is not given to a newcomer whose start fills the queue.
 constexpr double kept_share = 0.5;
 constexpr double peak_memory_s = 10;
-// Whether a rival is still there is tried after a loss, when all flows of our own kind try, or after this time.
-constexpr Duration trial_every = std::chrono::seconds(20);
-constexpr Duration trial_after_loss = std::chrono::seconds(10);
-constexpr int64_t trial_rounds = 3;
+// Whether a rival is still there is tried after this time, once the queue has three quarters of its greatest length: what is
+// the rival's can be told best from what we aim at then, and all flows of our own kind try at once.
+constexpr Duration trial_after = std::chrono::seconds(10);
+constexpr int64_t trial_rounds = 2;
+// So many targets are left in the queue when ours is out of it: somebody else's. Flows of our own kind that do not try leave
+// one. A rival that was found is gone when less is left: just after its losses there is little of it.
+constexpr double rival_queue = 1.25;
+constexpr double gone_queue = 0.5;
 // An outage longer than this leaves no trust in what was known: half the rate.
 constexpr Duration trusted_outage = std::chrono::seconds(10);
 constexpr Duration idle_for_long = std::chrono::seconds(10);
-// Beside a rival the queue is not seen empty: what was known of the path is kept for longer.
-constexpr Duration compete_memory = std::chrono::seconds(60);
+// Beside a rival the queue is not seen empty: what was known of the path is kept for longer. A route that became longer looks
+// like a rival until then, which costs less than to take a rival's queue for a part of the path: who does gives way for good.
+constexpr Duration compete_memory = std::chrono::minutes(5);
 constexpr double window_gain = 2.0;
 constexpr double window_packets = 6;
 constexpr double least_window_packets = 2;
@@ -85,6 +90,11 @@ std::string_view Hub::phase() const noexcept {
 
 Duration Hub::lowest_rtt() const noexcept { return lowest_.known() ? lowest_.value() : Duration::zero(); }
 
+Duration Hub::recent_rtt() const noexcept {
+  // After a silence no quarter has ended.
+  return quarters_.longest_rtt() > Duration::zero() ? quarters_.last().lowest_rtt : lowest_rtt();
+}
+
 Duration Hub::target_queue(double rate) const noexcept {
   rate = std::max(rate, 1.0);
   const double wanted = std::clamp(reference_queue_s * std::sqrt(reference_rate / rate), least_queue_s, most_queue_s);
@@ -113,7 +123,7 @@ void Hub::on_ack(TimePoint now, const AckSample& sample) {
   now = time_.advance(now);
   last_ack_at_ = now;
   if (const auto rtt = plausible_rtt(sample.rtt))
-    lowest_.on_sample(now, *rtt, phase_ == Phase::compete ? compete_memory : LowestRtt::usual_half);
+    lowest_.on_sample(now, *rtt, beside_rival() ? compete_memory : LowestRtt::usual_half);
   if (silent_) {
     silent_ = false;
     if (now - silent_since_ > trusted_outage) rate_ /= 2;
@@ -152,7 +162,6 @@ void Hub::on_loss(TimePoint now, const LossSample& sample) {
   rival_window_.on_congestion();
   rival_window_.set_at_least(4 * packet_);
   recovery_at_ = now;
-  lost_beside_rival_ = true;
 }
 
 void Hub::on_silence(TimePoint now) {
@@ -212,6 +221,7 @@ void Hub::enter_steady(TimePoint now) {
   holds_ = false;
   next_dip_ = std::max(next_dip_, now + std::max<Duration>(dip_every, dip_every_rounds * lowest_rtt()));
   dip_pending_ = false;
+  trial_until_ = now + trial_rounds * lowest_rtt();
 }
 
 // --- Steady ----------------------------------------------------------------------------------------------------------------
@@ -272,13 +282,7 @@ void Hub::steer(Duration queue, const QuarterRounds::Quarter& last) {
 /// A queue that stays long although we give way to it is not ours.
 bool Hub::finds_rival(TimePoint now, Duration queue, const AckSample& sample) {
   if (now < grace_until_) return false;
-  if (trial_until_) {
-    if (now < *trial_until_) return false;
-    trial_until_.reset();
-    const bool rival_is_there = queue > target_queue() + target_queue() / 4 + pressed_slack;
-    if (rival_is_there) enter_compete(now, window_before_trial_);
-    return rival_is_there;
-  }
+  if (tries_) return trial_finds_rival(now, queue);
   const Duration pressed = from_seconds(pressed_queue * to_seconds(target_queue(peak_rate_))) + pressed_slack;
   if (queue <= pressed) long_since_ = pressed_since_ = now;
   holds_ = queue > pressed && now - long_since_ < holding_rounds * lowest_rtt();
@@ -289,8 +293,11 @@ bool Hub::finds_rival(TimePoint now, Duration queue, const AckSample& sample) {
     queue_seen_at_ = now;
   }
   if (now - pressed_since_ < std::max<Duration>(pressed_rounds_enough * lowest_rtt(), pressed_time_enough)) return false;
-  const double held = CubicWindow::beta * peak_rate_ * to_seconds(lowest_rtt() + queue);
-  enter_compete(now, std::max(held, static_cast<double>(sample.in_flight_bytes)));
+  // What was given up is grown back to, as after a loss. A start's rate lags a round trip behind what it had under way.
+  const double held = std::max(peak_rate_ * to_seconds(lowest_rtt() + queue), startup_bytes_);
+  rival_window_ = CubicWindow(std::max(held, static_cast<double>(sample.in_flight_bytes) / CubicWindow::beta), packet_);
+  rival_window_.on_congestion();
+  start_trial(now, rate_);
   return true;
 }
 
@@ -298,6 +305,7 @@ bool Hub::finds_rival(TimePoint now, Duration queue, const AckSample& sample) {
 
 void Hub::consider_dip(TimePoint now, Duration queue) {
   if (now < next_dip_) return;
+  startup_bytes_ = 0;
   next_dip_ = now + std::max<Duration>(dip_every, dip_every_rounds * lowest_rtt());
   const Duration seen = lowest_queue_;
   lowest_queue_ = Duration::max();
@@ -322,24 +330,48 @@ void Hub::judge_dip(Duration) {
 
 // --- Beside rivals ---------------------------------------------------------------------------------------------------------
 
-void Hub::enter_compete(TimePoint now, double window) {
+/// Whether a queue is somebody else's shows when ours is taken out of it. If it is, `rival_window_` holds what we had.
+void Hub::start_trial(TimePoint now, double rate) {
+  tries_ = true;
+  enter_drain(now, rate);
+}
+
+bool Hub::trial_finds_rival(TimePoint now, Duration queue) {
+  if (now < trial_until_) return false;
+  tries_ = false;
+  const double known = beside_known_rival_ ? gone_queue : rival_queue;
+  if (queue > from_seconds(known * to_seconds(target_queue())) + pressed_slack) {
+    enter_compete(now);
+    return true;
+  }
+  beside_known_rival_ = false;
+  // Nobody else's: what we had before was our own, and is over.
+  lowest_.keep(now);
+  peak_rate_ = rate_;
+  long_since_ = pressed_since_ = now;
+  return false;
+}
+
+void Hub::enter_compete(TimePoint now) {
   phase_ = Phase::compete;
-  rival_window_ = CubicWindow(std::max(window, 4 * packet_), packet_);
+  rival_window_.set_at_least(4 * packet_);
+  // The trial was no time in which it could have grown.
+  rival_window_.on_idle();
   recovery_at_ = now;
-  next_trial_ = now + trial_every;
-  next_trial_after_loss_ = now + trial_after_loss;
-  lost_beside_rival_ = false;
+  beside_known_rival_ = true;
+  next_trial_ = now + trial_after;
+  longest_rtt_ = Duration::zero();
 }
 
 void Hub::compete_ack(TimePoint now, const AckSample& sample) {
   rival_window_.on_ack(now, static_cast<double>(sample.acked_bytes), plausible_rtt(sample.rtt).value_or(lowest_rtt()));
   const double most = static_cast<double>(options_.max_window_bytes);
   if (rival_window_.bytes() > most) rival_window_.set(most);
-  if (now < next_trial_ && !(lost_beside_rival_ && now >= next_trial_after_loss_)) return;
-  // Whether the queue is still somebody else's shows when ours is taken out of it.
-  window_before_trial_ = rival_window_.bytes();
-  enter_drain(now, rate_of(quarters_.sum()));
-  trial_until_ = drain_until_ + trial_rounds * lowest_rtt();
+  const Duration rtt = recent_rtt();
+  longest_rtt_ = std::max(longest_rtt_, rtt);
+  const bool long_queue = rtt - lowest_rtt() >= (longest_rtt_ - lowest_rtt()) / 4 * 3;
+  if (now < next_trial_ || !long_queue) return;
+  start_trial(now, rate_of(quarters_.sum()));
 }
 
 // --- What comes out --------------------------------------------------------------------------------------------------------
@@ -373,7 +405,7 @@ std::optional<uint64_t> Hub::pacing_rate() const noexcept {
     }
     case Phase::drain: return to_rate(drain_gain * rate_);
     case Phase::dip: return to_rate(dip_gain * rate_);
-    case Phase::compete: return to_rate(compete_gain * rival_window_.bytes() / to_seconds(quarters_.last().lowest_rtt));
+    case Phase::compete: return to_rate(compete_gain * rival_window_.bytes() / to_seconds(recent_rtt()));
     case Phase::steady: break;
   }
   const double least = holds_ ? kept_share * peak_rate_ : 0;

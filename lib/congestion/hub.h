@@ -2,7 +2,7 @@
 //
 //   startup   doubles every round trip until a queue, a plateau or heavy loss shows; with a remembered path it jumps (after
 //             RFC 9959), and retreats when the path does not carry that
-//   drain     sends half until no more is in flight than the path holds
+//   drain     sends half until no more is in flight than the path holds; also to try whether a queue is somebody else's
 //   steady    sends what arrives, corrected by how far the queue is from its target
 //   dip       holds back for a moment, so that the queue is seen empty and the lowest round trip stays true
 //   compete   somebody else keeps the queue full: a window as CUBIC's, until the queue is found drainable again
@@ -51,6 +51,7 @@ class Hub final : public CongestionController {
   };
   void startup_ack(TimePoint now, const AckSample& sample, Ends ends);
   bool startup_is_full(const AckSample& sample, Ends ends);
+  bool queue_begins(Duration rtt) const;
   bool queue_grows_only(bool limited);
   void resume_ack(TimePoint now, const AckSample& sample);
   void await_initial_data(TimePoint now, const AckSample& sample);
@@ -60,7 +61,7 @@ class Hub final : public CongestionController {
   void end_retreat(TimePoint now);
   void abandon_resume();
   bool round_overflowed() const;
-  void leave_startup(TimePoint now, double rate);
+  void leave_startup(TimePoint now, double rate, double in_flight);
 
   // The other phases (hub.cc).
   void on_quarter(TimePoint now, const AckSample& sample);
@@ -73,12 +74,16 @@ class Hub final : public CongestionController {
   bool finds_rival(TimePoint now, Duration queue, const AckSample& sample);
   void consider_dip(TimePoint now, Duration queue);
   void judge_dip(Duration queue);
-  void enter_compete(TimePoint now, double window);
+  void start_trial(TimePoint now, double rate);
+  bool trial_finds_rival(TimePoint now, Duration queue);
+  void enter_compete(TimePoint now);
   void compete_ack(TimePoint now, const AckSample& sample);
+  bool beside_rival() const noexcept { return phase_ == Phase::compete || tries_; }
 
   Duration target_queue(double rate) const noexcept;
   Duration target_queue() const noexcept { return target_queue(rate_); }
   Duration lowest_rtt() const noexcept;
+  Duration recent_rtt() const noexcept;
   double path_bytes() const noexcept { return rate_ * to_seconds(lowest_rtt()); }
 
   ControllerOptions options_;
@@ -109,7 +114,8 @@ class Hub final : public CongestionController {
   std::array<Look, 2> looks_{};  // two quarters ago, and one
   double round_lost_ = 0;
   double round_delivered_ = 0;
-  Duration longest_rtt_ = Duration::zero();
+  double startup_bytes_ = 0;                 // in flight at its end, until the first dip
+  Duration longest_rtt_ = Duration::zero();  // of the start; later, beside a rival
   std::optional<PathMemory> memory_;
   double startup_limit_ = 0;  // where a retreat ends doubling; 0: nowhere
 
@@ -146,10 +152,9 @@ class Hub final : public CongestionController {
   CubicWindow rival_window_;
   TimePoint recovery_at_;
   TimePoint next_trial_;
-  TimePoint next_trial_after_loss_;
-  bool lost_beside_rival_ = false;
-  double window_before_trial_ = 0;
-  std::optional<TimePoint> trial_until_;
+  bool tries_ = false;  // whether a queue is a rival's
+  bool beside_known_rival_ = false;
+  TimePoint trial_until_;
 };
 
 }  // namespace haul::congestion

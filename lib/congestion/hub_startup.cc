@@ -11,6 +11,9 @@ namespace {
 // Startup ends by delay once a quarter of a round trip had no round trip shorter than twice the lowest one, and by this much. A
 // smaller queue may be others', who would keep a newcomer small.
 constexpr Duration least_delay_sign = std::chrono::milliseconds(1);
+// Of a round trip: so much queue in the middle of a doubling leaves room for what is still under way in a buffer of one
+// bandwidth-delay product.
+constexpr int64_t part_that_brakes = 24;
 // Random loss must not end startup; a queue that overflows loses up to half.
 constexpr double overflow_loss = 0.1;
 constexpr double overflow_packets = 8;
@@ -28,6 +31,7 @@ void Hub::enter_startup() {
   looks_ = {};
   round_lost_ = round_delivered_ = 0;
   longest_rtt_ = Duration::zero();
+  tries_ = beside_known_rival_ = false;
   startup_limit_ = pipe_bytes_ = initial_sent_ = initial_acked_ = initial_lost_ = 0;
   first_rtt_ = Duration::max();
   // RFC 9959, section 3.1: less than four initial windows is not worth a jump.
@@ -42,13 +46,14 @@ void Hub::startup_ack(TimePoint now, const AckSample& sample, Ends ends) {
   // RFC 9002, section 7.8: only a window that is used grows.
   // Nor does one that was jumped to, before acknowledgements of the jump come in, nor one in retreat.
   const bool used = !sample.app_limited || 3 * static_cast<double>(sample.in_flight_at_send) >= window_;
-  const bool grows = used && resume_ != Resume::unvalidated && resume_ != Resume::retreating;
+  const bool grows = used && resume_ != Resume::unvalidated && resume_ != Resume::retreating && !queue_begins(sample.rtt);
   if (grows) window_ = std::min(window_ + acked, static_cast<double>(options_.max_window_bytes));
   resume_ack(now, sample);
+  const auto in_flight = static_cast<double>(sample.in_flight_bytes);
   if (startup_limit_ > 0 && window_ >= startup_limit_) {
-    leave_startup(now, startup_limit_ / to_seconds(lowest_rtt()));
+    leave_startup(now, startup_limit_ / to_seconds(lowest_rtt()), in_flight);
   } else if (resume_ != Resume::retreating && startup_is_full(sample, ends)) {
-    leave_startup(now, std::max(rate_of(quarters_.last()), rate_of(quarters_.sum())));
+    leave_startup(now, std::max(rate_of(quarters_.last()), rate_of(quarters_.sum())), in_flight);
   }
   if (ends.round) round_lost_ = round_delivered_ = 0;
 }
@@ -72,6 +77,14 @@ bool Hub::startup_is_full(const AckSample& sample, Ends ends) {
   return ends.round && bounded(sample) && plateau_.on_round(rate_of(quarters_.sum()), sample.held_back);
 }
 
+/// A window that doubles fills the path a round trip before that shows, and a buffer as large in the next half. So what waited
+/// for longer than anything did in the round trip before brings no growth, until it is clear whose queue it is.
+bool Hub::queue_begins(Duration rtt) const {
+  const QuarterRounds::Quarter round = quarters_.sum();
+  if (!quarters_.full() || round.delivered < telling_packets * packet_) return false;
+  return rtt > round.lowest_rtt + std::max(lowest_rtt() / part_that_brakes, least_delay_sign);
+}
+
 /// What was sent more since half a round trip ago lies in the queue. What others have in it does not look so: it does not grow
 /// as fast, and a newcomer's rate grows with its share. Where too little was sent there is nothing to compare.
 bool Hub::queue_grows_only(bool limited) {
@@ -87,12 +100,13 @@ bool Hub::queue_grows_only(bool limited) {
   return now.lowest_rtt > before.lowest_rtt + grown && now.rate < before.rate * growth_in_half_a_round;
 }
 
-void Hub::leave_startup(TimePoint now, double rate) {
+void Hub::leave_startup(TimePoint now, double rate, double in_flight) {
   resume_ = Resume::none;
   memory_.reset();
   // The overshoot has shown how much the path's buffer holds. A queue target beyond half of it could not be told from loss.
   const Duration held = longest_rtt_ - lowest_rtt();
   if (round_lost_ > 0 && held > Duration::zero()) queue_limit_ = std::max<Duration>(held / 2, std::chrono::microseconds(50));
+  startup_bytes_ = in_flight;
   enter_drain(now, rate);
 }
 

@@ -20,6 +20,12 @@ class LowestRtt {
     }
     recent_ = std::min(recent_, rtt);
   }
+  /// What is known now is kept for another `half` at least, however old it is.
+  void keep(TimePoint now) noexcept {
+    earlier_ = value();
+    recent_ = unknown;
+    half_began_ = now;
+  }
   bool known() const noexcept { return value() != unknown; }
   Duration value() const noexcept { return std::min(recent_, earlier_); }
   void reset() noexcept { *this = LowestRtt(); }

@@ -17,6 +17,10 @@ constexpr Duration shortest_interval = std::chrono::milliseconds(1);
 constexpr Duration longest_interval = std::chrono::milliseconds(25);
 // … but where the round trip is so long that what is remembered of them would not reach back to its beginning.
 constexpr int64_t samples_a_long_round_trip = 16;
+// While a window grows fast, as a start's does, each look that is late holds it back by so much: twice as often then, for as
+// long as it grew by this part between two looks within a round trip. What is remembered still reaches back over it.
+constexpr int64_t samples_while_growing = 16;
+constexpr uint64_t part_that_grows = 64;
 // With this part of the whole, lanes that carry nothing may start: beside what the others have, since a controller that sees
 // less arrive than it allowed takes that for all that the path carries, and allows less again.
 constexpr double idle_share = 0.125;
@@ -160,7 +164,8 @@ Duration SampledPath::interval() const noexcept {
   // What stirs again without a word, as what peers read here does, is seen at the next look.
   if (!moving_) return longest_interval;
   const Duration longest = std::max(longest_interval, rtt_.smoothed() / samples_a_long_round_trip);
-  return std::clamp(rtt_.smoothed() / samples_a_round_trip, shortest_interval, longest);
+  const bool grows = settled_at_ - grew_at_ < rtt_.smoothed();
+  return std::clamp(rtt_.smoothed() / (grows ? samples_while_growing : samples_a_round_trip), shortest_interval, longest);
 }
 
 const SampledPath::Moment& SampledPath::a_round_trip_ago(TimePoint now) const noexcept {
@@ -209,6 +214,9 @@ void SampledPath::settle(TimePoint now) {
   timed_out_ = false;
   settled_at_ = now;
   rate_ = controller_ ? controller_->pacing_rate() : std::nullopt;
+  const uint64_t window = controller_ ? controller_->window_bytes() : 0;
+  if (window > window_ && window - window_ > window_ / part_that_grows) grew_at_ = now;
+  window_ = window;
   next_ = now + interval();
 }
 

@@ -146,6 +146,8 @@ class SampledPath {
   uint64_t in_flight_ = 0;
   bool app_limited_ = false;
   std::optional<uint64_t> rate_;  // the controller's, of the last settle()
+  uint64_t window_ = 0;           // … and its window
+  TimePoint grew_at_;             // when that had grown fast
   double shortfall_ = 0;          // of what lanes send, where only the pace holds them back
   double allowed_lately_ = 0;
   double sent_lately_ = 0;

@@ -56,6 +56,7 @@ struct Flow {
   Duration extra_rtt = Duration::zero();     ///< beyond the link's
   std::optional<uint64_t> app_rate_bytes_s;  ///< the application offers no more than this
   bool rival = false;                        ///< not part of the use of the link that is judged
+  bool steered = false;  ///< the controller hears of it a few times a round trip only, as over tcp with `haul` in the kernel
   /// Starts when the flow of this name ends (plus `start`), with what its controller remembers of the path.
   std::string resumes;
   /// Shares a token bucket of this rate with the other flows that name the same tenant.

@@ -36,6 +36,7 @@ void read_flow(Reader& reader, std::vector<Flow>& flows) {
   reader.duration("extra_rtt", flow.extra_rtt);
   reader.rate("app_rate", flow.app_rate_bytes_s);
   reader.flag("rival", flow.rival);
+  reader.flag("steered", flow.steered);
   reader.text("resumes", flow.resumes);
   reader.text("tenant", flow.tenant);
   reader.whole("priority", flow.priority, 0, 255);

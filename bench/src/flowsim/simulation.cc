@@ -6,8 +6,10 @@
 #include <utility>
 
 #include "congestion/budget.h"
+#include "congestion/numbers.h"
 #include "flowsim/link.h"
 #include "flowsim/sender.h"
+#include "flowsim/steered.h"
 
 namespace flowsim {
 
@@ -104,6 +106,8 @@ class Simulation {
     if (memory) options.memory = memory;
     auto controller = haul::congestion::make(flow.controller, options);
     if (!controller) return controller.status();
+    if (flow.steered)
+      *controller = std::make_unique<Steered>(std::move(*controller), haul::congestion::initial_window(options));
     Budget* budget = nullptr;
     for (size_t i = 0; i < scenario_.tenants.size(); ++i) {
       if (scenario_.tenants[i].name == flow.tenant) budget = budgets_[i].get();
