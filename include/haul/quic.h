@@ -27,6 +27,11 @@ struct Options {
   /// A dead path is noticed within about twice this time (QUIC's idle timeout; an idle connection is kept alive by pings).
   Duration dead_after = std::chrono::seconds(10);
 
+  /// After so many bytes that one side sent, and after so long, it renews the keys of both directions (RFC 9001 section 6); the
+  /// data goes on meanwhile. Also after 2^21 packets, a quarter of what AES-GCM may protect with one key.
+  uint64_t renew_keys_bytes = 4ULL << 30;
+  Duration renew_keys_after = std::chrono::hours(1);
+
   /// Connections of strangers, until their handshake and introduction are over: how many, and for how long.
   uint32_t max_unidentified = 128;
   Duration hello_timeout = std::chrono::seconds(5);

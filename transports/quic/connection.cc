@@ -71,6 +71,8 @@ Status Connection::begin_session(size_t place) {
                                 .remote = remote_,
                                 .idle_timeout = context_.options->dead_after,
                                 .udp_payload_bytes = context_.options->udp_payload_bytes,
+                                .renew_keys_bytes = context_.options->renew_keys_bytes,
+                                .renew_keys_after = context_.options->renew_keys_after,
                                 .secret = &secret_,
                                 .random = &context_.surroundings.random,
                                 .owner = this,
@@ -94,6 +96,8 @@ Status Connection::accept(Outlet& outlet, const net::Endpoint& remote, const Ses
                                   .remote = remote,
                                   .idle_timeout = context_.options->dead_after,
                                   .udp_payload_bytes = context_.options->udp_payload_bytes,
+                                  .renew_keys_bytes = context_.options->renew_keys_bytes,
+                                  .renew_keys_after = context_.options->renew_keys_after,
                                   .secret = &secret_,
                                   .random = &context_.surroundings.random,
                                   .owner = this,
@@ -252,6 +256,7 @@ bool Connection::receive_reset(std::span<const std::byte> packet, const Outlet& 
 void Connection::received() {
   library_blocked_ = false;
   if (gate_ && session_) give_up_overtaken();
+  if (gate_ && session_) gate_->marked(session_->take_marks());
   if (gate_) gate_->take(context_.now);
   if (state_ != State::greeting || !session_ || session_->ending()) return;
   if (dialed_ && handshake_done_ && !introduced_) {
@@ -441,9 +446,11 @@ PathSample Connection::sample() const {
 
 std::string Connection::describe() const {
   if (!session_ || !gate_) return fmt::format("quic, connecting to {}", target_);
-  return fmt::format("quic {} to {}, {} bytes a packet, congestion control {} ({}), TLS 1.3 {} with {}",
+  const uint64_t renewals = session_->key_renewals();
+  return fmt::format("quic {} to {}, {} bytes a packet, congestion control {} ({}), TLS 1.3 {} with {}{}",
                      outlet_->local().to_string(), remote_.to_string(), session_->packet_bytes(), gate_->controller().name(),
-                     gate_->controller().phase(), cipher_, identity_.name);
+                     gate_->controller().phase(), cipher_, identity_.name,
+                     renewals > 0 ? fmt::format(", keys renewed {} times", renewals) : std::string());
 }
 
 }  // namespace haul::quic

@@ -25,6 +25,7 @@ void Connection::write() {
     inbound_->frame(stream_);
     outbound_->frame(stream_);
   }
+  session_->renew_keys_if_due(context_.now);
   BurstWriter burst(host_.packet_memory(), *outlet_);
   while (!burst.blocked() && write_packet(burst)) {
   }

@@ -19,6 +19,8 @@ namespace {
 
 constexpr uint64_t stream_window_bytes = 1U << 20;
 constexpr uint64_t max_datagram_frame_bytes = 65535;
+// RFC 9001 section 6.6: AES-GCM protects 2^23 packets with one key, of any size. Beyond them the library ends the connection.
+constexpr uint64_t max_packets_with_key = 1U << 21;
 constexpr uint64_t crypto_error = 0x100;  // RFC 9001 section 4.8
 
 // For messages and logs: a peer, perhaps a stranger, may write anything.
@@ -105,11 +107,28 @@ struct Session::Callbacks {
     of(user).reset_ = true;
     return 0;
   }
+  static int update_key(ngtcp2_conn* conn, uint8_t* rx_secret, uint8_t* tx_secret, ngtcp2_crypto_aead_ctx* rx, uint8_t* rx_iv,
+                        ngtcp2_crypto_aead_ctx* tx, uint8_t* tx_iv, const uint8_t* old_rx, const uint8_t* old_tx, size_t bytes,
+                        void* user) {
+    ++of(user).key_generations_;
+    return ngtcp2_crypto_update_key_cb(conn, rx_secret, tx_secret, rx, rx_iv, tx, tx_iv, old_rx, old_tx, bytes, user);
+  }
   static void random(uint8_t* out, size_t bytes, const ngtcp2_rand_ctx* context) {
     (*static_cast<const FillRandom*>(context->native_handle))(std::as_writable_bytes(std::span(out, bytes)));
   }
   static int path_challenge(ngtcp2_conn*, uint8_t* out, void* user) {
     (*of(user).setup_.random)(std::as_writable_bytes(std::span(out, NGTCP2_PATH_CHALLENGE_DATALEN)));
+    return 0;
+  }
+  // The only place where frames are seen. Whose packet it is, the library does not say.
+  static inline thread_local Session* reading = nullptr;
+  static int decrypt(uint8_t* out, const ngtcp2_crypto_aead* aead, const ngtcp2_crypto_aead_ctx* context, const uint8_t* in,
+                     size_t bytes, const uint8_t* nonce, size_t nonce_bytes, const uint8_t* header, size_t header_bytes) {
+    const int error = ngtcp2_crypto_decrypt_cb(out, aead, context, in, bytes, nonce, nonce_bytes, header, header_bytes);
+    constexpr uint8_t long_header = 0x80;  // RFC 9000 section 17.2: of a handshake, whose marks are counted apart
+    if (error != 0 || reading == nullptr || header_bytes == 0 || (header[0] & long_header) != 0) return error;
+    const auto frames = std::as_bytes(std::span(out, bytes - std::min(bytes, aead->max_overhead)));
+    if (const auto counts = read_mark_counts(frames)) reading->marks_.on_report(*counts);
     return 0;
   }
   static ngtcp2_conn* connection(ngtcp2_crypto_conn_ref* reference) { return of(reference->user_data).conn_; }
@@ -122,7 +141,7 @@ struct Session::Callbacks {
     callbacks.recv_crypto_data = ngtcp2_crypto_recv_crypto_data_cb;
     callbacks.handshake_completed = &Callbacks::handshake_done;
     callbacks.encrypt = ngtcp2_crypto_encrypt_cb;
-    callbacks.decrypt = ngtcp2_crypto_decrypt_cb;
+    callbacks.decrypt = &Callbacks::decrypt;
     callbacks.hp_mask = ngtcp2_crypto_hp_mask_cb;
     callbacks.recv_stream_data = &Callbacks::stream_data;
     callbacks.stream_close = &Callbacks::stream_ended;
@@ -132,7 +151,7 @@ struct Session::Callbacks {
     callbacks.rand = &Callbacks::random;
     callbacks.get_new_connection_id = &Callbacks::new_cid;
     callbacks.remove_connection_id = &Callbacks::cid_gone;
-    callbacks.update_key = ngtcp2_crypto_update_key_cb;
+    callbacks.update_key = &Callbacks::update_key;
     callbacks.delete_crypto_aead_ctx = ngtcp2_crypto_delete_crypto_aead_ctx_cb;
     callbacks.delete_crypto_cipher_ctx = ngtcp2_crypto_delete_crypto_cipher_ctx_cb;
     callbacks.recv_datagram = &Callbacks::datagram;
@@ -242,7 +261,10 @@ void Session::read(std::span<const std::byte> packet, uint8_t ecn, const net::En
   const net::Endpoint shown = with_port_in_address(remote);
   const ngtcp2_path path = path_of(local, shown);
   const ngtcp2_pkt_info info{.ecn = ecn};
-  failed(ngtcp2_conn_read_pkt(conn_, &path, &info, as_u8(packet), packet.size(), stamp(now)));
+  Callbacks::reading = this;
+  const int error = ngtcp2_conn_read_pkt(conn_, &path, &info, as_u8(packet), packet.size(), stamp(now));
+  Callbacks::reading = nullptr;
+  failed(error);
 }
 
 void Session::on_expiry(TimePoint now) {
@@ -314,6 +336,9 @@ Session::Packet Session::packet_of(int64_t written) {
   if (written <= 0) return {};
   Packet packet{.bytes = static_cast<size_t>(written), .ecn = static_cast<uint8_t>(link_->info.ecn), .remote = {}};
   packet.remote = with_port_in_address(endpoint_of(link_->written.path.remote));
+  if (packet.ecn != NGTCP2_ECN_NOT_ECT) marks_.on_sent();
+  bytes_with_key_ += packet.bytes;
+  ++packets_with_key_;
   return packet;
 }
 
@@ -399,6 +424,17 @@ bool Session::open_stream() { return ngtcp2_conn_open_bidi_stream(conn_, &stream
 
 void Session::keep_alive(Duration every) {
   ngtcp2_conn_set_keep_alive_timeout(conn_, static_cast<ngtcp2_duration>(every.count()));
+}
+
+void Session::renew_keys_if_due(TimePoint now) {
+  if (ending_ || !handshake_done()) return;
+  if (!key_since_) key_since_ = now;
+  const bool due = bytes_with_key_ >= setup_.renew_keys_bytes || packets_with_key_ >= max_packets_with_key ||
+                   now - *key_since_ >= setup_.renew_keys_after;
+  // Not before the peer has followed the last renewal (RFC 9001 section 6.1): then it is tried again.
+  if (!due || ngtcp2_conn_initiate_key_update(conn_, stamp(now)) != 0) return;
+  key_since_ = now;
+  bytes_with_key_ = packets_with_key_ = 0;
 }
 
 Session::Stats Session::stats() const {

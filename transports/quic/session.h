@@ -12,6 +12,7 @@
 #include "haul/status.h"
 #include "haul/time.h"
 #include "net/endpoint.h"
+#include "quic/marks.h"
 #include "quic/surroundings.h"
 #include "quic/wire.h"
 #include "security/quic_session.h"
@@ -59,6 +60,8 @@ class Session {
     net::Endpoint remote = {};
     Duration idle_timeout{};
     uint32_t udp_payload_bytes = 0;  ///< 0: the library finds it
+    uint64_t renew_keys_bytes = UINT64_MAX;
+    Duration renew_keys_after = Duration::max();
     const Secret* secret = nullptr;
     const FillRandom* random = nullptr;
     SessionOwner* owner = nullptr;
@@ -126,6 +129,13 @@ class Session {
   bool open_stream();
   /// Says something after so long without a packet.
   void keep_alive(Duration every);
+  /// Renews the keys if they have protected enough or are old, and the library finds that the last renewal is over. Between
+  /// packets, every now and then.
+  void renew_keys_if_due(TimePoint now);
+  /// By either side.
+  uint64_t key_renewals() const noexcept { return key_generations_ > 0 ? key_generations_ - 1 : 0; }
+  /// Packets that the peer got with a congestion mark, since the last call.
+  uint64_t take_marks() noexcept { return marks_.take(); }
 
   struct Stats {
     Duration rtt_smoothed{};
@@ -154,6 +164,12 @@ class Session {
   std::unique_ptr<Link> link_;  // what the library's TLS glue finds us by, and addresses it writes to
   ngtcp2_conn* conn_ = nullptr;
   int64_t stream_ = -1;
+  Marks marks_;
+  // Since this side renewed the keys.
+  uint64_t bytes_with_key_ = 0;
+  uint64_t packets_with_key_ = 0;
+  std::optional<TimePoint> key_since_;
+  uint64_t key_generations_ = 0;  // beside the first: the next one is made when the last renewal is over
   std::optional<Ending> ending_;
   Status callback_failure_;
   bool reset_ = false;

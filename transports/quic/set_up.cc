@@ -219,6 +219,9 @@ Status check(const Options& options) {
                                                    options.udp_payload_bytes, least_payload, most_payload));
   }
   if (options.max_unidentified == 0) return Status(StatusCode::invalid, "max_unidentified is 0: nobody could connect");
+  if (options.renew_keys_bytes == 0 || options.renew_keys_after <= Duration::zero()) {
+    return Status(StatusCode::invalid, "renew_keys_bytes and renew_keys_after are 0: keys would be renewed all the time");
+  }
   if (options.dead_after <= Duration::zero()) return Status(StatusCode::invalid, "dead_after is no time");
   if (options.make_controller) return {};
   return congestion::make(options.controller, {}).status();

@@ -22,6 +22,14 @@
 
 namespace haul::links {
 
+/// What a way does to the marks of all that passes (RFC 3168), beside what its queue does.
+enum class Marks : uint8_t {
+  kept,
+  bleached,  ///< it takes them away
+  changed,   ///< ECT(0) becomes ECT(1)
+  spoilt,    ///< everything arrives as if there were congestion
+};
+
 /// One direction of a way between two hosts. Probabilities are for each datagram.
 struct LinkOptions {
   uint64_t rate_bytes_s = 125'000'000;
@@ -35,7 +43,9 @@ struct LinkOptions {
   double reorder = 0;      ///< of being held back, so that others overtake
   Duration reorder_delay = std::chrono::milliseconds(5);
   double duplicate = 0;
-  double corrupt = 0;  ///< of one bit to flip
+  double corrupt = 0;                     ///< of one bit to flip
+  Duration mark_above = Duration::max();  ///< what waits longer is marked with congestion, if its sender can be told so
+  Marks marks = Marks::kept;
 };
 
 /// An address and port as numbers.
@@ -91,6 +101,9 @@ class Network {
   /// A running hash of all that Seen has.
   uint64_t trace_hash() const noexcept { return hash_; }
   uint64_t datagrams() const noexcept { return datagrams_; }
+  /// Of them, those that a queue marked with congestion, and those that found it full.
+  uint64_t marked() const noexcept { return marked_; }
+  uint64_t refused() const noexcept { return refused_; }
   /// What passes is kept, if set.
   void record(bool on) { recording_ = on; }
   const std::vector<Seen>& recorded() const noexcept { return recorded_; }
@@ -142,6 +155,8 @@ class Network {
   uint64_t next_order_ = 0;
   uint64_t hash_ = 0;
   uint64_t datagrams_ = 0;
+  uint64_t marked_ = 0;
+  uint64_t refused_ = 0;
   uint64_t delivered_ = 0;
   uint64_t spins_ = 0;
   bool recording_ = false;
