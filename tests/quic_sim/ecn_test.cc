@@ -47,7 +47,7 @@ TEST_CASE("a queue that marks slows its sender down before it is full", "[quic_s
     Scene marked(on(links, controller));
     const Duration time = move(marked, bytes);
     CHECK(marked.network().refused() == 0);
-    CHECK(marked.rig.x.transport->sample(marked.link.at_x).retransmits == 0);
+    CHECK(marked.rig.x.transport->sample(marked.link.at_x).bytes_lost == 0);
     CHECK(marked.network().marked() > 0);
     CHECK(time < 1500ms);  // 960 ms at the link's rate
   }

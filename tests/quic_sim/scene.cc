@@ -21,6 +21,9 @@ contract::QuicSimHarness& prepared(contract::QuicSimHarness& harness, const Scen
   harness.quic_options().controller = options.controller;
   harness.quic_options().renew_keys_bytes = options.renew_keys_bytes;
   harness.quic_options().renew_keys_after = options.renew_keys_after;
+  harness.quic_options().resets_across_restarts = options.resets_across_restarts;
+  harness.quic_options().qlog_folder = options.qlog_folder;
+  harness.quic_options().log = options.log;
   harness.quic_options().udp_payload_bytes = options.udp_payload_bytes;
   return harness;
 }

@@ -25,6 +25,9 @@ class Scene {
     std::string controller = "hub";
     uint64_t renew_keys_bytes = quic::Options().renew_keys_bytes;
     Duration renew_keys_after = quic::Options().renew_keys_after;
+    bool resets_across_restarts = false;
+    std::string qlog_folder = {};
+    LogSink log = {};
   };
   explicit Scene(const Options& options);
 

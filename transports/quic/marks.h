@@ -16,13 +16,13 @@ struct MarkCounts {
   uint64_t ce = 0;
 };
 
-/// Of the first ACK frame in a decrypted packet, if it has counts. It is looked for behind the few small frames that a peer may
-/// put before it: where payload comes first, nothing is.
+/// Of the first ACK frame in a decrypted packet, if it has counts. It is looked for behind the small frames that a peer may put
+/// before it: where payload comes first, nothing is.
 std::optional<MarkCounts> read_mark_counts(std::span<const std::byte> frames) noexcept;
 
 /// How many packets arrived marked, since the last question. Reports are believed only as far as RFC 9000 section 13.4.2 has
-/// it: no more than left with ECT(0), none of them changed to ECT(1), and some unmarked, since a path that marks everything says
-/// nothing of its queues.
+/// it: no more than left with ECT(0), none of them changed to ECT(1), and some unmarked, since a path that marks everything
+/// says nothing of its queues.
 class Marks {
  public:
   /// A packet left with ECT(0).

@@ -10,8 +10,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "quic/large_packets.h"
 #include "quic/library.h"
+#include "quic/packet_size.h"
 
 namespace haul::quic {
 
@@ -113,6 +113,9 @@ struct Session::Callbacks {
     ++of(user).key_generations_;
     return ngtcp2_crypto_update_key_cb(conn, rx_secret, tx_secret, rx, rx_iv, tx, tx_iv, old_rx, old_tx, bytes, user);
   }
+  static void qlog(void* user, uint32_t, const void* data, size_t bytes) {
+    of(user).qlog_->write(std::as_bytes(std::span(static_cast<const uint8_t*>(data), bytes)));
+  }
   static void random(uint8_t* out, size_t bytes, const ngtcp2_rand_ctx* context) {
     (*static_cast<const FillRandom*>(context->native_handle))(std::as_writable_bytes(std::span(out, bytes)));
   }
@@ -170,8 +173,8 @@ struct Session::Callbacks {
     settings.cc_algo = NGTCP2_CC_ALGO_BBR2;
     settings.initial_ts = stamp(now);
     settings.rand_ctx.native_handle = const_cast<FillRandom*>(setup.random);  // NOLINT: const again where it is used
-    if (setup.udp_payload_bytes > 0) {
-      settings.max_tx_udp_payload_size = setup.udp_payload_bytes;
+    if (setup.most_packet_bytes > 0) {
+      settings.max_tx_udp_payload_size = setup.most_packet_bytes;
       settings.no_tx_udp_payload_size_shaping = 1;
     }
     return settings;
@@ -199,6 +202,10 @@ Session::~Session() {
   if (conn_ != nullptr) ngtcp2_conn_del(conn_);
 }
 
+void Session::open_qlog(std::string_view original_dcid, bool dials) {
+  if (setup_.qlog != nullptr) qlog_ = setup_.qlog->open(original_dcid, dials);
+}
+
 Result<std::unique_ptr<Session>> Session::dial(Setup setup, TimePoint now) {
   std::unique_ptr<Session> session(new Session(std::move(setup)));
   const Setup& own = session->setup_;
@@ -210,7 +217,9 @@ Result<std::unique_ptr<Session>> Session::dial(Setup setup, TimePoint now) {
   const net::Endpoint shown = with_port_in_address(own.remote);
   const ngtcp2_path path = path_of(own.local, shown);
   const ngtcp2_callbacks callbacks = Callbacks::all(true);
-  const ngtcp2_settings settings = Callbacks::settings(own, now);
+  ngtcp2_settings settings = Callbacks::settings(own, now);
+  session->open_qlog(text_of(dcid), true);
+  if (session->qlog_) settings.qlog.write = &Callbacks::qlog;
   const ngtcp2_transport_params parameters = Callbacks::parameters(own, true);
   const int error = ngtcp2_conn_client_new(&session->conn_, &dcid, &scid, &path, NGTCP2_PROTO_VER_V1, &callbacks, &settings,
                                            &parameters, nullptr, session.get());
@@ -233,7 +242,9 @@ Result<std::unique_ptr<Session>> Session::accept(Setup setup, const Initial& ini
   const ngtcp2_callbacks callbacks = Callbacks::all(false);
   ngtcp2_settings settings = Callbacks::settings(own, now);
   ngtcp2_transport_params parameters = Callbacks::parameters(own, false);
-  parameters.original_dcid = cid_of(initial.original_dcid.value_or(initial.dcid));
+  parameters.original_dcid = settings.qlog.odcid = cid_of(initial.original_dcid.value_or(initial.dcid));
+  session->open_qlog(text_of(parameters.original_dcid), false);
+  if (session->qlog_) settings.qlog.write = &Callbacks::qlog;
   if (initial.original_dcid) {
     parameters.retry_scid = cid_of(initial.dcid);
     parameters.retry_scid_present = 1;
@@ -400,13 +411,11 @@ Session::Packet Session::write_close(std::span<std::byte> out, CloseCode code, s
   return written > 0 ? packet_of(written) : Packet();
 }
 
-size_t Session::packet_bytes() const { return ngtcp2_conn_get_path_max_tx_udp_payload_size(conn_); }
-
 size_t Session::max_datagram_bytes(size_t limit_bytes) const {
   // First byte, the peer's id, a packet number of up to four bytes, the frame's type and length, the tag.
-  constexpr size_t others = 1 + 4 + 3 + 16;
-  const size_t packet = setup_.udp_payload_bytes > 0 ? setup_.udp_payload_bytes : packet_bytes();
-  return std::max(std::min(packet, limit_bytes), safe_packet_bytes) - others - ngtcp2_conn_get_dcid(conn_)->datalen;
+  constexpr size_t two_byte_lengths = 16384;
+  const size_t others = 1 + 4 + (limit_bytes < two_byte_lengths ? 3 : 5) + 16;
+  return std::max(limit_bytes, safe_packet_bytes) - others - ngtcp2_conn_get_dcid(conn_)->datalen;
 }
 
 bool Session::handshake_done() const noexcept { return ngtcp2_conn_get_handshake_completed(conn_) != 0; }

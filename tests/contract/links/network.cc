@@ -295,6 +295,7 @@ void Network::deliver(Arrival arrival) {
   const auto socket = host->sockets.find(port);
   if (socket == host->sockets.end()) return;
   ++delivered_;
+  if (tap_) tap_(arrival.from, arrival.to, arrival.bytes);
   socket->second->put(std::move(arrival));
 }
 

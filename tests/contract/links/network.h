@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -36,7 +37,7 @@ struct LinkOptions {
   Duration delay = std::chrono::milliseconds(1);
   Duration jitter{};                 ///< up to so much more, without overtaking
   uint64_t queue_bytes = 1U << 20;   ///< what finds more waiting is dropped
-  size_t most_payload_bytes = 9000;  ///< larger datagrams vanish
+  size_t most_payload_bytes = 1472;  ///< larger datagrams vanish; of Ethernet
   double loss = 0;
   double burst = 0;        ///< of a burst of losses to begin …
   double burst_end = 0.1;  ///< … and, once it has begun, to end
@@ -82,6 +83,14 @@ class Network {
   /// Of every way that has no options of its own.
   void set_links(const LinkOptions& options) { everywhere_ = options; }
   void set_link(const std::string& from, const std::string& to, const LinkOptions& options);
+
+  /// Whoever is on the way: hears of each datagram that reached a host, with the places that it shows.
+  using Tap = std::function<void(Place from, Place to, std::span<const std::byte> bytes)>;
+  void set_tap(Tap tap) { tap_ = std::move(tap); }
+  /// What says to come from there arrives at once, if there is a socket.
+  void inject(Place from, Place to, std::span<const std::byte> bytes) {
+    schedule(clock_.time, {.from = from, .to = to, .bytes = {bytes.begin(), bytes.end()}});
+  }
 
   // Faults.
   /// Nothing passes between the two, until healed.
@@ -159,6 +168,7 @@ class Network {
   uint64_t refused_ = 0;
   uint64_t delivered_ = 0;
   uint64_t spins_ = 0;
+  Tap tap_;
   bool recording_ = false;
   std::vector<Seen> recorded_;
 };
