@@ -3,6 +3,7 @@
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
+#include <gnutls/crypto.h>
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
 
@@ -86,6 +87,9 @@ Status SecurityContext::load_own() {
   const int error = gnutls_certificate_set_x509_key_mem2(tls_, &certificate_pem, &key_pem, GNUTLS_X509_FMT_PEM, nullptr, 0);
   // GnuTLS itself does not compare Ed25519 keys.
   const auto of_key = security::fingerprint_of_private_key(*key);
+  // HMAC as in HKDF-Extract (RFC 5869), with the purpose in place of the salt.
+  constexpr std::string_view extracts = "haul derived secrets";
+  gnutls_hmac_fast(GNUTLS_MAC_SHA256, extracts.data(), extracts.size(), key->data(), key->size(), root_.data());
   gnutls_memset(key->data(), 0, key->size());
   if (error < 0 && error != GNUTLS_E_CERTIFICATE_KEY_MISMATCH) {
     return invalid(files_.key_file, "the private key, or the certificate with it, cannot be used", error);
@@ -95,6 +99,12 @@ Status SecurityContext::load_own() {
                    GNUTLS_E_CERTIFICATE_KEY_MISMATCH);
   }
   return {};
+}
+
+SecurityContext::DerivedSecret SecurityContext::derive_secret(std::string_view purpose) const {
+  DerivedSecret secret{};
+  gnutls_hmac_fast(GNUTLS_MAC_SHA256, root_.data(), root_.size(), purpose.data(), purpose.size(), secret.data());
+  return secret;
 }
 
 Status SecurityContext::load_authorities() {

@@ -3,6 +3,7 @@
 
 #include <sys/stat.h>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -54,6 +55,10 @@ class SecurityContext {
 
   gnutls_certificate_credentials_st* tls_credentials() const noexcept { return tls_; }
 
+  using DerivedSecret = std::array<std::byte, 32>;
+  /// The same for the same private key and purpose, in every process; without that key nobody can tell it.
+  DerivedSecret derive_secret(std::string_view purpose) const;
+
  private:
   explicit SecurityContext(Credentials files, WallClock clock);
   Status load_own();
@@ -64,6 +69,7 @@ class SecurityContext {
   Credentials files_;
   WallClock clock_;
   security::Fingerprint own_;
+  DerivedSecret root_{};  // of derived secrets: made of the private key, which is not kept
   gnutls_certificate_credentials_st* tls_ = nullptr;
   gnutls_x509_trust_list_st* authorities_ = nullptr;
 

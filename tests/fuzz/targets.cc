@@ -20,6 +20,9 @@ constexpr std::array list{
     Target{"tcp_wire", tcp_wire_run, tcp_wire_seeds},
     Target{"greeting", greeting_run, greeting_seeds},
     Target{"tcp_connection", tcp_connection_run, tcp_connection_seeds},
+#ifdef HAUL_FUZZ_QUIC
+    Target{"quic_datagrams", quic_datagrams_run, quic_datagrams_seeds},
+#endif
 #ifdef HAUL_FUZZ_RDMA
     Target{"rdma_wire", rdma_wire_run, rdma_wire_seeds},
     Target{"rdma_connection", rdma_connection_run, rdma_connection_seeds},

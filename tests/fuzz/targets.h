@@ -39,6 +39,10 @@ void rdma_wire_seeds(const SeedSink& sink);
 void rdma_connection_run(std::span<const std::byte> input);
 void rdma_connection_seeds(const SeedSink& sink);
 
+// quic_datagrams.cc
+void quic_datagrams_run(std::span<const std::byte> input);
+void quic_datagrams_seeds(const SeedSink& sink);
+
 // greeting.cc
 void greeting_run(std::span<const std::byte> input);
 void greeting_seeds(const SeedSink& sink);

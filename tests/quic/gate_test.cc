@@ -92,5 +92,23 @@ TEST_CASE("what arrives while the library takes nothing says nothing of the rate
   CHECK(last.app_limited);
 }
 
+TEST_CASE("the controller hears of as many marks as packets of payload arrived, at most", "[quic]") {
+  AckSample last;
+  Gate gate(std::make_unique<AlwaysTheSame>(last));
+  for (int i = 0; i < 3; ++i) gate.acknowledged(gate.on_sent(start, packet));
+  gate.marked(2);
+  gate.take(start + 10ms);
+  CHECK(last.acked_bytes == 3 * packet);
+  CHECK(last.marked_bytes == 2 * packet);
+  gate.marked(5);
+  gate.take(start + 11ms);  // nothing arrived: they wait
+  gate.acknowledged(gate.on_sent(start + 11ms, packet));
+  gate.take(start + 20ms);
+  CHECK(last.marked_bytes == packet);
+  gate.acknowledged(gate.on_sent(start + 20ms, packet));
+  gate.take(start + 30ms);
+  CHECK(last.marked_bytes == 0);
+}
+
 }  // namespace
 }  // namespace haul::quic

@@ -1,5 +1,8 @@
 // Ways that swallow datagrams above a size without a word.
+#include <algorithm>
 #include <catch2/catch.hpp>
+#include <functional>
+#include <string>
 
 #include "quic_sim/scene.h"
 
@@ -13,6 +16,12 @@ LinkOptions way() {
   LinkOptions links;
   links.rate_bytes_s = 12'500'000;
   links.delay = 10ms;
+  return links;
+}
+
+LinkOptions jumbo_way() {
+  LinkOptions links = way();
+  links.most_payload_bytes = 8972;
   return links;
 }
 
@@ -63,6 +72,99 @@ TEST_CASE("payload that was set by hand, and does not fit, gives way", "[quic_si
   links.most_payload_bytes = 1452;
   Scene scene({.links = links, .udp_payload_bytes = 8000});
   move(scene, Kind::mixed, 10s);
+}
+
+size_t packet_bytes(Scene& scene, bool of_x) {
+  const contract::End& end = of_x ? scene.rig.x : scene.rig.y;
+  const ConnectionId connection = of_x ? scene.link.at_x : scene.link.at_y;
+  const std::string text = end.transport->describe(connection);
+  const size_t at = text.find(" bytes a packet");
+  REQUIRE(at != std::string::npos);
+  return static_cast<size_t>(std::stoi(text.substr(text.rfind(' ', at - 1))));
+}
+
+TEST_CASE("the largest packets that the way carries are found with few that vanish", "[quic_sim]") {
+  struct Way {
+    size_t mtu;
+    size_t least;
+  };
+  for (const Way each : {Way{1280, 1200}, Way{1500, 1445}, Way{4000, 3700}, Way{9000, 8940}, Way{65535, 8940}}) {
+    constexpr size_t headers = 28;
+    CAPTURE(each.mtu);
+    LinkOptions links = way();
+    links.most_payload_bytes = each.mtu - headers;
+    Scene scene({.links = links, .arena_bytes = 16U << 20});
+    scene.network().record(true);
+    Traffic from_x(scene, true, Kind::writes, 12'000'000, 1);
+    Traffic from_y(scene, false, Kind::writes, 12'000'000, 2);
+    finish(scene, {&from_x, &from_y}, 10s);
+    for (const bool of_x : {true, false}) {
+      CHECK(packet_bytes(scene, of_x) >= each.least);
+      CHECK(packet_bytes(scene, of_x) <= each.mtu - headers);
+    }
+    const auto& all = scene.network().recorded();
+    const auto vanished =
+        std::count_if(all.begin(), all.end(), [&](const links::Seen& seen) { return seen.bytes > each.mtu - headers; });
+    CHECK(vanished <= 60);
+  }
+}
+
+TEST_CASE("packets of a handshake are small", "[quic_sim]") {
+  for (const uint32_t most : {0U, 65000U}) {
+    Scene scene({.links = way(), .udp_payload_bytes = most});
+    scene.network().record(true);
+    scene.rig.connect();
+    REQUIRE(scene.network().datagrams() > 5);
+    for (const links::Seen& seen : scene.network().recorded()) CHECK(seen.bytes <= 1200);
+  }
+}
+
+TEST_CASE("no packet is larger than what was asked for", "[quic_sim]") {
+  for (const uint32_t most : {1200U, 1452U, 5000U}) {
+    CAPTURE(most);
+    Scene scene({.links = jumbo_way(), .udp_payload_bytes = most});
+    scene.network().record(true);
+    move(scene, Kind::mixed, 10s);
+    size_t largest = 0;
+    for (const links::Seen& seen : scene.network().recorded()) largest = std::max(largest, seen.bytes);
+    CHECK(largest <= most);
+    CHECK(largest + 8 > most);
+  }
+}
+
+TEST_CASE("where jumbo frames begin to vanish packets shrink to what is carried", "[quic_sim]") {
+  LinkOptions links = jumbo_way();
+  Scene scene({.links = links, .arena_bytes = 32U << 20});
+  scene.later(800ms, [&] {
+    CHECK(packet_bytes(scene, true) > 8900);
+    links.most_payload_bytes = 1472;
+    scene.network().set_links(links);
+  });
+  Traffic traffic(scene, true, Kind::writes, 30'000'000, 1);
+  finish(scene, {&traffic}, 10s);
+  CHECK(packet_bytes(scene, true) > 1440);
+  CHECK(packet_bytes(scene, true) <= 1472);
+}
+
+TEST_CASE("packets and controller start anew with another address of the peer, and not with another port", "[quic_sim]") {
+  for (const bool moves : {true, false}) {
+    CAPTURE(moves);
+    Scene scene({.links = jumbo_way(), .translated = true, .arena_bytes = 32U << 20});
+    Traffic traffic(scene, false, Kind::writes, 30'000'000, 1);
+    const auto describe = [&] { return scene.rig.y.transport->describe(scene.link.at_y); };
+    const auto starting = [&] { return describe().find("(startup)") != std::string::npos; };
+    const auto pumped = [&](const std::function<bool()>& until) {
+      return scene.run([&] { return traffic.pump(), until(); }, 5s);
+    };
+    REQUIRE(pumped([&] { return packet_bytes(scene, false) > 8900 && !starting(); }));
+    scene.network().rebind(scene.x_host(), moves);
+    const std::string before = describe().substr(0, describe().find(','));
+    REQUIRE(pumped([&] { return describe().substr(0, describe().find(',')) != before; }));
+    CHECK(starting() == moves);
+    CHECK((packet_bytes(scene, false) == 1200) == moves);
+    finish(scene, {&traffic}, 10s);
+    CHECK(packet_bytes(scene, false) > 8900);
+  }
 }
 
 }  // namespace

@@ -18,6 +18,12 @@ contract::QuicSimHarness& prepared(contract::QuicSimHarness& harness, const Scen
   harness.network().set_links(options.links);
   harness.quic_options().dead_after = options.dead_after;
   harness.quic_options().hello_timeout = 5s;
+  harness.quic_options().controller = options.controller;
+  harness.quic_options().renew_keys_bytes = options.renew_keys_bytes;
+  harness.quic_options().renew_keys_after = options.renew_keys_after;
+  harness.quic_options().resets_across_restarts = options.resets_across_restarts;
+  harness.quic_options().qlog_folder = options.qlog_folder;
+  harness.quic_options().log = options.log;
   harness.quic_options().udp_payload_bytes = options.udp_payload_bytes;
   return harness;
 }

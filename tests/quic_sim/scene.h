@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <map>
+#include <string>
 #include <vector>
 
 #include "contract/transport_rig.h"
@@ -21,6 +22,12 @@ class Scene {
     uint32_t udp_payload_bytes = 0;
     bool translated = false;  ///< x is behind a translator from the start
     size_t arena_bytes = 2U << 20;
+    std::string controller = "hub";
+    uint64_t renew_keys_bytes = quic::Options().renew_keys_bytes;
+    Duration renew_keys_after = quic::Options().renew_keys_after;
+    bool resets_across_restarts = false;
+    std::string qlog_folder = {};
+    LogSink log = {};
   };
   explicit Scene(const Options& options);
 

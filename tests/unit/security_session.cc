@@ -43,6 +43,17 @@ bool equal(const RecordKeys& a, const RecordKeys& b) {
   return a.cipher == b.cipher && a.key == b.key && a.iv == b.iv && a.sequence == b.sequence;
 }
 
+TEST_CASE("derived secrets are those of a key and a purpose", "[security]") {
+  const Folder folder;
+  const Party one(folder, "one");
+  const Party other(folder, "other");
+  const auto secret = one.context()->derive_secret("this");
+  CHECK(one.context()->derive_secret("this") == secret);  // the files are read anew
+  CHECK(one.context()->derive_secret("that") != secret);
+  CHECK(other.context()->derive_secret("this") != secret);
+  CHECK(secret != SecurityContext::DerivedSecret{});
+}
+
 }  // namespace
 
 TEST_CASE("two parties that know each other agree, and get each other's keys", "[security]") {

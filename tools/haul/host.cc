@@ -54,6 +54,8 @@ Result<std::unique_ptr<Transport>> make_quic(const CommonOptions& options) {
   const bool named = options.controller != "off" && options.controller != "automatic";
   if (named) quic_options.controller = options.controller;
   quic_options.dead_after = options.timeout();
+  quic_options.qlog_folder = options.qlog;
+  quic_options.resets_across_restarts = true;  // for `haul serve`
   quic_options.log = make_log(options.verbose, LogLevel::warning);
   return quic::make_transport(std::move(quic_options));
 }

@@ -98,6 +98,9 @@ void add_common(CLI::App& command, CommonOptions& common, bool connects) {
                   "What carries payload: tcp; quic; rdma, or fail; auto: rdma where both sides have it")
       ->check(CLI::IsMember({"tcp", "quic", "rdma", "auto"}).description(""))
       ->option_text("tcp|quic|rdma|auto [tcp]");
+  command.add_option("--qlog", common.qlog, "Write what happens on each quic connection to a file there (qlog)")
+      ->check(CLI::ExistingDirectory.description(""))
+      ->option_text("DIR");
   command
       .add_option("--rdma-device", common.rails,
                   "An RDMA port to use, and its GID; may be repeated, or several behind commas. Default: all that are active")

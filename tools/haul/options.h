@@ -24,6 +24,7 @@ struct CommonOptions {
   bool integrity = true;
   tcp::Io io = tcp::Io::uring;
   std::string transport = "tcp";   ///< or quic, rdma, auto
+  std::string qlog;                ///< folder for quic's; empty: none
   std::vector<std::string> rails;  ///< DEVICE[:PORT[:GID]]; empty: all that are active
   uint32_t lanes = 0;
   double timeout_s = 10;

@@ -24,7 +24,12 @@ constexpr int pings_in_idle_time = 3;
 }  // namespace
 
 Connection::Connection(Context& context, Host& host, const Secret& secret, ConnectionId id)
-    : context_(context), host_(host), secret_(secret), id_(id), reader_(context.capabilities->max_message_bytes) {}
+    : context_(context),
+      host_(host),
+      secret_(secret),
+      id_(id),
+      reader_(context.capabilities->max_message_bytes),
+      size_(safe_packet_bytes) {}
 
 Connection::~Connection() { forget_cids(); }
 
@@ -64,13 +69,17 @@ Status Connection::begin_session(size_t place) {
   place_ = place;
   outlet_ = outlets_[place];
   remote_ = endpoints_[place];
+  size_ = PacketSize(most_packet_bytes());
   next_attempt_ = place + 1 < endpoints_.size() ? std::optional(context_.now + try_next_after) : std::nullopt;
   auto tls = security::QuicSession::start(true, context_.security, dial_.host);
   if (!tls.ok()) return tls.status();
   auto session = Session::dial({.local = outlet_->local(),
                                 .remote = remote_,
                                 .idle_timeout = context_.options->dead_after,
-                                .udp_payload_bytes = context_.options->udp_payload_bytes,
+                                .most_packet_bytes = most_packet_bytes(),
+                                .renew_keys_bytes = context_.options->renew_keys_bytes,
+                                .renew_keys_after = context_.options->renew_keys_after,
+                                .qlog = context_.qlog.get(),
                                 .secret = &secret_,
                                 .random = &context_.surroundings.random,
                                 .owner = this,
@@ -85,6 +94,7 @@ Status Connection::accept(Outlet& outlet, const net::Endpoint& remote, const Ses
   state_ = State::greeting;
   outlet_ = &outlet;
   remote_ = remote;
+  size_ = PacketSize(most_packet_bytes());
   target_ = remote.to_string();
   heard_ = true;
   deadline_ = context_.now + context_.options->hello_timeout;
@@ -93,7 +103,10 @@ Status Connection::accept(Outlet& outlet, const net::Endpoint& remote, const Ses
   auto session = Session::accept({.local = outlet.local(),
                                   .remote = remote,
                                   .idle_timeout = context_.options->dead_after,
-                                  .udp_payload_bytes = context_.options->udp_payload_bytes,
+                                  .most_packet_bytes = most_packet_bytes(),
+                                  .renew_keys_bytes = context_.options->renew_keys_bytes,
+                                  .renew_keys_after = context_.options->renew_keys_after,
+                                  .qlog = context_.qlog.get(),
                                   .secret = &secret_,
                                   .random = &context_.surroundings.random,
                                   .owner = this,
@@ -137,15 +150,7 @@ void Connection::settle(ConnectionId id, Event::Kind event) {
 
 Status Connection::become_ready(Event::Kind event) {
   if (!session_->tls().trusted()) return Status(StatusCode::refused, target_ + " showed no certificate that could be judged");
-  auto controller =
-      context_.options->make_controller
-          ? Result<std::unique_ptr<CongestionController>>(
-                context_.options->make_controller({.packet_bytes = static_cast<uint32_t>(session_->packet_bytes())}))
-          : congestion::make(context_.options->controller, {.packet_bytes = static_cast<uint32_t>(session_->packet_bytes())});
-  if (!controller.ok()) return controller.status();
-  if (!*controller) return Status(StatusCode::invalid, "no congestion controller was made for a quic connection");
-  gate_.emplace(std::move(*controller));
-  gate_->set_rate_limit(rate_limit_);
+  if (Status status = make_gate(); !status.ok()) return status;
   outbound_.emplace(context_, id_);
   inbound_.emplace(context_, id_);
   outbound_->set_peer(*peer_hello_);
@@ -197,8 +202,8 @@ Status Connection::on_datagram(std::span<const std::byte> datagram) {
 void Connection::on_datagram_acknowledged(uint64_t number) {
   const auto entry = ledger_.acknowledged(number);
   if (!entry || !gate_) return;
-  gate_->acknowledged(entry->packet);
-  large_packets_.acknowledged(entry->packet.bytes);
+  if (entry->packet.bytes > 0) gate_->acknowledged(entry->packet);
+  size_.acknowledged(entry->packet.bytes);
   if (entry->id.reply) inbound_->piece_arrived(entry->id);
 }
 
@@ -208,8 +213,12 @@ void Connection::on_datagram_lost(uint64_t number) {
 
 void Connection::lose(const PieceLedger::Entry& entry) {
   if (!gate_) return;
-  gate_->lost(entry.packet);
-  large_packets_.lost(context_.now, entry.packet.bytes);
+  if (size_.is_probe(entry.packet.bytes)) {
+    gate_->withdrawn(entry.packet);
+  } else if (entry.packet.bytes > 0) {
+    gate_->lost(entry.packet);
+  }
+  size_.lost(context_.now, entry.packet.bytes);
   ledger_.lost(entry.id);
   ++pieces_lost_;
 }
@@ -227,6 +236,7 @@ void Connection::repeat_oldest() {
   const auto entry = ledger_.give_up_oldest(context_.now - session_->stats().probe_timeout);
   if (!entry) return;
   gate_->withdrawn(entry->packet);
+  if (size_.is_probe(entry->packet.bytes)) size_.lost(context_.now, entry->packet.bytes);
   ledger_.lost(entry->id);
   ++pieces_lost_;
 }
@@ -252,6 +262,7 @@ bool Connection::receive_reset(std::span<const std::byte> packet, const Outlet& 
 void Connection::received() {
   library_blocked_ = false;
   if (gate_ && session_) give_up_overtaken();
+  if (gate_ && session_) gate_->marked(session_->take_marks());
   if (gate_) gate_->take(context_.now);
   if (state_ != State::greeting || !session_ || session_->ending()) return;
   if (dialed_ && handshake_done_ && !introduced_) {
@@ -269,7 +280,10 @@ void Connection::service() {
   if (session_ && session_->ending()) return on_session_ended();
   write();
   if (state_ == State::over || !session_) return;
-  if (!dialed_) remote_ = session_->remote();
+  if (!dialed_) {
+    const net::Endpoint before = std::exchange(remote_, session_->remote());
+    if (!same(before, remote_)) path_changed(before);
+  }
   if (session_->ending()) return on_session_ended();
   if (!established()) return;
   if (!inbound_->misuse().ok()) {
@@ -286,7 +300,7 @@ void Connection::run_timers() {
   const TimePoint now = context_.now;
   if (session_ && session_->expiry() && *session_->expiry() <= now) {
     session_->on_expiry(now);
-    large_packets_.timeouts(now, session_->stats().probe_timeouts);
+    size_.timeouts(now, session_->stats().probe_timeouts);
     library_blocked_ = false;
     if (gate_) gate_->take(now);
   }
@@ -417,33 +431,6 @@ void Connection::set_limits(const Limits& limits) {
   rate_limit_ = limits.rate_bytes_s;
   if (gate_) gate_->set_rate_limit(rate_limit_);
   if (outbound_) outbound_->set_window(limits.window_bytes);
-}
-
-PathSample Connection::sample() const {
-  PathSample sample;
-  if (!session_ || !gate_) return sample;
-  const Session::Stats stats = session_->stats();
-  sample.rtt_smoothed = stats.rtt_smoothed;
-  sample.rtt_min = stats.rtt_min;
-  sample.rtt_latest = stats.rtt_latest;
-  if (gate_->last_delivery_rate() > 0) sample.delivery_rate_bytes_s = gate_->last_delivery_rate();
-  sample.congestion_window_bytes = gate_->controller().window_bytes();
-  sample.bytes_sent = bytes_sent_;
-  sample.bytes_received = bytes_received_;
-  sample.bytes_unsent = outbound_->unsent_bytes() + stream_.held_bytes();
-  sample.retransmits = pieces_lost_;
-  sample.bytes_delivered = gate_->path().delivered_bytes();
-  sample.bytes_lost = gate_->path().lost_bytes();
-  sample.bytes_in_flight = gate_->path().in_flight_bytes();
-  sample.progress_bytes = sample.bytes_delivered + bytes_received_;
-  return sample;
-}
-
-std::string Connection::describe() const {
-  if (!session_ || !gate_) return fmt::format("quic, connecting to {}", target_);
-  return fmt::format("quic {} to {}, {} bytes a packet, congestion control {} ({}), TLS 1.3 {} with {}",
-                     outlet_->local().to_string(), remote_.to_string(), session_->packet_bytes(), gate_->controller().name(),
-                     gate_->controller().phase(), cipher_, identity_.name);
 }
 
 }  // namespace haul::quic

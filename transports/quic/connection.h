@@ -11,9 +11,9 @@
 #include "quic/context.h"
 #include "quic/gate.h"
 #include "quic/inbound.h"
-#include "quic/large_packets.h"
 #include "quic/outbound.h"
 #include "quic/outlet.h"
+#include "quic/packet_size.h"
 #include "quic/pieces.h"
 #include "quic/session.h"
 #include "quic/stream.h"
@@ -129,13 +129,17 @@ class Connection final : public SessionOwner {
   Status prefixed(const Status& status) const;
   bool established() const noexcept { return state_ == State::ready; }
 
+  // connection_path.cc
+  Status make_gate();
+  size_t most_packet_bytes() const;
+  void path_changed(const net::Endpoint& before);
+
   // connection_send.cc
   void write();
   bool write_packet(BurstWriter& burst);
   bool write_stream_packet(BurstWriter& burst);
   bool write_piece(BurstWriter& burst);
-  size_t packet_limit();
-  std::span<std::byte> packet_room(BurstWriter& burst);
+  std::span<std::byte> packet_room(BurstWriter& burst, size_t bytes);
   std::optional<OutgoingPiece> next_piece(size_t packet_limit_bytes);
   std::optional<OutgoingPiece> next_lost_piece(size_t max_bytes);
   bool has_pieces() const noexcept;
@@ -174,7 +178,7 @@ class Connection final : public SessionOwner {
   std::optional<Inbound> inbound_;
   PieceLedger ledger_;
   std::optional<Gate> gate_;
-  LargePackets large_packets_;
+  PacketSize size_;
   bool reply_next_ = false;       // whose turn it is: replies and own operations alternate
   bool library_blocked_ = false;  // it takes no piece until something arrives
   bool draining_ = false;
@@ -183,6 +187,9 @@ class Connection final : public SessionOwner {
   uint64_t bytes_sent_ = 0;
   uint64_t bytes_received_ = 0;
   uint64_t pieces_lost_ = 0;
+  // On the paths before this one.
+  uint64_t delivered_before_ = 0;
+  uint64_t lost_before_ = 0;
   std::optional<uint64_t> rate_limit_;
 
   // The end.

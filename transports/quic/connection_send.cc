@@ -1,19 +1,10 @@
 // A connection's sending half: which packet is next.
 #include <algorithm>
 #include <array>
-#include <limits>
 
 #include "quic/connection.h"
 
 namespace haul::quic {
-
-namespace {
-
-// Room for a packet, whatever the library chooses to put in.
-constexpr size_t least_packet_room = 1500;
-constexpr size_t no_limit = std::numeric_limits<size_t>::max();
-
-}  // namespace
 
 bool Connection::has_pieces() const noexcept {
   return established() && (ledger_.has_lost() || outbound_->has_pieces() || inbound_->has_pieces());
@@ -25,6 +16,7 @@ void Connection::write() {
     inbound_->frame(stream_);
     outbound_->frame(stream_);
   }
+  if (established()) session_->renew_keys_if_due(context_.now);
   BurstWriter burst(host_.packet_memory(), *outlet_);
   while (!burst.blocked() && write_packet(burst)) {
   }
@@ -33,15 +25,7 @@ void Connection::write() {
   if (gate_ && !has_pieces()) gate_->on_idle(context_.now);
 }
 
-size_t Connection::packet_limit() {
-  // Before the library has looked for what the path carries, it would believe a size that was set by hand.
-  return established() && large_packets_.allowed(context_.now) ? no_limit : safe_packet_bytes;
-}
-
-std::span<std::byte> Connection::packet_room(BurstWriter& burst) {
-  const auto room = burst.room(std::max(session_->packet_bytes(), least_packet_room));
-  return room.first(std::min(room.size(), packet_limit()));
-}
+std::span<std::byte> Connection::packet_room(BurstWriter& burst, size_t bytes) { return burst.room(bytes).first(bytes); }
 
 // False: there is nothing more to be sent now.
 bool Connection::write_packet(BurstWriter& burst) {
@@ -50,7 +34,7 @@ bool Connection::write_packet(BurstWriter& burst) {
   if (has_pieces() && !library_blocked_ && gate_->open(context_.now) && write_piece(burst)) return true;
   // Also so that the library believes, after every burst, that there is too little to send: else its own controller would be
   // the one that limits.
-  const Session::Packet packet = session_->write_rest(packet_room(burst), context_.now);
+  const Session::Packet packet = session_->write_rest(packet_room(burst, size_.bytes()), context_.now);
   count(packet, burst);
   return packet.bytes > 0;
 }
@@ -63,7 +47,8 @@ void Connection::count(const Session::Packet& packet, BurstWriter& burst) {
 
 bool Connection::write_stream_packet(BurstWriter& burst) {
   size_t taken = 0;
-  const Session::Packet packet = session_->write_stream(packet_room(burst), stream_.unsent(), taken, context_.now);
+  const Session::Packet packet =
+      session_->write_stream(packet_room(burst, size_.bytes()), stream_.unsent(), taken, context_.now);
   stream_.sent(taken);
   if (gate_ && packet.bytes > 0) gate_->on_other_sent(context_.now, packet.bytes);
   count(packet, burst);
@@ -71,8 +56,8 @@ bool Connection::write_stream_packet(BurstWriter& burst) {
 }
 
 bool Connection::write_piece(BurstWriter& burst) {
-  const bool tries_large = packet_limit() != no_limit && !gate_->path().silent() && large_packets_.try_one(context_.now);
-  const size_t limit = tries_large ? no_limit : packet_limit();
+  const auto probe = gate_->path().silent() ? std::nullopt : size_.probe(context_.now);
+  const size_t limit = probe.value_or(size_.bytes());
   const auto piece = next_piece(limit);
   if (!piece) return false;
   session_->watch_flight();
@@ -80,11 +65,11 @@ bool Connection::write_piece(BurstWriter& burst) {
   const auto header = std::span(bytes).first(wire::Piece::header_bytes(piece->header.write));
   wire::encode(piece->header, header);
   bool taken = false;
-  const auto room = burst.room(std::max(session_->packet_bytes(), least_packet_room));
-  const Session::Packet packet = session_->write_datagram(room.first(std::min(room.size(), limit)), ledger_.next_number(),
-                                                          header, piece->header.payload, taken, context_.now);
+  const Session::Packet packet = session_->write_datagram(packet_room(burst, limit), ledger_.next_number(), header,
+                                                          piece->header.payload, taken, context_.now);
   if (taken) {
     ledger_.sent(piece->id, gate_->on_sent(context_.now, packet.bytes));
+    size_.sent(packet.bytes);
   } else {
     ledger_.put_back(piece->id);
     library_blocked_ = packet.bytes == 0;

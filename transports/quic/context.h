@@ -8,6 +8,7 @@
 
 #include "haul/quic.h"
 #include "haul/transport.h"
+#include "quic/qlog.h"
 #include "quic/surroundings.h"
 #include "security/context.h"
 
@@ -18,6 +19,7 @@ struct Context {
   const Options* options = nullptr;
   Surroundings surroundings;
   const Capabilities* capabilities = nullptr;
+  std::unique_ptr<QlogFolder> qlog;
   std::shared_ptr<const SecurityContext> security;  ///< null: secure() was not called
   TimePoint now{};
 

@@ -2,10 +2,9 @@
 #include <ngtcp2/ngtcp2.h>
 #include <ngtcp2/ngtcp2_crypto.h>
 
-#include <algorithm>
 #include <array>
 
-#include "quic/session.h"
+#include "quic/library.h"
 
 namespace haul::quic {
 
@@ -13,25 +12,13 @@ namespace {
 
 constexpr ngtcp2_duration token_valid_ns = 10 * NGTCP2_SECONDS;
 
-const uint8_t* as_u8(std::span<const std::byte> bytes) noexcept { return reinterpret_cast<const uint8_t*>(bytes.data()); }
-uint8_t* as_u8(std::span<std::byte> bytes) noexcept { return reinterpret_cast<uint8_t*>(bytes.data()); }
 const uint8_t* as_u8(std::string_view text) noexcept { return reinterpret_cast<const uint8_t*>(text.data()); }
-
-ngtcp2_cid cid_of(std::string_view bytes) noexcept {
-  ngtcp2_cid cid{};
-  ngtcp2_cid_init(&cid, as_u8(bytes), std::min<size_t>(bytes.size(), NGTCP2_MAX_CIDLEN));
-  return cid;
-}
-
-Cid text_of(const ngtcp2_cid& cid) { return {reinterpret_cast<const char*>(cid.data), cid.datalen}; }
 
 size_t bytes_or_none(ngtcp2_ssize written) noexcept { return written > 0 ? static_cast<size_t>(written) : 0; }
 
 const ngtcp2_sockaddr* sockaddr_of(const net::Endpoint& endpoint) noexcept {
   return reinterpret_cast<const ngtcp2_sockaddr*>(&endpoint.storage);
 }
-
-uint64_t stamp(TimePoint now) noexcept { return static_cast<uint64_t>(now.time_since_epoch().count()); }
 
 }  // namespace
 

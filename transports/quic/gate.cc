@@ -57,8 +57,15 @@ void Gate::take(TimePoint now) {
   if (acknowledged_.empty() && lost_.empty()) return;
   // Losses first: PathModel and controllers want them before the acknowledgement that revealed them.
   for (auto& packet : lost_) controller_->on_loss(now, path_.lost(now, packet, packet.bytes));
-  for (auto& packet : acknowledged_) path_.acked(now, packet, packet.bytes, 0);
+  for (auto& packet : acknowledged_) {
+    // Which of them were marked nobody tells, nor does it matter.
+    const uint64_t marked = marked_packets_ > 0 ? packet.bytes : 0;
+    marked_packets_ -= std::min<uint64_t>(marked_packets_, 1);
+    path_.acked(now, packet, packet.bytes, marked);
+  }
   if (!acknowledged_.empty()) {
+    // Those left over were of packets without payload.
+    marked_packets_ = 0;
     const AckSample sample = path_.finish_ack(now);
     if (sample.delivery_rate > 0) delivery_rate_ = sample.delivery_rate;
     controller_->on_ack(now, sample);

@@ -44,6 +44,8 @@ class Gate {
   // What came of packets; take() tells the controller of all of them at once.
   void acknowledged(const congestion::SentPacket& packet) { acknowledged_.push_back(packet); }
   void lost(const congestion::SentPacket& packet) { lost_.push_back(packet); }
+  /// So many packets, with payload or not, arrived with a congestion mark.
+  void marked(uint64_t packets) { marked_packets_ += packets; }
   /// It is sent again without anybody knowing whether it was lost.
   void withdrawn(congestion::SentPacket packet) { path_.withdrawn(packet); }
   void take(TimePoint now);
@@ -70,6 +72,7 @@ class Gate {
   std::optional<uint64_t> rate_limit_;
   std::vector<congestion::SentPacket> acknowledged_;
   std::vector<congestion::SentPacket> lost_;
+  uint64_t marked_packets_ = 0;  // that the controller has not heard of
   uint64_t delivery_rate_ = 0;
   uint64_t burst_left_ = 0;  // of this burst
   uint64_t burst_sent_ = 0;

@@ -66,6 +66,11 @@ class PieceLedger {
     return finish(sent_.first_number());
   }
 
+  /// What is under way took another path than what follows: what becomes of it says nothing of that.
+  void forget_path() {
+    for (uint64_t number = sent_.first_number(); number != sent_.end_number(); ++number) sent_[number].packet.bytes = 0;
+  }
+
   void lost(const PieceId& id) { lost_.push_back(id); }
   bool has_lost() const noexcept { return !lost_.empty(); }
   const PieceId& first_lost() const noexcept { return lost_.front(); }

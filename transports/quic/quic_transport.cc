@@ -41,6 +41,7 @@ QuicTransport::QuicTransport(Options options, Surroundings surroundings, base::U
   context_.capabilities = &capabilities_;
   context_.surroundings = std::move(surroundings);
   context_.surroundings.random(secret_);
+  context_.qlog = std::make_unique<QlogFolder>(options_.qlog_folder, options_.log);
   epoll_event event{.events = EPOLLIN, .data = {}};
   epoll_ctl(watch_.get(), EPOLL_CTL_ADD, resolutions_->fd(), &event);
 }

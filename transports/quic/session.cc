@@ -8,11 +8,11 @@
 #include <ngtcp2/ngtcp2_crypto_gnutls.h>
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "base/printable.h"
-#include "quic/large_packets.h"
+#include "quic/library.h"
+#include "quic/packet_size.h"
 
 namespace haul::quic {
 
@@ -20,61 +20,9 @@ namespace {
 
 constexpr uint64_t stream_window_bytes = 1U << 20;
 constexpr uint64_t max_datagram_frame_bytes = 65535;
+// RFC 9001 section 6.6: AES-GCM protects 2^23 packets with one key, of any size. Beyond them the library ends the connection.
+constexpr uint64_t max_packets_with_key = 1U << 21;
 constexpr uint64_t crypto_error = 0x100;  // RFC 9001 section 4.8
-
-ngtcp2_tstamp stamp(TimePoint now) noexcept { return static_cast<ngtcp2_tstamp>(now.time_since_epoch().count()); }
-
-uint8_t* as_u8(std::span<std::byte> bytes) noexcept { return reinterpret_cast<uint8_t*>(bytes.data()); }
-const uint8_t* as_u8(std::span<const std::byte> bytes) noexcept { return reinterpret_cast<const uint8_t*>(bytes.data()); }
-
-ngtcp2_cid cid_of(std::string_view bytes) noexcept {
-  ngtcp2_cid cid{};
-  ngtcp2_cid_init(&cid, reinterpret_cast<const uint8_t*>(bytes.data()), std::min<size_t>(bytes.size(), NGTCP2_MAX_CIDLEN));
-  return cid;
-}
-
-Cid text_of(const ngtcp2_cid& cid) { return {reinterpret_cast<const char*>(cid.data), cid.datalen}; }
-
-ngtcp2_cid random_cid(const FillRandom& random, size_t bytes) {
-  ngtcp2_cid cid{};
-  std::array<std::byte, NGTCP2_MAX_CIDLEN> drawn{};
-  random(drawn);
-  ngtcp2_cid_init(&cid, as_u8(std::span<const std::byte>(drawn)), bytes);
-  return cid;
-}
-
-// The library writes to what these point to only where it is handed a storage of its own for that.
-ngtcp2_addr address_of(const net::Endpoint& endpoint) noexcept {
-  auto* address = const_cast<sockaddr_storage*>(&endpoint.storage);  // NOLINT(cppcoreguidelines-pro-type-const-cast)
-  return {reinterpret_cast<ngtcp2_sockaddr*>(address), static_cast<ngtcp2_socklen>(endpoint.bytes)};
-}
-
-net::Endpoint endpoint_of(const ngtcp2_addr& address) noexcept {
-  net::Endpoint endpoint;
-  std::memcpy(&endpoint.storage, address.addr, address.addrlen);
-  endpoint.bytes = address.addrlen;
-  return endpoint;
-}
-
-// The library keeps its window when only the peer's port changes. If that is full of packets that went to the old port, it
-// neither asks the new one whether somebody is there nor sends anything again. So it is shown addresses in which the port
-// counts. Twice gives the address itself.
-net::Endpoint with_port_in_address(net::Endpoint endpoint) noexcept {
-  const uint16_t port = htons(endpoint.port());
-  const bool v6 = endpoint.family() == AF_INET6;
-  auto* address = v6 ? reinterpret_cast<uint8_t*>(&reinterpret_cast<sockaddr_in6&>(endpoint.storage).sin6_addr)
-                     : reinterpret_cast<uint8_t*>(&reinterpret_cast<sockaddr_in&>(endpoint.storage).sin_addr);
-  uint8_t* last = address + (v6 ? sizeof(in6_addr) : sizeof(in_addr)) - sizeof(port);
-  uint16_t part = 0;
-  std::memcpy(&part, last, sizeof(part));
-  part = static_cast<uint16_t>(part ^ port);
-  std::memcpy(last, &part, sizeof(part));
-  return endpoint;
-}
-
-ngtcp2_path path_of(const net::Endpoint& local, const net::Endpoint& remote) noexcept {
-  return {.local = address_of(local), .remote = address_of(remote), .user_data = nullptr};
-}
 
 // For messages and logs: a peer, perhaps a stranger, may write anything.
 Status closed_by_peer(std::string_view why) { return Status(StatusCode::peer_lost, std::string(why)); }
@@ -153,11 +101,31 @@ struct Session::Callbacks {
     of(user).reset_ = true;
     return 0;
   }
+  static int update_key(ngtcp2_conn* conn, uint8_t* rx_secret, uint8_t* tx_secret, ngtcp2_crypto_aead_ctx* rx, uint8_t* rx_iv,
+                        ngtcp2_crypto_aead_ctx* tx, uint8_t* tx_iv, const uint8_t* old_rx, const uint8_t* old_tx, size_t bytes,
+                        void* user) {
+    ++of(user).key_generations_;
+    return ngtcp2_crypto_update_key_cb(conn, rx_secret, tx_secret, rx, rx_iv, tx, tx_iv, old_rx, old_tx, bytes, user);
+  }
+  static void qlog(void* user, uint32_t, const void* data, size_t bytes) {
+    of(user).qlog_->write(std::as_bytes(std::span(static_cast<const uint8_t*>(data), bytes)));
+  }
   static void random(uint8_t* out, size_t bytes, const ngtcp2_rand_ctx* context) {
     (*static_cast<const FillRandom*>(context->native_handle))(std::as_writable_bytes(std::span(out, bytes)));
   }
   static int path_challenge(ngtcp2_conn*, uint8_t* out, void* user) {
     (*of(user).setup_.random)(std::as_writable_bytes(std::span(out, NGTCP2_PATH_CHALLENGE_DATALEN)));
+    return 0;
+  }
+  // The only place where frames are seen. Whose packet it is, the library does not say.
+  static inline thread_local Session* reading = nullptr;
+  static int decrypt(uint8_t* out, const ngtcp2_crypto_aead* aead, const ngtcp2_crypto_aead_ctx* context, const uint8_t* in,
+                     size_t bytes, const uint8_t* nonce, size_t nonce_bytes, const uint8_t* header, size_t header_bytes) {
+    const int error = ngtcp2_crypto_decrypt_cb(out, aead, context, in, bytes, nonce, nonce_bytes, header, header_bytes);
+    constexpr uint8_t long_header = 0x80;  // RFC 9000 section 17.2: of a handshake, whose marks are counted apart
+    if (error != 0 || reading == nullptr || header_bytes == 0 || (header[0] & long_header) != 0) return error;
+    const auto frames = std::as_bytes(std::span(out, bytes - std::min(bytes, aead->max_overhead)));
+    if (const auto counts = read_mark_counts(frames)) reading->marks_.on_report(*counts);
     return 0;
   }
   static ngtcp2_conn* connection(ngtcp2_crypto_conn_ref* reference) { return of(reference->user_data).conn_; }
@@ -170,7 +138,7 @@ struct Session::Callbacks {
     callbacks.recv_crypto_data = ngtcp2_crypto_recv_crypto_data_cb;
     callbacks.handshake_completed = &Callbacks::handshake_done;
     callbacks.encrypt = ngtcp2_crypto_encrypt_cb;
-    callbacks.decrypt = ngtcp2_crypto_decrypt_cb;
+    callbacks.decrypt = &Callbacks::decrypt;
     callbacks.hp_mask = ngtcp2_crypto_hp_mask_cb;
     callbacks.recv_stream_data = &Callbacks::stream_data;
     callbacks.stream_close = &Callbacks::stream_ended;
@@ -180,7 +148,7 @@ struct Session::Callbacks {
     callbacks.rand = &Callbacks::random;
     callbacks.get_new_connection_id = &Callbacks::new_cid;
     callbacks.remove_connection_id = &Callbacks::cid_gone;
-    callbacks.update_key = ngtcp2_crypto_update_key_cb;
+    callbacks.update_key = &Callbacks::update_key;
     callbacks.delete_crypto_aead_ctx = ngtcp2_crypto_delete_crypto_aead_ctx_cb;
     callbacks.delete_crypto_cipher_ctx = ngtcp2_crypto_delete_crypto_cipher_ctx_cb;
     callbacks.recv_datagram = &Callbacks::datagram;
@@ -199,8 +167,8 @@ struct Session::Callbacks {
     settings.cc_algo = NGTCP2_CC_ALGO_BBR2;
     settings.initial_ts = stamp(now);
     settings.rand_ctx.native_handle = const_cast<FillRandom*>(setup.random);  // NOLINT: const again where it is used
-    if (setup.udp_payload_bytes > 0) {
-      settings.max_tx_udp_payload_size = setup.udp_payload_bytes;
+    if (setup.most_packet_bytes > 0) {
+      settings.max_tx_udp_payload_size = setup.most_packet_bytes;
       settings.no_tx_udp_payload_size_shaping = 1;
     }
     return settings;
@@ -228,6 +196,10 @@ Session::~Session() {
   if (conn_ != nullptr) ngtcp2_conn_del(conn_);
 }
 
+void Session::open_qlog(std::string_view original_dcid, bool dials) {
+  if (setup_.qlog != nullptr) qlog_ = setup_.qlog->open(original_dcid, dials);
+}
+
 Result<std::unique_ptr<Session>> Session::dial(Setup setup, TimePoint now) {
   std::unique_ptr<Session> session(new Session(std::move(setup)));
   const Setup& own = session->setup_;
@@ -239,7 +211,9 @@ Result<std::unique_ptr<Session>> Session::dial(Setup setup, TimePoint now) {
   const net::Endpoint shown = with_port_in_address(own.remote);
   const ngtcp2_path path = path_of(own.local, shown);
   const ngtcp2_callbacks callbacks = Callbacks::all(true);
-  const ngtcp2_settings settings = Callbacks::settings(own, now);
+  ngtcp2_settings settings = Callbacks::settings(own, now);
+  session->open_qlog(text_of(dcid), true);
+  if (session->qlog_) settings.qlog.write = &Callbacks::qlog;
   const ngtcp2_transport_params parameters = Callbacks::parameters(own, true);
   const int error = ngtcp2_conn_client_new(&session->conn_, &dcid, &scid, &path, NGTCP2_PROTO_VER_V1, &callbacks, &settings,
                                            &parameters, nullptr, session.get());
@@ -262,7 +236,9 @@ Result<std::unique_ptr<Session>> Session::accept(Setup setup, const Initial& ini
   const ngtcp2_callbacks callbacks = Callbacks::all(false);
   ngtcp2_settings settings = Callbacks::settings(own, now);
   ngtcp2_transport_params parameters = Callbacks::parameters(own, false);
-  parameters.original_dcid = cid_of(initial.original_dcid.value_or(initial.dcid));
+  parameters.original_dcid = settings.qlog.odcid = cid_of(initial.original_dcid.value_or(initial.dcid));
+  session->open_qlog(text_of(parameters.original_dcid), false);
+  if (session->qlog_) settings.qlog.write = &Callbacks::qlog;
   if (initial.original_dcid) {
     parameters.retry_scid = cid_of(initial.dcid);
     parameters.retry_scid_present = 1;
@@ -290,7 +266,10 @@ void Session::read(std::span<const std::byte> packet, uint8_t ecn, const net::En
   const net::Endpoint shown = with_port_in_address(remote);
   const ngtcp2_path path = path_of(local, shown);
   const ngtcp2_pkt_info info{.ecn = ecn};
-  failed(ngtcp2_conn_read_pkt(conn_, &path, &info, as_u8(packet), packet.size(), stamp(now)));
+  Callbacks::reading = this;
+  const int error = ngtcp2_conn_read_pkt(conn_, &path, &info, as_u8(packet), packet.size(), stamp(now));
+  Callbacks::reading = nullptr;
+  failed(error);
 }
 
 void Session::on_expiry(TimePoint now) {
@@ -362,6 +341,9 @@ Session::Packet Session::packet_of(int64_t written) {
   if (written <= 0) return {};
   Packet packet{.bytes = static_cast<size_t>(written), .ecn = static_cast<uint8_t>(link_->info.ecn), .remote = {}};
   packet.remote = with_port_in_address(endpoint_of(link_->written.path.remote));
+  if (packet.ecn != NGTCP2_ECN_NOT_ECT) marks_.on_sent();
+  bytes_with_key_ += packet.bytes;
+  ++packets_with_key_;
   return packet;
 }
 
@@ -423,13 +405,11 @@ Session::Packet Session::write_close(std::span<std::byte> out, CloseCode code, s
   return written > 0 ? packet_of(written) : Packet();
 }
 
-size_t Session::packet_bytes() const { return ngtcp2_conn_get_path_max_tx_udp_payload_size(conn_); }
-
 size_t Session::max_datagram_bytes(size_t limit_bytes) const {
   // First byte, the peer's id, a packet number of up to four bytes, the frame's type and length, the tag.
-  constexpr size_t others = 1 + 4 + 3 + 16;
-  const size_t packet = setup_.udp_payload_bytes > 0 ? setup_.udp_payload_bytes : packet_bytes();
-  return std::max(std::min(packet, limit_bytes), safe_packet_bytes) - others - ngtcp2_conn_get_dcid(conn_)->datalen;
+  constexpr size_t two_byte_lengths = 16384;
+  const size_t others = 1 + 4 + (limit_bytes < two_byte_lengths ? 3 : 5) + 16;
+  return std::max(limit_bytes, safe_packet_bytes) - others - ngtcp2_conn_get_dcid(conn_)->datalen;
 }
 
 bool Session::handshake_done() const noexcept { return ngtcp2_conn_get_handshake_completed(conn_) != 0; }
@@ -447,6 +427,17 @@ bool Session::open_stream() { return ngtcp2_conn_open_bidi_stream(conn_, &stream
 
 void Session::keep_alive(Duration every) {
   ngtcp2_conn_set_keep_alive_timeout(conn_, static_cast<ngtcp2_duration>(every.count()));
+}
+
+void Session::renew_keys_if_due(TimePoint now) {
+  if (ending_ || !handshake_done()) return;
+  if (!key_since_) key_since_ = now;
+  const bool due = bytes_with_key_ >= setup_.renew_keys_bytes || packets_with_key_ >= max_packets_with_key ||
+                   now - *key_since_ >= setup_.renew_keys_after;
+  // Not before the peer has followed the last renewal (RFC 9001 section 6.1): then it is tried again.
+  if (!due || ngtcp2_conn_initiate_key_update(conn_, stamp(now)) != 0) return;
+  key_since_ = now;
+  bytes_with_key_ = packets_with_key_ = 0;
 }
 
 Session::Stats Session::stats() const {

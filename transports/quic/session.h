@@ -12,6 +12,8 @@
 #include "haul/status.h"
 #include "haul/time.h"
 #include "net/endpoint.h"
+#include "quic/marks.h"
+#include "quic/qlog.h"
 #include "quic/surroundings.h"
 #include "quic/wire.h"
 #include "security/quic_session.h"
@@ -58,7 +60,10 @@ class Session {
     net::Endpoint local;
     net::Endpoint remote = {};
     Duration idle_timeout{};
-    uint32_t udp_payload_bytes = 0;  ///< 0: the library finds it
+    size_t most_packet_bytes = 0;  ///< UDP payload, as far as whoever writes packets has room; 0: the library finds it
+    uint64_t renew_keys_bytes = UINT64_MAX;
+    Duration renew_keys_after = Duration::max();
+    QlogFolder* qlog = nullptr;  ///< null: no file
     const Secret* secret = nullptr;
     const FillRandom* random = nullptr;
     SessionOwner* owner = nullptr;
@@ -116,9 +121,8 @@ class Session {
   /// The last one. Nothing may be called but this again afterwards.
   Packet write_close(std::span<std::byte> out, CloseCode code, std::string_view reason, TimePoint now);
 
-  /// The longest datagram that fits into a packet to this peer now, if that has at most `limit_bytes` (and at least 1200).
+  /// The longest datagram that fits into a packet of `limit_bytes` (at least 1200) to this peer now.
   size_t max_datagram_bytes(size_t limit_bytes) const;
-  size_t packet_bytes() const;
   bool handshake_done() const noexcept;
   /// Where packets go now. The peer's address may change.
   net::Endpoint remote() const;
@@ -126,6 +130,13 @@ class Session {
   bool open_stream();
   /// Says something after so long without a packet.
   void keep_alive(Duration every);
+  /// Renews the keys if they have protected enough or are old, and the library finds that the last renewal is over. Between
+  /// packets, every now and then.
+  void renew_keys_if_due(TimePoint now);
+  /// By either side.
+  uint64_t key_renewals() const noexcept { return key_generations_ > 0 ? key_generations_ - 1 : 0; }
+  /// Packets that the peer got with a congestion mark, since the last call.
+  uint64_t take_marks() noexcept { return marks_.take(); }
 
   struct Stats {
     Duration rtt_smoothed{};
@@ -149,11 +160,19 @@ class Session {
   void peer_closed();
   Packet packet_of(int64_t written);
   void fail_by(Status status);
+  void open_qlog(std::string_view original_dcid, bool dials);
 
   Setup setup_;
   std::unique_ptr<Link> link_;  // what the library's TLS glue finds us by, and addresses it writes to
+  std::unique_ptr<QlogFile> qlog_;
   ngtcp2_conn* conn_ = nullptr;
   int64_t stream_ = -1;
+  Marks marks_;
+  // Since this side renewed the keys.
+  uint64_t bytes_with_key_ = 0;
+  uint64_t packets_with_key_ = 0;
+  std::optional<TimePoint> key_since_;
+  uint64_t key_generations_ = 0;  // beside the first: the next one is made when the last renewal is over
   std::optional<Ending> ending_;
   Status callback_failure_;
   bool reset_ = false;

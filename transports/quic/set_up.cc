@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <sys/epoll.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
@@ -58,10 +59,15 @@ Result<Address> QuicTransport::listen(const Address& address) {
     if (!resolved.ok()) return resolved.status();
     endpoints = std::move(*resolved);
   }
+  const bool listens_first =
+      std::none_of(outlets_.begin(), outlets_.end(), [](const auto& outlet) { return outlet->listens(); });
   Result<Outlet*> bound = open_outlet(endpoints.front(), everywhere, true);
   if (!bound.ok() && everywhere) bound = open_outlet(wildcard(AF_INET, address.port), false, true);  // IPv6 is switched off
   if (!bound.ok()) return bound.status();
   const uint16_t port = (*bound)->local().port();
+  if (options_.resets_across_restarts && listens_first) {
+    secret_ = context_.security->derive_secret(fmt::format("quic stateless resets at port {}", port));
+  }
   // A name with several addresses, such as localhost: the others too, where they exist.
   for (size_t i = 1; i < endpoints.size(); ++i) {
     endpoints[i].set_port(port);
@@ -219,6 +225,9 @@ Status check(const Options& options) {
                                                    options.udp_payload_bytes, least_payload, most_payload));
   }
   if (options.max_unidentified == 0) return Status(StatusCode::invalid, "max_unidentified is 0: nobody could connect");
+  if (options.renew_keys_bytes == 0 || options.renew_keys_after <= Duration::zero()) {
+    return Status(StatusCode::invalid, "renew_keys_bytes and renew_keys_after are 0: keys would be renewed all the time");
+  }
   if (options.dead_after <= Duration::zero()) return Status(StatusCode::invalid, "dead_after is no time");
   if (options.make_controller) return {};
   return congestion::make(options.controller, {}).status();

@@ -73,6 +73,7 @@ haul::Result<std::unique_ptr<haul::Transport>> make_quic(const Settings& setting
   const bool named = settings.controller != "off" && settings.controller != "automatic";
   if (named) options.controller = settings.controller;
   options.udp_payload_bytes = settings.udp_payload_bytes;
+  options.qlog_folder = settings.qlog;
   options.log = [](const haul::LogRecord& record) {
     if (record.level >= haul::LogLevel::warning) log_to_stderr(record);
   };

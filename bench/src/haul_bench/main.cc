@@ -51,8 +51,10 @@ void add_shared_options(CLI::App& command, Settings& settings) {
       .add_option("--receiver-rdma-device", settings.receiver_rails, "The same of the receiver it starts. Default: this side's")
       ->delimiter(',')
       ->allow_extra_args(false);
-  command.add_option("--udp-payload", settings.udp_payload_bytes,
-                     "Bytes of a full packet of quic (default: found for the path)");
+  command.add_option(
+      "--udp-payload", settings.udp_payload_bytes,
+      "Most bytes of a packet of quic; what the path carries of that is found (default: up to 8952, on loopback 65000)");
+  command.add_option("--qlog", settings.qlog, "Folder for a qlog file of each quic connection")->check(CLI::ExistingDirectory);
   command.add_option("--io", settings.io, "How tcp asks the kernel: uring, epoll, or prefer (uring where it works)")
       ->check(CLI::IsMember({"uring", "epoll", "prefer"}))
       ->capture_default_str();

@@ -94,6 +94,7 @@ std::vector<std::string> server_arguments(const Settings& settings) {
   }
   if (settings.udp_payload_bytes > 0)
     arguments.insert(arguments.end(), {"--udp-payload", std::to_string(settings.udp_payload_bytes)});
+  if (!settings.qlog.empty()) arguments.insert(arguments.end(), {"--qlog", settings.qlog});
   if (settings.kernel_controller != "off")
     arguments.insert(arguments.end(), {"--kernel-controller", settings.kernel_controller});
   if (!settings.congestion.empty()) arguments.insert(arguments.end(), {"--congestion", settings.congestion});

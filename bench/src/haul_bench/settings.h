@@ -23,7 +23,8 @@ struct Settings {
   std::string zero_copy = "auto";           ///< of tcp: auto, off, always
   std::string congestion;                   ///< the kernel's; empty: the backend's own choice
   std::string controller = haul::CongestionPolicy().controller;
-  uint32_t udp_payload_bytes = 0;              ///< of quic; 0: found for the path
+  std::string qlog;                            ///< folder, of quic; empty: none
+  uint32_t udp_payload_bytes = 0;              ///< at most, of quic; 0: as many as the path carries
   std::string kernel_controller = "off";       ///< of tcp: auto, off, require
   std::optional<uint64_t> rate_limit_bytes_s;  ///< of the payload that a side starts to move; absent: no bound
   std::string poll = "event";                  ///< spin, event

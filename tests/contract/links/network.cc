@@ -44,6 +44,21 @@ uint64_t mix(uint64_t hash, uint64_t value) noexcept {
   return hash ^ (hash >> 32);
 }
 
+// The codepoints of RFC 3168, section 5.
+constexpr uint8_t not_ect = 0;
+constexpr uint8_t ect1 = 1;
+constexpr uint8_t ce = 3;
+
+uint8_t after(Marks marks, uint8_t ecn) noexcept {
+  switch (marks) {
+    case Marks::kept: break;
+    case Marks::bleached: return not_ect;
+    case Marks::changed: return ecn == not_ect ? not_ect : ect1;
+    case Marks::spoilt: return ce;
+  }
+  return ecn;
+}
+
 Duration time_for(uint64_t bytes, uint64_t rate_bytes_s) {
   return Duration(static_cast<int64_t>(bytes * 1'000'000'000U / rate_bytes_s));
 }
@@ -243,11 +258,18 @@ void Network::send_one(Host& host, Place from, Place to, std::span<const std::by
   if (bytes.size() > options.most_payload_bytes) return;
   const Duration own = time_for(bytes.size(), options.rate_bytes_s);
   const Duration waiting = std::max(Duration::zero(), way.busy_until - clock_.time);
-  if (waiting > Duration::zero() && waiting + own > time_for(options.queue_bytes, options.rate_bytes_s)) return;
+  if (waiting > Duration::zero() && waiting + own > time_for(options.queue_bytes, options.rate_bytes_s)) {
+    ++refused_;
+    return;
+  }
+  if (waiting > options.mark_above && ecn != not_ect) {
+    ecn = ce;
+    ++marked_;
+  }
   way.busy_until = clock_.time + waiting + own;
   if (lost || way.in_burst) return;
 
-  Arrival arrival{.from = from, .to = to, .ecn = ecn, .bytes = {bytes.begin(), bytes.end()}};
+  Arrival arrival{.from = from, .to = to, .ecn = after(options.marks, ecn), .bytes = {bytes.begin(), bytes.end()}};
   if (changed) arrival.bytes[bit / 8] ^= static_cast<std::byte>(1U << (bit % 8));
   TimePoint at = std::max(way.busy_until + options.delay + jitter, way.last_arrival);
   way.last_arrival = at;
@@ -273,6 +295,7 @@ void Network::deliver(Arrival arrival) {
   const auto socket = host->sockets.find(port);
   if (socket == host->sockets.end()) return;
   ++delivered_;
+  if (tap_) tap_(arrival.from, arrival.to, arrival.bytes);
   socket->second->put(std::move(arrival));
 }
 

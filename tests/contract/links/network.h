@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -22,20 +23,30 @@
 
 namespace haul::links {
 
+/// What a way does to the marks of all that passes (RFC 3168), beside what its queue does.
+enum class Marks : uint8_t {
+  kept,
+  bleached,  ///< it takes them away
+  changed,   ///< ECT(0) becomes ECT(1)
+  spoilt,    ///< everything arrives as if there were congestion
+};
+
 /// One direction of a way between two hosts. Probabilities are for each datagram.
 struct LinkOptions {
   uint64_t rate_bytes_s = 125'000'000;
   Duration delay = std::chrono::milliseconds(1);
   Duration jitter{};                 ///< up to so much more, without overtaking
   uint64_t queue_bytes = 1U << 20;   ///< what finds more waiting is dropped
-  size_t most_payload_bytes = 9000;  ///< larger datagrams vanish
+  size_t most_payload_bytes = 1472;  ///< larger datagrams vanish; of Ethernet
   double loss = 0;
   double burst = 0;        ///< of a burst of losses to begin …
   double burst_end = 0.1;  ///< … and, once it has begun, to end
   double reorder = 0;      ///< of being held back, so that others overtake
   Duration reorder_delay = std::chrono::milliseconds(5);
   double duplicate = 0;
-  double corrupt = 0;  ///< of one bit to flip
+  double corrupt = 0;                     ///< of one bit to flip
+  Duration mark_above = Duration::max();  ///< what waits longer is marked with congestion, if its sender can be told so
+  Marks marks = Marks::kept;
 };
 
 /// An address and port as numbers.
@@ -73,6 +84,14 @@ class Network {
   void set_links(const LinkOptions& options) { everywhere_ = options; }
   void set_link(const std::string& from, const std::string& to, const LinkOptions& options);
 
+  /// Whoever is on the way: hears of each datagram that reached a host, with the places that it shows.
+  using Tap = std::function<void(Place from, Place to, std::span<const std::byte> bytes)>;
+  void set_tap(Tap tap) { tap_ = std::move(tap); }
+  /// What says to come from there arrives at once, if there is a socket.
+  void inject(Place from, Place to, std::span<const std::byte> bytes) {
+    schedule(clock_.time, {.from = from, .to = to, .bytes = {bytes.begin(), bytes.end()}});
+  }
+
   // Faults.
   /// Nothing passes between the two, until healed.
   void cut(const std::string& a, const std::string& b);
@@ -91,6 +110,9 @@ class Network {
   /// A running hash of all that Seen has.
   uint64_t trace_hash() const noexcept { return hash_; }
   uint64_t datagrams() const noexcept { return datagrams_; }
+  /// Of them, those that a queue marked with congestion, and those that found it full.
+  uint64_t marked() const noexcept { return marked_; }
+  uint64_t refused() const noexcept { return refused_; }
   /// What passes is kept, if set.
   void record(bool on) { recording_ = on; }
   const std::vector<Seen>& recorded() const noexcept { return recorded_; }
@@ -142,8 +164,11 @@ class Network {
   uint64_t next_order_ = 0;
   uint64_t hash_ = 0;
   uint64_t datagrams_ = 0;
+  uint64_t marked_ = 0;
+  uint64_t refused_ = 0;
   uint64_t delivered_ = 0;
   uint64_t spins_ = 0;
+  Tap tap_;
   bool recording_ = false;
   std::vector<Seen> recorded_;
 };
