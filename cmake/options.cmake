@@ -5,6 +5,8 @@ option(HAUL_BUILD_BENCH "Build the benchmarks" ${PROJECT_IS_TOP_LEVEL})
 option(HAUL_BUILD_TESTS "Build the tests" ${PROJECT_IS_TOP_LEVEL})
 option(BUILD_SHARED_LIBS "Build shared libraries" ON)
 option(HAUL_PRECOMPILE "Precompile the headers of others, which takes a third of the time off a full build" OFF)
+option(HAUL_UNITY "Compile several files together, which takes half of the time off a full build" OFF)
+set(HAUL_UNITY_FILES 8 CACHE STRING "How many of them; 0: all of a target")
 set(HAUL_SANITIZE "" CACHE STRING "Sanitizers for everything, as -fsanitize takes them (address,undefined or thread)")
 option(HAUL_FUZZ "Build a program of libFuzzer for each target of tests/fuzz (needs clang)" OFF)
 

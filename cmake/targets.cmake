@@ -25,6 +25,16 @@ function(haul_own target)
   if(HAUL_PRECOMPILE AND OWN_PRECOMPILED)
     target_precompile_headers(${target} REUSE_FROM haul_precompiled_${OWN_PRECOMPILED})
   endif()
+  if(HAUL_UNITY AND OWN_PRECOMPILED)
+    # Files of one target share their anonymous namespaces then: those with a name that another has too are kept apart by
+    # haul_compile_alone. Builds without it notice what a file forgot to include.
+    set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE ${HAUL_UNITY_FILES})
+  endif()
+endfunction()
+
+# Sources of this folder that HAUL_UNITY leaves alone.
+function(haul_compile_alone)
+  set_source_files_properties(${ARGN} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
 endfunction()
 
 # Headers that are compiled once for all targets of one kind of code. Every file includes what it uses all the same: builds

@@ -50,7 +50,7 @@ run_tests() {
 stage_packages() { scripts/packages.sh; }
 stage_build() { build release; }
 # All of the release build but the guests, together: many wait more than they compute, and others have the processors then.
-stage_tests() { run_tests tests release -LE '^guest$'; }
+stage_tests() { run_tests tests release -LE '^guest$' -j "$((jobs + 1))"; }
 stage_tidy() { run_tests tidy release -L '^tidy$'; }
 stage_lint() { quietly lint scripts/lint.sh build/release; }
 stage_unit() { run_tests unit release -L '^unit$'; }
@@ -69,7 +69,7 @@ stage_guest() {
   run_tests guest release -L '^guest$'
 }
 stage_others() { run_tests others release -LE '^(tidy|unit|contract|sim|schedules|integration|guest|fuzz)$'; }
-stage_asan() { build asan && run_tests asan asan -LE '^libfuzzer$'; }
+stage_asan() { build asan && run_tests asan asan -LE '^libfuzzer$' -j "$((jobs + 1))"; }
 stage_tsan() { build tsan && run_tests tsan tsan; }
 
 rm -rf "$results"

@@ -10,10 +10,7 @@ namespace {
 // Sections 2.5, 2.8, 2.12 and 2.16; startup_full_loss_count: 5.3.1.3.
 constexpr double startup_pacing_gain = 2.77;
 constexpr double pacing_margin = 0.99;
-constexpr double loss_threshold = 0.02;
-constexpr double beta = 0.7;
 constexpr uint32_t startup_full_loss_count = 6;
-constexpr double min_pipe_packets = 4;
 constexpr Duration min_rtt_filter = std::chrono::seconds(10);
 constexpr Duration probe_rtt_interval = std::chrono::seconds(5);
 constexpr uint64_t extra_acked_filter_rounds = 10;

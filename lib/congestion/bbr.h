@@ -30,6 +30,10 @@ class Bbr final : public CongestionController {
   std::optional<uint64_t> pacing_rate() const noexcept override;
 
  private:
+  // Sections 2.5 and 2.8.
+  static constexpr double loss_threshold = 0.02;
+  static constexpr double beta = 0.7;
+  static constexpr double min_pipe_packets = 4;
   static constexpr double infinity = std::numeric_limits<double>::infinity();
   enum class State : uint8_t { startup, drain, probe_down, probe_cruise, probe_refill, probe_up, probe_rtt };
   enum class AckPhase : uint8_t { init, refilling, starting, feedback, stopping };

@@ -8,10 +8,7 @@ namespace haul::congestion {
 
 namespace {
 
-constexpr double loss_threshold = 0.02;
-constexpr double beta = 0.7;
 constexpr double headroom = 0.15;
-constexpr double min_pipe_packets = 4;
 constexpr Duration probe_rtt_duration = std::chrono::milliseconds(200);
 constexpr double probe_rtt_cwnd_gain = 0.5;
 // Sections 5.3.3.8.1 to 5.3.3.8.3: what Reno needs on a path of up to 25 Mbit/s and 30 ms. The draft draws 62 or 63.

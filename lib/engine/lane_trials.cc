@@ -16,9 +16,6 @@ using engine::PeerPhase;
 
 namespace {
 
-// Within a rack one lane fills the link, or the processor is what is short: several lanes without a controller are for longer
-// ways.
-constexpr Duration rack_rtt = std::chrono::milliseconds(2);
 // So long may operations of the peer's keep a lane that was taken away. Then they are repeated over others.
 constexpr Duration longest_farewell = std::chrono::seconds(5);
 
@@ -60,7 +57,8 @@ void note_lane(LaneTrials& trials, LaneTrials::Window& window, const LaneState& 
 // would send more. So without one that they obey they are added only where each stays below what the path would give it: held
 // back by its own buffers.
 bool may_add(const LaneTrials& trials, const LaneTrials::Window& window) {
-  return trials.steered || (window.lowest_rtt >= rack_rtt && 2 * window.held > window.lanes);
+  // Within a rack one lane fills the link, or the processor is what is short: several without a controller are for longer ways.
+  return trials.steered || (window.lowest_rtt >= engine::rack_rtt && 2 * window.held > window.lanes);
 }
 
 std::string_view name_of(LaneCount::Outcome outcome) {

@@ -10,6 +10,9 @@
 
 namespace haul::engine {
 
+/// From here on a path is a wide-area one, as transports/tcp has it for the kernel's algorithms.
+constexpr Duration rack_rtt = std::chrono::milliseconds(2);
+
 struct LaneTrials {
   /// A lane's counters at the last look.
   struct Seen {

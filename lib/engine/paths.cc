@@ -17,8 +17,6 @@ using engine::PathState;
 
 namespace {
 
-// From here on a path is a wide-area one, as transports/tcp has it for the kernel's algorithms.
-constexpr Duration rack_rtt = std::chrono::milliseconds(2);
 constexpr std::string_view for_wan = "hub";
 // Completions are the clock of what is posted next: smaller operations tick more often, larger ones cost less. Some two dozen
 // of 64 KiB fit into a queue of 1.6 MB; where only a few do, a controller that wants a few in the queue can't keep it short.
@@ -239,7 +237,7 @@ void EngineCore::decide_path(PeerEntry& peer, PathState& path) {
   const auto lowest = measured_rtt(peer, path);
   if (!lowest) return;
   const auto us = *lowest / std::chrono::microseconds(1);
-  if (*lowest < rack_rtt) {
+  if (*lowest < engine::rack_rtt) {
     return leave_uncontrolled(peer, path, fmt::format("automatic: a round trip of {} us is a rack's", us));
   }
   steer(peer, path, for_wan, fmt::format("automatic: the lowest round trip is {} us", us));

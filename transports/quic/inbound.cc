@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "base/crc32c.h"
+#include "net/broken.h"
 #include "quic/limits.h"
 
 namespace haul::quic {
@@ -17,10 +18,6 @@ namespace {
 // In multiples of the credits: as many operations may be held as twice of them, and each cancelled that is over.
 constexpr uint64_t max_answers = 3;
 
-Status broken(std::string_view what) {
-  return Status(StatusCode::protocol, fmt::format("the peer broke the protocol: {}; the connection was closed", what));
-}
-
 }  // namespace
 
 // Pieces may overtake the records of their operations.
@@ -28,7 +25,7 @@ Status Inbound::expect_up_to(uint64_t sequence) {
   // A read is over for the peer when its bytes are there, and for this side when their acknowledgement is here: until then both
   // it and what came in its place are held.
   if (sequence - incoming_.first_number() >= 2 * uint64_t{context_.capabilities->max_operations}) {
-    return broken("more unanswered operations than it has credit for");
+    return net::broken("more unanswered operations than it has credit for");
   }
   while (incoming_.end_number() <= sequence) {
     incoming_.push() = Incoming{.state = State::expected};
@@ -37,8 +34,8 @@ Status Inbound::expect_up_to(uint64_t sequence) {
 }
 
 Result<Inbound::Incoming*> Inbound::announced(const wire::Record& record) {
-  if (record.sequence != next_record_) return broken("operation numbers do not follow each other");
-  if (record.length > context_.capabilities->max_operation_bytes) return broken("an operation above the announced size");
+  if (record.sequence != next_record_) return net::broken("operation numbers do not follow each other");
+  if (record.length > context_.capabilities->max_operation_bytes) return net::broken("an operation above the announced size");
   if (Status status = expect_up_to(record.sequence); !status.ok()) return status;
   ++next_record_;
   Incoming& incoming = incoming_[record.sequence];
@@ -64,7 +61,7 @@ Status Inbound::write(const wire::Record& record, std::span<const std::byte> pay
   Incoming& incoming = **found;
   const bool begun = incoming.state == State::landing;
   if (begun && (incoming.key != record.key || !incoming.placed.within(record.offset, record.offset + record.length))) {
-    return broken("payload outside of its operation");
+    return net::broken("payload outside of its operation");
   }
   incoming.state = State::landing;
   incoming.key = record.key;
@@ -87,13 +84,13 @@ Status Inbound::piece(const wire::Piece& piece) {
   if (sequence < incoming_.first_number()) return {};  // it came twice, or its operation is over
   if (Status status = expect_up_to(sequence); !status.ok()) return status;
   Incoming& incoming = incoming_[sequence];
-  if (incoming.state == State::reading) return broken("payload for a read");
+  if (incoming.state == State::reading) return net::broken("payload for a read");
   if (incoming.refused || incoming.state > State::landing) return {};
   const uint64_t end = piece.offset + piece.payload.size();
   const bool told = incoming.length > 0;
-  if (incoming.state == State::landing && piece.key != incoming.key) return broken("payload of one operation under two grants");
+  if (incoming.state == State::landing && piece.key != incoming.key) return net::broken("payload of one operation under two grants");
   if (told && (piece.offset < incoming.offset || end > incoming.offset + incoming.length)) {
-    return broken("payload outside of its operation");
+    return net::broken("payload outside of its operation");
   }
   incoming.state = State::landing;
   incoming.key = piece.key;
@@ -112,7 +109,7 @@ Status Inbound::place(Incoming& incoming, uint64_t begin, uint64_t end) {
   apart_ -= incoming.placed.apart();
   incoming.placed.add(begin, end);
   apart_ += incoming.placed.apart();
-  return apart_ > max_runs_apart ? broken("payload in too many pieces with gaps between") : Status();
+  return apart_ > max_runs_apart ? net::broken("payload in too many pieces with gaps between") : Status();
 }
 
 void Inbound::forget_placed(Incoming& incoming) {
@@ -135,7 +132,7 @@ Status Inbound::read(const wire::Record& record) {
   auto found = announced(record);
   if (!found.ok()) return found.status();
   Incoming& incoming = **found;
-  if (incoming.state == State::landing) return broken("payload for a read");
+  if (incoming.state == State::landing) return net::broken("payload for a read");
   incoming.state = State::reading;
   incoming.key = record.key;
   incoming.memory = use(record.key, Rights::read, record.offset, record.length);
@@ -149,10 +146,10 @@ Status Inbound::read(const wire::Record& record) {
 }
 
 Status Inbound::cancel(const wire::Record& record) {
-  if (record.sequence >= next_record_) return broken("a cancellation of an operation never sent");
+  if (record.sequence >= next_record_) return net::broken("a cancellation of an operation never sent");
   const bool there = incoming_.holds(record.sequence) && incoming_[record.sequence].state < State::answered;
   const bool reads = record.code != 0;
-  if (there && (incoming_[record.sequence].state == State::reading) != reads) return broken("a cancellation of another kind");
+  if (there && (incoming_[record.sequence].state == State::reading) != reads) return net::broken("a cancellation of another kind");
   if (there && incoming_[record.sequence].state != State::landed) {
     incoming_[record.sequence].refused = true;
     queue_answer(record.sequence, StatusCode::cancelled);
@@ -160,7 +157,7 @@ Status Inbound::cancel(const wire::Record& record) {
     // A read that was served whole says nothing at its end, so its cancellation is answered even then. Whoever cancels waits
     // for the answer, so there are no more than it has credit for.
     if (answers_.size() >= max_answers * uint64_t{context_.capabilities->max_operations}) {
-      return broken("cancellations without end of what is over");
+      return net::broken("cancellations without end of what is over");
     }
     answers_.push() = Answers{.first = record.sequence, .count = 1, .code = StatusCode::cancelled};
   }

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/bytes.h"
+#include "net/broken.h"
 #include "quic/limits.h"
 #include "quic/region.h"
 
@@ -20,10 +21,6 @@ constexpr size_t max_message_queue_bytes = 256U << 10;
 constexpr size_t max_message_queue = 1024;
 
 Status invalid(std::string message) { return Status(StatusCode::invalid, std::move(message)); }
-
-Status broken(std::string_view what) {
-  return Status(StatusCode::protocol, fmt::format("the peer broke the protocol: {}; the connection was closed", what));
-}
 
 Status answer_status(StatusCode code) {
   switch (code) {
@@ -202,18 +199,18 @@ std::optional<OutgoingPiece> Outbound::piece_again(const PieceId& id) {
 }
 
 Status Outbound::answered(uint64_t first, uint32_t count, uint16_t code) {
-  if (code > static_cast<uint16_t>(StatusCode::internal)) return broken("an answer with an unknown status");
-  if (first > sent_.end_number() || count > sent_.end_number() - first) return broken("an answer to an operation never sent");
+  if (code > static_cast<uint16_t>(StatusCode::internal)) return net::broken("an answer with an unknown status");
+  if (first > sent_.end_number() || count > sent_.end_number() - first) return net::broken("an answer to an operation never sent");
   const auto status = static_cast<StatusCode>(code);
-  if (status == StatusCode::ok && first < sent_.first_number()) return broken("an answer that no operation waits for");
+  if (status == StatusCode::ok && first < sent_.first_number()) return net::broken("an answer that no operation waits for");
   for (uint64_t sequence = std::max(first, sent_.first_number()); sequence < first + count; ++sequence) {
     const bool there = sent_.holds(sequence) && !sent_[sequence].over;
     // It was over before the peer heard of the cancellation; or a read's bytes were here, and the peer did not know it yet.
     if (!there && status != StatusCode::ok) continue;
-    if (!there) return broken("an answer that no operation waits for");
+    if (!there) return net::broken("an answer that no operation waits for");
     Outgoing& outgoing = sent_[sequence];
     const bool fits = outgoing.op == Op::write || status != StatusCode::ok;
-    if (!fits) return broken("an answer that no operation waits for");
+    if (!fits) return net::broken("an answer that no operation waits for");
     complete(outgoing, answer_status(status));
   }
   drop_finished();
@@ -221,10 +218,10 @@ Status Outbound::answered(uint64_t first, uint32_t count, uint16_t code) {
 }
 
 Status Outbound::read_data(const wire::Record& record, std::span<const std::byte> payload) {
-  if (!sent_.holds(record.sequence)) return broken("data for a read never sent");
+  if (!sent_.holds(record.sequence)) return net::broken("data for a read never sent");
   Outgoing& outgoing = sent_[record.sequence];
   if (outgoing.op != Op::read || outgoing.over || outgoing.told || record.length != outgoing.length) {
-    return broken("data that no read waits for");
+    return net::broken("data that no read waits for");
   }
   outgoing.told = true;
   if (outgoing.cancelling) return {};
@@ -241,11 +238,11 @@ Status Outbound::read_data(const wire::Record& record, std::span<const std::byte
 
 Status Outbound::piece(const wire::Piece& piece) {
   const uint64_t sequence = wire::whole_sequence(piece.sequence, sent_.first_number());
-  if (sequence >= sent_.end_number()) return broken("data for a read never sent");
+  if (sequence >= sent_.end_number()) return net::broken("data for a read never sent");
   if (!sent_.holds(sequence)) return {};  // it came twice, and the read is over
   Outgoing& outgoing = sent_[sequence];
-  if (outgoing.op != Op::read) return broken("data for an operation that is no read");
-  if (piece.offset + piece.payload.size() > outgoing.length) return broken("data beyond what was read");
+  if (outgoing.op != Op::read) return net::broken("data for an operation that is no read");
+  if (piece.offset + piece.payload.size() > outgoing.length) return net::broken("data beyond what was read");
   if (outgoing.over || outgoing.cancelling) return {};
   std::memcpy(outgoing.memory + piece.offset, piece.payload.data(), piece.payload.size());
   if (Status status = place(outgoing, piece.offset, piece.offset + piece.payload.size()); !status.ok()) return status;
@@ -258,7 +255,7 @@ Status Outbound::place(Outgoing& outgoing, uint64_t begin, uint64_t end) {
   apart_ -= outgoing.placed.apart();
   outgoing.placed.add(begin, end);
   apart_ += outgoing.placed.apart();
-  return apart_ > max_runs_apart ? broken("what was read came in too many pieces with gaps between") : Status();
+  return apart_ > max_runs_apart ? net::broken("what was read came in too many pieces with gaps between") : Status();
 }
 
 void Outbound::complete_read_if_whole(Outgoing& outgoing) {

@@ -13,8 +13,6 @@ namespace {
 constexpr size_t max_batch_requests = 64;  // behind one doorbell
 constexpr size_t max_queued_message_bytes = 256U << 10;
 
-uint64_t address_of(const std::byte* pointer) { return reinterpret_cast<uint64_t>(pointer); }
-
 /// How far one request may go: to the next end of a separately registered piece, here or there.
 uint32_t segment_bytes(const std::byte* local, const Registered& memory, uint64_t remote, uint8_t remote_shift, uint32_t left) {
   const uint64_t here = wire::piece_end(address_of(local), memory.shift()) - address_of(local);

@@ -15,8 +15,6 @@ namespace haul::rdma {
 
 namespace {
 
-uint64_t address_of(const std::byte* pointer) { return reinterpret_cast<uint64_t>(pointer); }
-
 /// Pieces of the wished size, or as large as it takes that there are no more than a key can name.
 uint8_t shift_for(std::span<std::byte> memory, uint64_t piece_bytes) {
   uint8_t shift = 12;

@@ -17,6 +17,8 @@ namespace haul::rdma {
 
 class Region;
 
+inline uint64_t address_of(const std::byte* pointer) { return reinterpret_cast<uint64_t>(pointer); }
+
 /// One range registered in one domain, in pieces that end at multiples of 2^shift (wire.h).
 class Registered {
  public:

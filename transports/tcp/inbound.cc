@@ -8,14 +8,11 @@
 #include <limits>
 
 #include "base/crc32c.h"
+#include "net/broken.h"
 
 namespace haul::tcp {
 
 namespace {
-
-Status broken(std::string_view what) {
-  return Status(StatusCode::protocol, fmt::format("the peer broke the protocol: {}; the connection was closed", what));
-}
 
 std::optional<uint32_t> crc_of(const auto& carrier) {
   if (carrier.has_crc) return carrier.crc;
@@ -25,10 +22,10 @@ std::optional<uint32_t> crc_of(const auto& carrier) {
 }  // namespace
 
 Status Inbound::admit(uint64_t sequence, uint32_t length, State state) {
-  if (sequence != incoming_.end_number()) return broken("operation numbers do not follow each other");
+  if (sequence != incoming_.end_number()) return net::broken("operation numbers do not follow each other");
   if (incoming_.size() >= context_.capabilities->max_operations)
-    return broken("more unanswered operations than it has credit for");
-  if (length > context_.capabilities->max_operation_bytes) return broken("an operation above the announced size");
+    return net::broken("more unanswered operations than it has credit for");
+  if (length > context_.capabilities->max_operation_bytes) return net::broken("an operation above the announced size");
   incoming_.push() = Incoming{.state = state};
   return {};
 }

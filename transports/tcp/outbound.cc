@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "net/broken.h"
+
 namespace haul::tcp {
 
 namespace {
@@ -15,10 +17,6 @@ constexpr size_t max_message_queue_bytes = 256U << 10;
 constexpr size_t max_message_queue = 1024;
 
 Status invalid(std::string message) { return Status(StatusCode::invalid, std::move(message)); }
-
-Status broken(std::string_view what) {
-  return Status(StatusCode::protocol, fmt::format("the peer broke the protocol: {}; the connection was closed", what));
-}
 
 Status answer_status(StatusCode code) {
   switch (code) {
@@ -182,14 +180,14 @@ void Outbound::payload_released(uint64_t sequence) {
 }
 
 Status Outbound::answered(uint64_t first, uint32_t count, uint16_t code) {
-  if (code > static_cast<uint16_t>(StatusCode::internal)) return broken("an answer with an unknown status");
+  if (code > static_cast<uint16_t>(StatusCode::internal)) return net::broken("an answer with an unknown status");
   if (first < sent_.first_number() || first > sent_.end_number() || count > sent_.end_number() - first)
-    return broken("an answer to an operation never sent");
+    return net::broken("an answer to an operation never sent");
   const auto status = static_cast<StatusCode>(code);
   for (uint64_t sequence = first; sequence != first + count; ++sequence) {
     Outgoing& outgoing = sent_[sequence];
     const bool fits = outgoing.op == Op::write || status != StatusCode::ok;
-    if (outgoing.over || outgoing.answer || outgoing.receiving || !fits) return broken("an answer that no operation waits for");
+    if (outgoing.over || outgoing.answer || outgoing.receiving || !fits) return net::broken("an answer that no operation waits for");
     outgoing.answer = status;
     complete_if_over(outgoing);
   }
@@ -198,10 +196,10 @@ Status Outbound::answered(uint64_t first, uint32_t count, uint16_t code) {
 }
 
 Result<std::byte*> Outbound::begin_read_data(uint64_t sequence, uint32_t length) {
-  if (!sent_.holds(sequence)) return broken("data for a read never sent");
+  if (!sent_.holds(sequence)) return net::broken("data for a read never sent");
   Outgoing& outgoing = sent_[sequence];
   if (outgoing.op != Op::read || outgoing.over || outgoing.receiving || outgoing.length != length) {
-    return broken("data that no read waits for");
+    return net::broken("data that no read waits for");
   }
   outgoing.receiving = true;
   return outgoing.memory;

@@ -24,7 +24,7 @@ constexpr unsigned reap_batch = 64;
 // Newer than Debian 12's liburing: IORING_SEND_ZC_REPORT_USAGE and IORING_NOTIF_USAGE_ZC_COPIED of Linux 6.2.
 constexpr unsigned report_usage = 1U << 3;
 constexpr unsigned was_copied = 1U << 31;
-constexpr int max_turns = 8;  // of one poll()
+constexpr int max_turns_of_ring = 8;  // of one poll()
 
 class UringIo final : public IoLoop {
  public:
@@ -76,7 +76,7 @@ class UringIo final : public IoLoop {
     // What is reaped here needs no signal; what comes after the last look does.
     io_uring_cq_eventfd_toggle(&ring_, false);
     size_t reports = 0;
-    for (int turn = 0; turn < max_turns; ++turn) {
+    for (int turn = 0; turn < max_turns_of_ring; ++turn) {
       base::check(enter(), "a tcp transport was polled by a second thread");
       reports += reap();
       io_uring_cq_eventfd_toggle(&ring_, true);

@@ -8,11 +8,13 @@
 #include <limits>
 #include <utility>
 
+#include "congestion/numbers.h"
+
 namespace flowsim {
 
-namespace {
+using haul::congestion::to_seconds;
 
-constexpr double seconds(Duration duration) { return static_cast<double>(duration.count()) * 1e-9; }
+namespace {
 
 /// Indices of the first and the last point at which all of these flows ran; equal: never.
 std::pair<size_t, size_t> common_time(const SimulationResult& result, bool with_rivals) {
@@ -128,7 +130,7 @@ std::optional<Duration> slowest(const Scenario& scenario, const SimulationResult
 std::optional<double> estimate(const Scenario& scenario, const SimulationResult& result) {
   if (result.flows.empty() || !result.flows.front().memory) return std::nullopt;
   const haul::PathMemory& memory = *result.flows.front().memory;
-  const double payload_rate = static_cast<double>(memory.window_bytes) / seconds(memory.min_rtt);
+  const double payload_rate = static_cast<double>(memory.window_bytes) / to_seconds(memory.min_rtt);
   const double packet = static_cast<double>(scenario.payload_bytes) + scenario.header_bytes;
   const Link& link = scenario.link;
   const uint64_t line = link.steps.empty() ? link.rate_bytes_s : link.steps.back().rate_bytes_s;
@@ -136,7 +138,7 @@ std::optional<double> estimate(const Scenario& scenario, const SimulationResult&
 }
 
 std::string time_text(std::optional<Duration> duration) {
-  return duration ? fmt::format("{:.4g} ms", seconds(*duration) * 1e3) : std::string("never");
+  return duration ? fmt::format("{:.4g} ms", to_seconds(*duration) * 1e3) : std::string("never");
 }
 
 }  // namespace

@@ -4,13 +4,11 @@
 #include <algorithm>
 #include <cmath>
 
+#include "congestion/numbers.h"
+
 namespace flowsim {
 
-namespace {
-
-constexpr double seconds(Duration duration) { return static_cast<double>(duration.count()) * 1e-9; }
-
-}  // namespace
+using haul::congestion::to_seconds;
 
 std::string contradiction(const Link& link) {
   if (link.rtt <= Duration::zero()) return "the round trip must be above 0: 1ms, 100ms";
@@ -89,7 +87,7 @@ TimePoint Bottleneck::finish(TimePoint from, double bytes) const {
     if (until == TimePoint::max() || needed_ns <= static_cast<double>((until - from).count())) {
       return from + Duration(std::llround(needed_ns));
     }
-    bytes -= rate * seconds(until - from);
+    bytes -= rate * to_seconds(until - from);
     from = until;
   }
 }
@@ -100,7 +98,7 @@ double Bottleneck::capacity_bytes(TimePoint from, TimePoint to) const {
     TimePoint until;
     const double rate = rate_at(from, until);
     const TimePoint end = std::min(until, to);
-    bytes += rate * seconds(end - from);
+    bytes += rate * to_seconds(end - from);
     from = end;
   }
   return bytes;

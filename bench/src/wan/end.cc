@@ -30,8 +30,8 @@ using haul::base::UniqueFd;
 constexpr const char* device = "wan0";
 constexpr const char* netmask = "255.255.255.0";
 constexpr int queue_packets = 20'000;  // of the device: a turn of the emulator that comes late must lose nothing
-constexpr uint64_t least_buffer_bytes = uint64_t{64} << 20;
-constexpr uint64_t most_buffer_bytes = uint64_t{1} << 30;
+constexpr uint64_t least_socket_buffer_bytes = uint64_t{64} << 20;
+constexpr uint64_t most_socket_buffer_bytes = uint64_t{1} << 30;
 
 /// By the errno: a right that is missing is one thing, a machine that has run out of something another.
 Status failure(const char* what, int error) {
@@ -84,7 +84,7 @@ Status bring_up(int fd, const char* name) {
 std::string settings_warning(uint64_t window_bytes) {
   write_setting("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1");  // its questions would be traffic of their own
   // Twice: the kernel counts its own bookkeeping, too.
-  const uint64_t most = std::clamp(4 * window_bytes, least_buffer_bytes, most_buffer_bytes);
+  const uint64_t most = std::clamp(4 * window_bytes, least_socket_buffer_bytes, most_socket_buffer_bytes);
   const bool set = write_setting("/proc/sys/net/ipv4/tcp_rmem", fmt::format("4096 131072 {}", most)) &&
                    write_setting("/proc/sys/net/ipv4/tcp_wmem", fmt::format("4096 65536 {}", most));
   return set ? "" : "tcp_rmem and tcp_wmem can't be set here (is /proc/sys writable?): TCP's windows may be too small";

@@ -19,7 +19,7 @@ constexpr Duration long_enough = 4 * peer_timeout + 10s;
 
 }  // namespace
 
-Schedule::Schedule(uint64_t seed) : seed_(seed), random_(seed), world_(seed) {
+Schedule::Schedule(uint64_t seed) : random_(seed), world_(seed) {
   transport_options_.dead_after = 1s;
   transport_options_.max_operation_bytes = 1U << (10 + random_.below(7));
   transport_options_.max_operations = static_cast<uint32_t>(4 + random_.below(60));

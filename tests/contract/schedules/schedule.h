@@ -113,7 +113,6 @@ class Schedule {
   size_t other(size_t side) const { return 1 - side; }
   [[noreturn]] void broken(const std::string& what) const;
 
-  uint64_t seed_;
   base::Random random_;
   sim::World world_;
   sim::TransportOptions transport_options_;

@@ -74,5 +74,6 @@ foreach(arguments IN ITEMS 2 4)
     COMMAND ${CMAKE_COMMAND} -D INPUT=${object} -D OUTPUT=${embedded} -D NAME=with_${arguments}_arguments
             -P ${folder}/embed.cmake
     DEPENDS ${object} ${folder}/embed.cmake VERBATIM)
+  haul_compile_alone(${embedded})
   list(APPEND HAUL_KERNEL_CC_SOURCES ${embedded})
 endforeach()
