@@ -39,6 +39,7 @@ TEST_CASE("once shrunk, one a second is tried, and all after a minute", "[quic]"
   packets.timeouts(start, 1);
   CHECK(packets.allowed(start));
   packets.timeouts(start, 2);
+  packets.acknowledged(safe_packet_bytes);
   CHECK_FALSE(packets.try_one(start + 999ms));
   CHECK(packets.try_one(start + 1s));
   CHECK_FALSE(packets.try_one(start + 1s));
@@ -46,6 +47,18 @@ TEST_CASE("once shrunk, one a second is tried, and all after a minute", "[quic]"
   CHECK_FALSE(packets.allowed(start + 59s));
   CHECK(packets.allowed(start + 60s));
   CHECK(packets.allowed(start + 60s));
+}
+
+TEST_CASE("between two tries a smaller packet has to arrive", "[quic]") {
+  LargePackets packets;
+  packets.timeouts(start, 2);
+  CHECK_FALSE(packets.try_one(start + 1s));
+  packets.acknowledged(safe_packet_bytes);
+  CHECK(packets.try_one(start + 1s));
+  packets.lost(start + 2s, large);
+  CHECK_FALSE(packets.try_one(start + 2s));
+  packets.acknowledged(safe_packet_bytes);
+  CHECK(packets.try_one(start + 2s));
 }
 
 }  // namespace

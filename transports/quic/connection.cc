@@ -227,6 +227,7 @@ void Connection::repeat_oldest() {
   const auto entry = ledger_.give_up_oldest(context_.now - session_->stats().probe_timeout);
   if (!entry) return;
   gate_->withdrawn(entry->packet);
+  large_packets_.lost(context_.now, entry->packet.bytes);
   ledger_.lost(entry->id);
   ++pieces_lost_;
 }

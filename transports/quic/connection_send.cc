@@ -35,7 +35,9 @@ void Connection::write() {
 
 size_t Connection::packet_limit() {
   // Before the library has looked for what the path carries, it would believe a size that was set by hand.
-  return established() && large_packets_.allowed(context_.now) ? no_limit : safe_packet_bytes;
+  // What is to tell whether anybody is there at all must not be too large for the way.
+  const bool large = established() && !gate_->path().silent() && large_packets_.allowed(context_.now);
+  return large ? no_limit : safe_packet_bytes;
 }
 
 std::span<std::byte> Connection::packet_room(BurstWriter& burst) {

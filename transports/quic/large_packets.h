@@ -23,16 +23,22 @@ class LargePackets {
     *this = {};
     return true;
   }
-  /// Although they are not, one may be, to see what becomes of it. Where it is not acknowledged, that is all.
+  /// Although they are not, one may be, to see what becomes of it. Where it is not acknowledged, that is all. A smaller one has
+  /// to arrive between two of them: where little may leave, all would be tries, and nothing would ever arrive.
   bool try_one(TimePoint now) noexcept {
-    if (now < next_try_) return false;
+    if (now < next_try_ || !smaller_arrived_) return false;
     next_try_ = now + try_every;
+    smaller_arrived_ = false;
     return true;
   }
 
   // What became of a packet whose fate is known.
   void acknowledged(size_t packet_bytes) noexcept {
-    if (packet_bytes > safe_packet_bytes) *this = {};
+    if (packet_bytes > safe_packet_bytes) {
+      *this = {};
+    } else {
+      smaller_arrived_ = true;
+    }
   }
   void lost(TimePoint now, size_t packet_bytes) noexcept {
     if (packet_bytes > safe_packet_bytes && ++lost_in_a_row_ >= most_in_a_row) shrink(now);
@@ -53,11 +59,13 @@ class LargePackets {
     if (shrunk_until_) return;
     shrunk_until_ = now + shrunk_for;
     next_try_ = now + try_every;
+    smaller_arrived_ = false;
   }
 
   uint32_t lost_in_a_row_ = 0;
   std::optional<TimePoint> shrunk_until_;
   TimePoint next_try_{};
+  bool smaller_arrived_ = false;  // since the last try
 };
 
 }  // namespace haul::quic
