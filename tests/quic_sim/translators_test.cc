@@ -45,6 +45,21 @@ TEST_CASE("a side that only receives is found again", "[quic_sim]") {
   finish(scene, {&from_y}, 30s);
 }
 
+TEST_CASE("a side that moved is found where larger datagrams have begun to vanish", "[quic_sim]") {
+  for (const bool moves : {false, true}) {
+    CAPTURE(moves);
+    auto options = behind_translator(4);
+    Scene scene(options);
+    Traffic from_y(scene, false, Kind::writes, 1'500'000, 2);
+    options.links.most_payload_bytes = 1280;
+    scene.later(60ms, [&] {
+      scene.network().set_links(options.links);
+      scene.network().rebind(scene.x_host(), moves);
+    });
+    finish(scene, {&from_y}, 5s);
+  }
+}
+
 TEST_CASE("a transfer goes on however often the translator changes its mind", "[quic_sim]") {
   for (uint64_t seed = 1; seed <= 10; ++seed) {
     CAPTURE(seed);

@@ -131,6 +131,7 @@ class Connection final : public SessionOwner {
 
   // connection_send.cc
   void write();
+  void answer_challenge(BurstWriter& burst);
   bool write_packet(BurstWriter& burst);
   bool write_stream_packet(BurstWriter& burst);
   bool write_piece(BurstWriter& burst);

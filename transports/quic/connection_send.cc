@@ -26,11 +26,21 @@ void Connection::write() {
     outbound_->frame(stream_);
   }
   BurstWriter burst(host_.packet_memory(), *outlet_);
+  answer_challenge(burst);
   while (!burst.blocked() && write_packet(burst)) {
   }
   burst.flush();
   if (gate_) gate_->pause(context_.now);
   if (gate_ && !has_pieces()) gate_->on_idle(context_.now);
+}
+
+// The peer asks a dialer that has another address now whether it is there, and the library fills the packet with the answer to
+// the full size: where that has begun to vanish no answer would ever arrive. So answers are given the first chance, in a packet
+// that every path carries.
+void Connection::answer_challenge(BurstWriter& burst) {
+  if (!dialed_ || !established() || burst.blocked() || session_->ending()) return;
+  const auto room = burst.room(least_packet_room).first(safe_packet_bytes);
+  count(session_->write_rest(room, context_.now), burst);
 }
 
 size_t Connection::packet_limit() {
