@@ -60,6 +60,20 @@ TEST_CASE("a side that moved is found where larger datagrams have begun to vanis
   }
 }
 
+TEST_CASE("an outage while a side is looked for at its new address is outlived", "[quic_sim]") {
+  for (Duration begin = 0ms; begin < 400ms; begin += 40ms) {
+    CAPTURE(begin.count());
+    auto options = behind_translator(6);
+    options.links.rate_bytes_s = 1'000'000;
+    Scene scene(options);
+    Traffic from_y(scene, false, Kind::writes, 600'000, 2);
+    scene.later(60ms, [&] { scene.network().rebind(scene.x_host(), true); });
+    scene.later(60ms + begin, [&] { scene.network().cut(scene.x_host(), scene.y_host()); });
+    scene.later(5s, [&] { scene.network().heal(scene.x_host(), scene.y_host()); });
+    finish(scene, {&from_y}, 20s);
+  }
+}
+
 TEST_CASE("a transfer goes on however often the translator changes its mind", "[quic_sim]") {
   for (uint64_t seed = 1; seed <= 10; ++seed) {
     CAPTURE(seed);
