@@ -24,7 +24,8 @@ struct Options {
   /// Bytes of UDP payload in a full packet. 0: found for each path, up to 1452.
   uint32_t udp_payload_bytes = 0;
 
-  /// A dead path is noticed within about twice this time (QUIC's idle timeout; an idle connection is kept alive by pings).
+  /// An outage that is shorter is outlived, and a dead path noticed within about twice this time, which is QUIC's idle timeout
+  /// (the smaller one of both sides'). An idle connection is kept alive by pings.
   Duration dead_after = std::chrono::seconds(10);
 
   /// Connections of strangers, until their handshake and introduction are over: how many, and for how long.

@@ -60,6 +60,17 @@ TEST_CASE("a side that moved is found where larger datagrams have begun to vanis
   }
 }
 
+TEST_CASE("a side that has nothing to say makes itself heard within a second or two", "[quic_sim]") {
+  Scene scene(behind_translator(5));
+  Traffic from_y(scene, false, Kind::writes, 1'500'000, 2);
+  scene.later(60ms, [&] {
+    scene.network().rebind(scene.x_host(), true);
+    scene.network().cut(scene.x_host(), scene.y_host());
+  });
+  scene.later(160ms, [&] { scene.network().heal(scene.x_host(), scene.y_host()); });
+  finish(scene, {&from_y}, 2500ms);
+}
+
 TEST_CASE("an outage while a side is looked for at its new address is outlived", "[quic_sim]") {
   for (Duration begin = 0ms; begin < 400ms; begin += 40ms) {
     CAPTURE(begin.count());
