@@ -25,7 +25,8 @@ struct Options {
   /// ones now and then. 0: up to 8952 (jumbo frames), and on loopback 65000.
   uint32_t udp_payload_bytes = 0;
 
-  /// A dead path is noticed within about twice this time (QUIC's idle timeout; an idle connection is kept alive by pings).
+  /// An outage that is shorter is outlived, and a dead path noticed within about twice this time, which is QUIC's idle timeout
+  /// (the smaller one of both sides'). An idle connection is kept alive by pings.
   Duration dead_after = std::chrono::seconds(10);
 
   /// After so many bytes that one side sent, and after so long, it renews the keys of both directions (RFC 9001 section 6); the

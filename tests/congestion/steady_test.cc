@@ -35,6 +35,10 @@ class Path {
   void quarters(int count, double rate, Duration queue, double loss = 0) {
     for (int i = 0; i < count; ++i) quarter(rate, queue, loss);
   }
+  void outage(Duration length) {
+    hub_->on_silence(now_ + 2 * round_trip);
+    now_ += length;
+  }
   double pace() const { return static_cast<double>(hub_->pacing_rate().value_or(0)); }
   std::string_view phase() const { return hub_->phase(); }
 
@@ -62,4 +66,15 @@ TEST_CASE("hub aims at a part of the queue at which a short buffer lost, not of 
   CHECK(path.pace() > 0.851 * line);  // the target is about 1 ms
   path.quarters(4, 0.85 * line, 1800us);
   CHECK(path.pace() < 0.848 * line);  // and not the 2 ms that are aimed at elsewhere
+}
+
+TEST_CASE("beside a rival hub goes on after an outage") {
+  Path path;
+  path.quarters(40, line, 0ms);
+  path.quarters(200, line, 60ms);  // a queue that stays, whatever hub does
+  REQUIRE(path.phase() == "compete");
+  path.outage(2s);
+  path.quarters(1, line, 60ms);
+  REQUIRE(path.phase() == "compete");
+  CHECK(path.pace() > 0.1 * line);
 }

@@ -45,6 +45,46 @@ TEST_CASE("a side that only receives is found again", "[quic_sim]") {
   finish(scene, {&from_y}, 30s);
 }
 
+TEST_CASE("a side that moved is found where larger datagrams have begun to vanish", "[quic_sim]") {
+  for (const bool moves : {false, true}) {
+    CAPTURE(moves);
+    auto options = behind_translator(4);
+    Scene scene(options);
+    Traffic from_y(scene, false, Kind::writes, 1'500'000, 2);
+    options.links.most_payload_bytes = 1280;
+    scene.later(60ms, [&] {
+      scene.network().set_links(options.links);
+      scene.network().rebind(scene.x_host(), moves);
+    });
+    finish(scene, {&from_y}, 5s);
+  }
+}
+
+TEST_CASE("a side that has nothing to say makes itself heard within a second or two", "[quic_sim]") {
+  Scene scene(behind_translator(5));
+  Traffic from_y(scene, false, Kind::writes, 1'500'000, 2);
+  scene.later(60ms, [&] {
+    scene.network().rebind(scene.x_host(), true);
+    scene.network().cut(scene.x_host(), scene.y_host());
+  });
+  scene.later(160ms, [&] { scene.network().heal(scene.x_host(), scene.y_host()); });
+  finish(scene, {&from_y}, 2500ms);
+}
+
+TEST_CASE("an outage while a side is looked for at its new address is outlived", "[quic_sim]") {
+  for (Duration begin = 0ms; begin < 400ms; begin += 40ms) {
+    CAPTURE(begin.count());
+    auto options = behind_translator(6);
+    options.links.rate_bytes_s = 1'000'000;
+    Scene scene(options);
+    Traffic from_y(scene, false, Kind::writes, 600'000, 2);
+    scene.later(60ms, [&] { scene.network().rebind(scene.x_host(), true); });
+    scene.later(60ms + begin, [&] { scene.network().cut(scene.x_host(), scene.y_host()); });
+    scene.later(5s, [&] { scene.network().heal(scene.x_host(), scene.y_host()); });
+    finish(scene, {&from_y}, 20s);
+  }
+}
+
 TEST_CASE("a transfer goes on however often the translator changes its mind", "[quic_sim]") {
   for (uint64_t seed = 1; seed <= 10; ++seed) {
     CAPTURE(seed);

@@ -74,5 +74,15 @@ TEST_CASE("all at one time arrives whole in every weather, near and far", "[quic
   }
 }
 
+TEST_CASE("a burst of losses ends in time, however few datagrams meet it", "[quic_sim]") {
+  Scene scene({.seed = 6, .links = wide(1ms)});
+  LinkOptions links = wide(1ms);
+  links.burst = 0.5;
+  links.burst_end = 0;  // by datagrams: never
+  scene.network().set_links(links);
+  Traffic from_x(scene, true, Kind::messages, 100, 6);
+  finish(scene, {&from_x}, 60s);
+}
+
 }  // namespace
 }  // namespace haul::quic_sim

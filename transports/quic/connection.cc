@@ -19,7 +19,13 @@ constexpr int64_t overtaken_probes = 3;
 // What is answered to packets that come after the end: the 1st, 2nd, 4th, 8th … of them.
 constexpr bool power_of_two(uint64_t n) noexcept { return (n & (n - 1)) == 0; }
 constexpr size_t max_reason_bytes = 100;
-constexpr int pings_in_idle_time = 3;
+// Of `dead_after`: only what is silent for longer than all of it is given up, so that the end of every shorter outage is seen,
+// however far apart the library's probes have become: they double their distance.
+constexpr int64_t idle_times = 2;
+constexpr int64_t pings_in_idle_time = 3;
+// While something is under way the library's own probes stay away where its window is full, or go to where the peer was before
+// a translator changed its mind: then only the other side's pings tell.
+constexpr int64_t pings_under_way = 10;
 
 }  // namespace
 
@@ -75,7 +81,7 @@ Status Connection::begin_session(size_t place) {
   if (!tls.ok()) return tls.status();
   auto session = Session::dial({.local = outlet_->local(),
                                 .remote = remote_,
-                                .idle_timeout = context_.options->dead_after,
+                                .idle_timeout = idle_times * context_.options->dead_after,
                                 .most_packet_bytes = most_packet_bytes(),
                                 .renew_keys_bytes = context_.options->renew_keys_bytes,
                                 .renew_keys_after = context_.options->renew_keys_after,
@@ -102,7 +108,7 @@ Status Connection::accept(Outlet& outlet, const net::Endpoint& remote, const Ses
   if (!tls.ok()) return tls.status();
   auto session = Session::accept({.local = outlet.local(),
                                   .remote = remote,
-                                  .idle_timeout = context_.options->dead_after,
+                                  .idle_timeout = idle_times * context_.options->dead_after,
                                   .most_packet_bytes = most_packet_bytes(),
                                   .renew_keys_bytes = context_.options->renew_keys_bytes,
                                   .renew_keys_after = context_.options->renew_keys_after,
@@ -159,7 +165,6 @@ Status Connection::become_ready(Event::Kind event) {
   next_attempt_.reset();
   identity_ = session_->tls().peer();
   cipher_ = session_->tls().cipher();
-  session_->keep_alive(context_.options->dead_after / pings_in_idle_time);
   context_.emit(event, id_);
   return {};
 }
@@ -236,7 +241,7 @@ void Connection::repeat_oldest() {
   const auto entry = ledger_.give_up_oldest(context_.now - session_->stats().probe_timeout);
   if (!entry) return;
   gate_->withdrawn(entry->packet);
-  if (size_.is_probe(entry->packet.bytes)) size_.lost(context_.now, entry->packet.bytes);
+  size_.lost(context_.now, entry->packet.bytes);
   ledger_.lost(entry->id);
   ++pieces_lost_;
 }
@@ -293,7 +298,10 @@ void Connection::service() {
     if (told) return fail(inbound_->misuse(), CloseCode::refused);
   }
   drain();
-  if (established()) outbound_->announce_room();
+  if (!established()) return;
+  outbound_->announce_room();
+  const bool under_way = !outbound_->idle() || !inbound_->idle() || !stream_.all_acknowledged();
+  session_->keep_alive(context_.options->dead_after / (under_way ? pings_under_way : pings_in_idle_time));
 }
 
 void Connection::run_timers() {
@@ -304,7 +312,10 @@ void Connection::run_timers() {
     library_blocked_ = false;
     if (gate_) gate_->take(now);
   }
-  if (gate_ && gate_->deadline() && *gate_->deadline() <= now && gate_->on_timer(now) && !has_pieces()) repeat_oldest();
+  if (gate_ && gate_->deadline() && *gate_->deadline() <= now && gate_->on_timer(now)) {
+    if (session_) session_->unlock();
+    if (!has_pieces()) repeat_oldest();
+  }
   if (next_attempt_ && *next_attempt_ <= now && !heard_) {
     if (Status status = begin_session(place_ + 1); !status.ok()) return fail(std::move(status));
   }

@@ -136,6 +136,8 @@ class Connection final : public SessionOwner {
 
   // connection_send.cc
   void write();
+  void answer_challenge(BurstWriter& burst);
+  size_t packet_bytes() const;
   bool write_packet(BurstWriter& burst);
   bool write_stream_packet(BurstWriter& burst);
   bool write_piece(BurstWriter& burst);

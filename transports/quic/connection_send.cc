@@ -18,12 +18,24 @@ void Connection::write() {
   }
   if (established()) session_->renew_keys_if_due(context_.now);
   BurstWriter burst(host_.packet_memory(), *outlet_);
+  answer_challenge(burst);
   while (!burst.blocked() && write_packet(burst)) {
   }
   burst.flush();
   if (gate_) gate_->pause(context_.now);
   if (gate_ && !has_pieces()) gate_->on_idle(context_.now);
 }
+
+// The peer asks a dialer that has another address now whether it is there, and the library fills the packet with the answer to
+// the full size: where that has begun to vanish no answer would ever arrive. So answers are given the first chance, in a packet
+// that every path carries.
+void Connection::answer_challenge(BurstWriter& burst) {
+  if (!dialed_ || !established() || burst.blocked() || session_->ending()) return;
+  count(session_->write_rest(packet_room(burst, safe_packet_bytes), context_.now), burst);
+}
+
+// What is to tell whether anybody is there at all must not be too large for the way.
+size_t Connection::packet_bytes() const { return gate_ && gate_->path().silent() ? safe_packet_bytes : size_.bytes(); }
 
 std::span<std::byte> Connection::packet_room(BurstWriter& burst, size_t bytes) { return burst.room(bytes).first(bytes); }
 
@@ -34,7 +46,7 @@ bool Connection::write_packet(BurstWriter& burst) {
   if (has_pieces() && !library_blocked_ && gate_->open(context_.now) && write_piece(burst)) return true;
   // Also so that the library believes, after every burst, that there is too little to send: else its own controller would be
   // the one that limits.
-  const Session::Packet packet = session_->write_rest(packet_room(burst, size_.bytes()), context_.now);
+  const Session::Packet packet = session_->write_rest(packet_room(burst, packet_bytes()), context_.now);
   count(packet, burst);
   return packet.bytes > 0;
 }
@@ -48,7 +60,7 @@ void Connection::count(const Session::Packet& packet, BurstWriter& burst) {
 bool Connection::write_stream_packet(BurstWriter& burst) {
   size_t taken = 0;
   const Session::Packet packet =
-      session_->write_stream(packet_room(burst, size_.bytes()), stream_.unsent(), taken, context_.now);
+      session_->write_stream(packet_room(burst, packet_bytes()), stream_.unsent(), taken, context_.now);
   stream_.sent(taken);
   if (gate_ && packet.bytes > 0) gate_->on_other_sent(context_.now, packet.bytes);
   count(packet, burst);
@@ -57,7 +69,7 @@ bool Connection::write_stream_packet(BurstWriter& burst) {
 
 bool Connection::write_piece(BurstWriter& burst) {
   const auto probe = gate_->path().silent() ? std::nullopt : size_.probe(context_.now);
-  const size_t limit = probe.value_or(size_.bytes());
+  const size_t limit = probe.value_or(packet_bytes());
   const auto piece = next_piece(limit);
   if (!piece) return false;
   session_->watch_flight();

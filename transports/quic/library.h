@@ -47,22 +47,6 @@ inline net::Endpoint endpoint_of(const ngtcp2_addr& address) noexcept {
   return endpoint;
 }
 
-// The library keeps its window when only the peer's port changes. If that is full of packets that went to the old port, it
-// neither asks the new one whether somebody is there nor sends anything again. So it is shown addresses in which the port
-// counts. Twice gives the address itself.
-inline net::Endpoint with_port_in_address(net::Endpoint endpoint) noexcept {
-  const uint16_t port = htons(endpoint.port());
-  const bool v6 = endpoint.family() == AF_INET6;
-  auto* address = v6 ? reinterpret_cast<uint8_t*>(&reinterpret_cast<sockaddr_in6&>(endpoint.storage).sin6_addr)
-                     : reinterpret_cast<uint8_t*>(&reinterpret_cast<sockaddr_in&>(endpoint.storage).sin_addr);
-  uint8_t* last = address + (v6 ? sizeof(in6_addr) : sizeof(in_addr)) - sizeof(port);
-  uint16_t part = 0;
-  std::memcpy(&part, last, sizeof(part));
-  part = static_cast<uint16_t>(part ^ port);
-  std::memcpy(last, &part, sizeof(part));
-  return endpoint;
-}
-
 inline ngtcp2_path path_of(const net::Endpoint& local, const net::Endpoint& remote) noexcept {
   return {.local = address_of(local), .remote = address_of(remote), .user_data = nullptr};
 }

@@ -13,6 +13,7 @@
 #include "base/printable.h"
 #include "quic/library.h"
 #include "quic/packet_size.h"
+#include "quic/shown_address.h"
 
 namespace haul::quic {
 
@@ -208,7 +209,7 @@ Result<std::unique_ptr<Session>> Session::dial(Setup setup, TimePoint now) {
   }
   const ngtcp2_cid dcid = random_cid(*own.random, NGTCP2_MIN_INITIAL_DCIDLEN + 8);
   const ngtcp2_cid scid = random_cid(*own.random, own_cid_bytes);
-  const net::Endpoint shown = with_port_in_address(own.remote);
+  const net::Endpoint shown = shown_as(own.remote, 0);
   const ngtcp2_path path = path_of(own.local, shown);
   const ngtcp2_callbacks callbacks = Callbacks::all(true);
   ngtcp2_settings settings = Callbacks::settings(own, now);
@@ -231,7 +232,7 @@ Result<std::unique_ptr<Session>> Session::accept(Setup setup, const Initial& ini
   }
   const ngtcp2_cid client = cid_of(initial.scid);
   const ngtcp2_cid scid = random_cid(*own.random, own_cid_bytes);
-  const net::Endpoint shown = with_port_in_address(own.remote);
+  const net::Endpoint shown = shown_as(own.remote, 0);
   const ngtcp2_path path = path_of(own.local, shown);
   const ngtcp2_callbacks callbacks = Callbacks::all(false);
   ngtcp2_settings settings = Callbacks::settings(own, now);
@@ -263,7 +264,7 @@ Result<std::unique_ptr<Session>> Session::accept(Setup setup, const Initial& ini
 void Session::read(std::span<const std::byte> packet, uint8_t ecn, const net::Endpoint& local, const net::Endpoint& remote,
                    TimePoint now) {
   if (ending_) return;
-  const net::Endpoint shown = with_port_in_address(remote);
+  const net::Endpoint shown = shown_as(remote, peer_name_);
   const ngtcp2_path path = path_of(local, shown);
   const ngtcp2_pkt_info info{.ecn = ecn};
   Callbacks::reading = this;
@@ -289,6 +290,10 @@ void Session::failed(int error) {
   if (error >= 0 || ending_) return;
   switch (error) {
     case NGTCP2_ERR_DRAINING: return peer_closed();
+    case NGTCP2_ERR_NO_VIABLE_PATH:
+      // Asked again by a larger packet whether it is at its new address, the peer did not answer: that may be an outage, and
+      // the idle timeout tells whether it ends. The library would have nothing but this error until the peer moves again.
+      return rename_peer();
     case NGTCP2_ERR_IDLE_CLOSE: return fail_by(closed_by_peer("the peer has fallen silent"));
     case NGTCP2_ERR_HANDSHAKE_TIMEOUT: return fail_by(Status(StatusCode::timed_out, "the QUIC handshake was not over in time"));
     case NGTCP2_ERR_RETRY:
@@ -340,7 +345,7 @@ Session::Packet Session::packet_of(int64_t written) {
   if (written < 0) failed(static_cast<int>(written));
   if (written <= 0) return {};
   Packet packet{.bytes = static_cast<size_t>(written), .ecn = static_cast<uint8_t>(link_->info.ecn), .remote = {}};
-  packet.remote = with_port_in_address(endpoint_of(link_->written.path.remote));
+  packet.remote = real_of(endpoint_of(link_->written.path.remote));
   if (packet.ecn != NGTCP2_ECN_NOT_ECT) marks_.on_sent();
   bytes_with_key_ += packet.bytes;
   ++packets_with_key_;
@@ -414,13 +419,31 @@ size_t Session::max_datagram_bytes(size_t limit_bytes) const {
 
 bool Session::handshake_done() const noexcept { return ngtcp2_conn_get_handshake_completed(conn_) != 0; }
 
-net::Endpoint Session::remote() const { return with_port_in_address(endpoint_of(ngtcp2_conn_get_path(conn_)->remote)); }
+net::Endpoint Session::remote() const { return real_of(endpoint_of(ngtcp2_conn_get_path(conn_)->remote)); }
 
 void Session::watch_flight() {
+  // The last ones before the window is full, too: what was watched may have arrived when all behind it is lost.
+  constexpr uint32_t most_unwatched = 4;
   ngtcp2_conn_stat stat{};
   ngtcp2_conn_get_conn_stat(conn_, &stat);
+  const bool nearly_full = stat.bytes_in_flight >= stat.cwnd / 4 * 3;
+  const bool watched = stat.loss_detection_timer != UINT64_MAX && !(nearly_full && unwatched_ >= most_unwatched);
+  ++unwatched_;
+  if (watched) return;
+  unwatched_ = 0;
   // The stream's own window bounds what is kept, so that the connection's may be any.
-  if (stat.loss_detection_timer == UINT64_MAX) ngtcp2_conn_extend_max_offset(conn_, stream_window_bytes);
+  ngtcp2_conn_extend_max_offset(conn_, stream_window_bytes);
+}
+
+void Session::unlock() {
+  ngtcp2_conn_stat stat{};
+  ngtcp2_conn_get_conn_stat(conn_, &stat);
+  const bool locked = stat.loss_detection_timer == UINT64_MAX && stat.bytes_in_flight >= stat.cwnd;
+  if (locked && ngtcp2_conn_is_server(conn_) != 0) rename_peer();
+}
+
+void Session::rename_peer() {
+  peer_name_ = static_cast<uint16_t>(name_of(endpoint_of(ngtcp2_conn_get_path(conn_)->remote)) + 1);
 }
 
 bool Session::open_stream() { return ngtcp2_conn_open_bidi_stream(conn_, &stream_, nullptr) == 0; }

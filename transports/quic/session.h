@@ -117,6 +117,10 @@ class Session {
   /// Before datagrams are written: the library sets no timer for what it would not repeat. Without one, and with nothing but
   /// lost datagrams in its window, it would be silent for ever. If none is set, the next packet has something to be repeated.
   void watch_flight();
+  /// The path is silent. Where the library's window has become smaller, it may be full of what it does not watch all the same:
+  /// then it begins anew, as for a peer that moved, with the next packet that comes. Only on the side that accepted: for a
+  /// dialer's library peers don't move.
+  void unlock();
   Packet write_rest(std::span<std::byte> out, TimePoint now);
   /// The last one. Nothing may be called but this again afterwards.
   Packet write_close(std::span<std::byte> out, CloseCode code, std::string_view reason, TimePoint now);
@@ -158,6 +162,7 @@ class Session {
   explicit Session(Setup setup);
   void failed(int error);
   void peer_closed();
+  void rename_peer();
   Packet packet_of(int64_t written);
   void fail_by(Status status);
   void open_qlog(std::string_view original_dcid, bool dials);
@@ -173,6 +178,8 @@ class Session {
   uint64_t packets_with_key_ = 0;
   std::optional<TimePoint> key_since_;
   uint64_t key_generations_ = 0;  // beside the first: the next one is made when the last renewal is over
+  uint16_t peer_name_ = 0;  // under which the library is shown the peer's address
+  uint32_t unwatched_ = 0;  // datagrams since watch_flight() saw to one
   std::optional<Ending> ending_;
   Status callback_failure_;
   bool reset_ = false;

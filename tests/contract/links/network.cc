@@ -248,7 +248,10 @@ void Network::send_one(Host& host, Place from, Place to, std::span<const std::by
   const LinkOptions& options = way.options;
   // As much is drawn for each, so that one seed's fates stay comparable when options change.
   const bool lost = random_.chance(options.loss);
-  way.in_burst = way.in_burst ? !random_.chance(options.burst_end) : random_.chance(options.burst);
+  const bool turns = random_.chance(way.in_burst ? options.burst_end : options.burst);
+  const bool over = way.in_burst && (turns || clock_.time - way.burst_began > options.burst_longest);
+  if (!way.in_burst && turns) way.burst_began = clock_.time;
+  way.in_burst = way.in_burst ? !over : turns;
   const bool held_back = random_.chance(options.reorder);
   const bool doubled = random_.chance(options.duplicate);
   const bool changed = random_.chance(options.corrupt);

@@ -40,8 +40,10 @@ struct LinkOptions {
   size_t most_payload_bytes = 1472;  ///< larger datagrams vanish; of Ethernet
   double loss = 0;
   double burst = 0;        ///< of a burst of losses to begin …
-  double burst_end = 0.1;  ///< … and, once it has begun, to end
-  double reorder = 0;      ///< of being held back, so that others overtake
+  double burst_end = 0.1;  ///< … and, once it has begun, to end …
+  /// … which it does at the latest after so long: else a way with few datagrams on it would be gone for many seconds.
+  Duration burst_longest = std::chrono::milliseconds(500);
+  double reorder = 0;  ///< of being held back, so that others overtake
   Duration reorder_delay = std::chrono::milliseconds(5);
   double duplicate = 0;
   double corrupt = 0;                     ///< of one bit to flip
@@ -128,6 +130,7 @@ class Network {
     TimePoint busy_until{};
     TimePoint last_arrival{};
     bool in_burst = false;
+    TimePoint burst_began{};
   };
   struct Arrival {
     Place from;
