@@ -88,7 +88,8 @@ Status Inbound::piece(const wire::Piece& piece) {
   if (incoming.refused || incoming.state > State::landing) return {};
   const uint64_t end = piece.offset + piece.payload.size();
   const bool told = incoming.length > 0;
-  if (incoming.state == State::landing && piece.key != incoming.key) return net::broken("payload of one operation under two grants");
+  if (incoming.state == State::landing && piece.key != incoming.key)
+    return net::broken("payload of one operation under two grants");
   if (told && (piece.offset < incoming.offset || end > incoming.offset + incoming.length)) {
     return net::broken("payload outside of its operation");
   }
@@ -149,7 +150,8 @@ Status Inbound::cancel(const wire::Record& record) {
   if (record.sequence >= next_record_) return net::broken("a cancellation of an operation never sent");
   const bool there = incoming_.holds(record.sequence) && incoming_[record.sequence].state < State::answered;
   const bool reads = record.code != 0;
-  if (there && (incoming_[record.sequence].state == State::reading) != reads) return net::broken("a cancellation of another kind");
+  if (there && (incoming_[record.sequence].state == State::reading) != reads)
+    return net::broken("a cancellation of another kind");
   if (there && incoming_[record.sequence].state != State::landed) {
     incoming_[record.sequence].refused = true;
     queue_answer(record.sequence, StatusCode::cancelled);

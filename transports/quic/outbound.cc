@@ -200,7 +200,8 @@ std::optional<OutgoingPiece> Outbound::piece_again(const PieceId& id) {
 
 Status Outbound::answered(uint64_t first, uint32_t count, uint16_t code) {
   if (code > static_cast<uint16_t>(StatusCode::internal)) return net::broken("an answer with an unknown status");
-  if (first > sent_.end_number() || count > sent_.end_number() - first) return net::broken("an answer to an operation never sent");
+  if (first > sent_.end_number() || count > sent_.end_number() - first)
+    return net::broken("an answer to an operation never sent");
   const auto status = static_cast<StatusCode>(code);
   if (status == StatusCode::ok && first < sent_.first_number()) return net::broken("an answer that no operation waits for");
   for (uint64_t sequence = std::max(first, sent_.first_number()); sequence < first + count; ++sequence) {

@@ -178,8 +178,8 @@ class Session {
   uint64_t packets_with_key_ = 0;
   std::optional<TimePoint> key_since_;
   uint64_t key_generations_ = 0;  // beside the first: the next one is made when the last renewal is over
-  uint16_t peer_name_ = 0;  // under which the library is shown the peer's address
-  uint32_t unwatched_ = 0;  // datagrams since watch_flight() saw to one
+  uint16_t peer_name_ = 0;        // under which the library is shown the peer's address
+  uint32_t unwatched_ = 0;        // datagrams since watch_flight() saw to one
   std::optional<Ending> ending_;
   Status callback_failure_;
   bool reset_ = false;

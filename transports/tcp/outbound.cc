@@ -187,7 +187,8 @@ Status Outbound::answered(uint64_t first, uint32_t count, uint16_t code) {
   for (uint64_t sequence = first; sequence != first + count; ++sequence) {
     Outgoing& outgoing = sent_[sequence];
     const bool fits = outgoing.op == Op::write || status != StatusCode::ok;
-    if (outgoing.over || outgoing.answer || outgoing.receiving || !fits) return net::broken("an answer that no operation waits for");
+    if (outgoing.over || outgoing.answer || outgoing.receiving || !fits)
+      return net::broken("an answer that no operation waits for");
     outgoing.answer = status;
     complete_if_over(outgoing);
   }

@@ -21,7 +21,7 @@ constexpr auto most_duration = std::chrono::hours(1);
 constexpr std::string_view iperf3_remedy =
     "a congestion control of iperf3's: write \"cubic\", \"bbr\", or \"bbr:8\" for 8 streams";
 
-double in_milliseconds(haul::Duration duration) { return static_cast<double>(duration.count()) * 1e-6; }
+double as_ms(haul::Duration duration) { return static_cast<double>(duration.count()) * 1e-6; }
 
 void read_row(flowsim::Reader& reader, std::vector<Row>& rows) {
   Row row;
@@ -97,24 +97,23 @@ double buffer_bdp(const flowsim::Link& link) {
 
 std::string describe(const flowsim::Link& link) {
   std::string text = fmt::format("{:g} Mbit/s, {:g} ms, {:.3g} BDP", static_cast<double>(link.rate_bytes_s) * 8e-6,
-                                 in_milliseconds(link.rtt), buffer_bdp(link));
+                                 as_ms(link.rtt), buffer_bdp(link));
   if (link.loss > 0) text += fmt::format(", {:g} % loss", link.loss * 100);
   if (link.burst_loss) {
     text += fmt::format(", bursts ({:g} % in, {:g} % out, {:g} % lost)", link.burst_loss->enter * 100,
                         link.burst_loss->leave * 100, link.burst_loss->loss * 100);
   }
   for (const flowsim::Outage& outage : link.outages) {
-    text += fmt::format(", dead for {:g} s at {:g} s", in_milliseconds(outage.length) * 1e-3, in_milliseconds(outage.at) * 1e-3);
+    text += fmt::format(", dead for {:g} s at {:g} s", as_ms(outage.length) * 1e-3, as_ms(outage.at) * 1e-3);
   }
   for (const flowsim::RateStep& step : link.steps) {
-    text += fmt::format(", {:g} Mbit/s from {:g} s on", static_cast<double>(step.rate_bytes_s) * 8e-6,
-                        in_milliseconds(step.at) * 1e-3);
+    text += fmt::format(", {:g} Mbit/s from {:g} s on", static_cast<double>(step.rate_bytes_s) * 8e-6, as_ms(step.at) * 1e-3);
   }
   if (link.reorder > 0) {
-    text += fmt::format(", {:g} % late by {:g} ms", link.reorder * 100, in_milliseconds(link.reorder_delay));
+    text += fmt::format(", {:g} % late by {:g} ms", link.reorder * 100, as_ms(link.reorder_delay));
   }
-  if (link.jitter > haul::Duration::zero()) text += fmt::format(", jitter {:g} ms", in_milliseconds(link.jitter));
-  if (link.codel_target > haul::Duration::zero()) text += fmt::format(", CoDel {:g} ms", in_milliseconds(link.codel_target));
+  if (link.jitter > haul::Duration::zero()) text += fmt::format(", jitter {:g} ms", as_ms(link.jitter));
+  if (link.codel_target > haul::Duration::zero()) text += fmt::format(", CoDel {:g} ms", as_ms(link.codel_target));
   if (link.back_rate_bytes_s != 0) {
     text += fmt::format(", {:g} Mbit/s back", static_cast<double>(link.back_rate_bytes_s) * 8e-6);
   }
