@@ -95,10 +95,12 @@ TEST_CASE("lanes that obey no controller are added only on long ways, and where 
   finish_ok(scene.harness, there.put);
 }
 
-TEST_CASE("lanes that are being taken away are not counted twice where as many are open as the peer allows",
-          "[contract][lanes][rates]") {
-  // Two lanes fill what the controller allows: four are too many. Three are tried while the peer still uses all four: it is so
-  // slow that something comes in on each all the time. Two streams each way leave no pause while one waits for answers.
+namespace {
+
+// Two lanes fill what the controller allows: four are too many. Three are tried while the peer still uses all four: it is so
+// slow that something comes in on each all the time. Two streams each way leave no pause while one waits for answers. False: a
+// trial ended otherwise, as where other programs take the processors from one half of a comparison.
+bool lanes_are_taken_away_while_more_are_wanted() {
   Scene scene(steady(2 * slow_lane), {}, 4);
   scene.a->record->lane_rate = slow_lane;
   scene.a->record->obeys = true;
@@ -108,18 +110,29 @@ TEST_CASE("lanes that are being taken away are not counted twice where as many a
   const auto run_until = [&](std::string_view said) {
     return scene.run({&streams[0], &streams[1], &streams[2], &streams[3]}, [&] { return scene.says(said); });
   };
-  REQUIRE(run_until("4 instead of 2: taken back"));
-  REQUIRE(run_until("3, by what they bring"));
-  CHECK(scene.a->record->connections.size() == 4);
-  REQUIRE(run_until("3 instead of 2: "));
-  // All but the first lane are opened there on our request: none was refused, and none opened while one was still there.
-  CHECK(scene.a->record->opened == 4);
-  CHECK(scene.b->record->opened == 3);
-  CHECK(scene.a->record->connections_lost == 0);
+  bool seen = run_until("4 instead of 2: taken back") && run_until("3, by what they bring");
+  if (seen) CHECK(scene.a->record->connections.size() == 4);
+  seen = seen && run_until("3 instead of 2: ");
+  if (seen) {
+    // All but the first lane are opened there on our request: none was refused, and none opened while one was still there.
+    CHECK(scene.a->record->opened == 4);
+    CHECK(scene.b->record->opened == 3);
+    CHECK(scene.a->record->connections_lost == 0);
+  }
   for (const Stream& stream : streams) {
     finish_ok(scene.harness, stream.put);
     CHECK(same(stream.local.bytes(), stream.target.bytes()));
   }
+  return seen;
+}
+
+}  // namespace
+
+TEST_CASE("lanes that are being taken away are not counted twice where as many are open as the peer allows",
+          "[contract][lanes][rates]") {
+  bool seen = false;
+  for (int attempt = 0; attempt < 4 && !seen; ++attempt) seen = lanes_are_taken_away_while_more_are_wanted();
+  REQUIRE(seen);
 }
 
 TEST_CASE("a number of lanes that was asked for stays", "[contract][lanes]") {
