@@ -11,11 +11,9 @@ namespace {
 using namespace std::chrono_literals;
 using Kind = Traffic::Kind;
 
-// The bandwidth-delay product is 250 kB, and the queue half as long.
-LinkOptions way() {
-  LinkOptions links;
-  links.rate_bytes_s = 12'500'000;
-  links.delay = 10ms;
+// The queue is half a bandwidth-delay product long.
+LinkOptions short_way() {
+  LinkOptions links = way();
   links.queue_bytes = 125'000;
   return links;
 }
@@ -33,17 +31,17 @@ Duration move(Scene& scene, uint64_t bytes) {
 
 TEST_CASE("a queue that marks slows its sender down before it is full", "[quic_sim]") {
   constexpr uint64_t bytes = 12'000'000;
-  Scene unmarked(on(way(), "cubic"));
+  Scene unmarked(on(short_way(), "cubic"));
   move(unmarked, bytes);
   CHECK(unmarked.network().marked() == 0);
   CHECK(unmarked.network().refused() > 0);
 
-  LinkOptions links = way();
+  LinkOptions links = short_way();
   links.mark_above = 2ms;
   for (const char* controller : {"cubic", "hub"}) {
     CAPTURE(controller);
     // The start of hub fills a short queue before anything that was marked can come back.
-    links.queue_bytes = controller == std::string_view("hub") ? 500'000 : way().queue_bytes;
+    links.queue_bytes = controller == std::string_view("hub") ? 500'000 : short_way().queue_bytes;
     Scene marked(on(links, controller));
     const Duration time = move(marked, bytes);
     CHECK(marked.network().refused() == 0);
@@ -56,7 +54,7 @@ TEST_CASE("a queue that marks slows its sender down before it is full", "[quic_s
 TEST_CASE("ways that spoil marks carry as much as others", "[quic_sim]") {
   for (const links::Marks marks : {links::Marks::kept, links::Marks::bleached, links::Marks::changed, links::Marks::spoilt}) {
     CAPTURE(static_cast<int>(marks));
-    LinkOptions links = way();
+    LinkOptions links = short_way();
     links.marks = marks;
     Scene scene(on(links));
     CHECK(move(scene, 12'000'000) < 1500ms);
@@ -64,8 +62,8 @@ TEST_CASE("ways that spoil marks carry as much as others", "[quic_sim]") {
 }
 
 TEST_CASE("a way that begins to take marks away goes on carrying", "[quic_sim]") {
-  Scene scene(on(way()));
-  LinkOptions links = way();
+  Scene scene(on(short_way()));
+  LinkOptions links = short_way();
   links.marks = links::Marks::bleached;
   scene.later(200ms, [&scene, links] { scene.network().set_links(links); });
   CHECK(move(scene, 12'000'000) < 1500ms);

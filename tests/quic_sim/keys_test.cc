@@ -13,13 +13,6 @@ namespace {
 using namespace std::chrono_literals;
 using Kind = Traffic::Kind;
 
-LinkOptions way() {
-  LinkOptions links;
-  links.rate_bytes_s = 12'500'000;
-  links.delay = 10ms;
-  return links;
-}
-
 /// What both ends say of it, where they agree.
 int renewals(const Scene& scene) {
   const auto told = [](const contract::End& end, ConnectionId connection) {

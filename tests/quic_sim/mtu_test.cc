@@ -12,13 +12,6 @@ namespace {
 using namespace std::chrono_literals;
 using Kind = Traffic::Kind;
 
-LinkOptions way() {
-  LinkOptions links;
-  links.rate_bytes_s = 12'500'000;
-  links.delay = 10ms;
-  return links;
-}
-
 LinkOptions jumbo_way() {
   LinkOptions links = way();
   links.most_payload_bytes = 8972;

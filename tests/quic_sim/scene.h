@@ -12,6 +12,14 @@ namespace haul::quic_sim {
 
 using links::LinkOptions;
 
+/// 100 Mbit/s and a round trip of 20 ms: the bandwidth-delay product is 250 kB.
+inline LinkOptions way() {
+  LinkOptions links;
+  links.rate_bytes_s = 12'500'000;
+  links.delay = std::chrono::milliseconds(10);
+  return links;
+}
+
 /// x dials y. Each granted its arena to the other.
 class Scene {
  public:
