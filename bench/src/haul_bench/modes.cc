@@ -12,6 +12,7 @@
 #include "haul_bench/ping_pong.h"
 #include "haul_bench/verify.h"
 #include "haul_bench/workload.h"
+#include "measure/durations.h"
 
 namespace bench {
 
@@ -23,8 +24,6 @@ haul::Duration to_duration(double seconds) {
   return std::chrono::duration_cast<haul::Duration>(std::chrono::duration<double>(seconds));
 }
 
-double to_seconds(haul::Duration duration) { return std::chrono::duration<double>(duration).count(); }
-
 double cpu_s(const Usage& before, const Usage& after) {
   return static_cast<double>(after.cpu_time_ns - before.cpu_time_ns) / 1e9;
 }
@@ -35,7 +34,7 @@ std::optional<uint64_t> known(uint64_t bytes) { return bytes == 0 ? std::nullopt
 void set_usage(Report& report, const Settings& settings, const DriveResult& driven, const BothUsages& before,
                const BothUsages& after) {
   const double gigabytes = static_cast<double>(driven.bytes) / bytes_per_gb;
-  report.elapsed_s = to_seconds(driven.elapsed);
+  report.elapsed_s = seconds(driven.elapsed);
   report.bytes_moved = driven.bytes;
   if (report.elapsed_s > 0) report.ops_per_s = static_cast<double>(driven.transfers) / report.elapsed_s;
   if (gigabytes > 0 && report.elapsed_s > 0) {
@@ -124,7 +123,7 @@ haul::Result<Report> measure_idle(Session& session, const Settings& settings) {
   const auto after = session.usages();
   if (!after) return after.status();
   Report report;
-  report.elapsed_s = to_seconds(clock.now() - begin);
+  report.elapsed_s = seconds(clock.now() - begin);
   report.cpu_percent_client = cpu_s(before->client, after->client) / report.elapsed_s * 100;
   report.cpu_percent_server = cpu_s(before->server, after->server) / report.elapsed_s * 100;
   return report;

@@ -5,6 +5,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "measure/durations.h"
+
 namespace bench {
 
 namespace {
@@ -15,8 +17,6 @@ template <typename T>
 Json optional_json(const std::optional<T>& value) {
   return value ? Json(*value) : Json(nullptr);
 }
-
-double seconds(haul::Duration duration) { return std::chrono::duration<double>(duration).count(); }
 
 Json series_json(const Report& report) {
   if (report.series.empty()) return nullptr;

@@ -13,6 +13,7 @@
 
 #include "congestion/path_cache.h"
 #include "flowsim/scenario_toml.h"
+#include "measure/durations.h"
 
 namespace bench {
 
@@ -70,8 +71,6 @@ void choose_controller(flowsim::Scenario& scenario, const std::string& controlle
   }
   scenario.name += ", " + controller;
 }
-
-double milliseconds(haul::Duration duration) { return static_cast<double>(duration.count()) * 1e-6; }
 
 /// Prints to standard error when standard output carries the JSON.
 void print_run(const SimRun& run, std::FILE* out) {

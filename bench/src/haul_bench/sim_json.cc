@@ -3,11 +3,11 @@
 
 #include <algorithm>
 
+#include "measure/durations.h"
+
 namespace bench {
 
 namespace {
-
-double seconds(haul::Duration duration) { return static_cast<double>(duration.count()) * 1e-9; }
 
 Json optional_seconds(const std::optional<haul::Duration>& duration) {
   return duration ? Json(seconds(*duration)) : Json(nullptr);

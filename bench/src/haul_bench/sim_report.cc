@@ -5,14 +5,13 @@
 
 #include "haul_bench/sim.h"
 #include "haul_bench/svg.h"
+#include "measure/durations.h"
 
 namespace bench {
 
 namespace {
 
 constexpr size_t most_points = 600;
-
-double seconds(haul::Duration duration) { return static_cast<double>(duration.count()) * 1e-9; }
 
 /// Goodput of a flow between neighbouring plotted points, in Mbit/s.
 Line rate_line(const SimRun& run, const flowsim::FlowResult& flow, size_t step) {

@@ -11,13 +11,11 @@
 #include "haul_bench/svg.h"
 #include "haul_bench/wan.h"
 #include "haul_bench/wan_series.h"
+#include "measure/durations.h"
 
 namespace bench {
 
 namespace {
-
-double seconds(haul::Duration duration) { return static_cast<double>(duration.count()) * 1e-9; }
-double milliseconds(haul::Duration duration) { return seconds(duration) * 1e3; }
 
 bool counts(const WanRun& run) { return run.failed.empty() && run.rejected.empty(); }
 

@@ -9,6 +9,7 @@
 
 #include "haul_bench/wan.h"
 #include "haul_bench/wan_series.h"
+#include "measure/durations.h"
 #include "wan/child.h"
 #include "wan/tcp_watch.h"
 
@@ -19,7 +20,6 @@ namespace {
 using haul::Duration;
 using haul::Status;
 using haul::StatusCode;
-using std::chrono::milliseconds;
 using Json = nlohmann::json;
 
 constexpr const char* near_address = "10.200.0.1";
@@ -28,13 +28,12 @@ constexpr uint16_t haul_port = 7000;
 constexpr uint16_t iperf3_port = 5201;
 constexpr uint16_t rival_port = 5202;
 constexpr auto start_limit = std::chrono::seconds(15);
-constexpr auto watch_every = milliseconds(50);
+constexpr auto watch_every = std::chrono::milliseconds(50);
 constexpr double series_every_s = 0.05;
 // The handshake of quic, with certificates, and its first packets are larger than all that tcp says before the first put.
 constexpr uint64_t quic_prelude_bytes = 12U << 10;
 constexpr double drain_s = 600;  // a collapsed congestion control takes long for what is outstanding
 
-double seconds(Duration duration) { return static_cast<double>(duration.count()) * 1e-9; }
 Duration from_seconds(double value) { return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(value)); }
 
 /// What haul keeps outstanding, so that the link never waits for the application. A packet that is lost twice holds back all
