@@ -25,7 +25,6 @@ namespace {
 
 using haul::Status;
 using haul::StatusCode;
-using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
 constexpr auto start_limit = std::chrono::seconds(10);
@@ -55,7 +54,7 @@ haul::Result<std::string> read_address(int input) {
   std::string text;
   const auto limit = steady_clock::now() + start_limit;
   while (text.find('\n') == std::string::npos) {
-    const auto left = std::chrono::duration_cast<milliseconds>(limit - steady_clock::now()).count();
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(limit - steady_clock::now()).count();
     pollfd ready{input, POLLIN, 0};
     if (left <= 0 || ::poll(&ready, 1, static_cast<int>(left)) == 0) {
       return Status(StatusCode::unavailable, "the receiver process did not say its address within 10 s");
@@ -72,11 +71,11 @@ haul::Result<std::string> read_address(int input) {
   return text.substr(from, text.find('\n', from) - from);
 }
 
-bool ended_within(pid_t pid, milliseconds limit) {
+bool ended_within(pid_t pid, std::chrono::milliseconds limit) {
   const auto end = steady_clock::now() + limit;
   while (::waitpid(pid, nullptr, WNOHANG) == 0) {
     if (steady_clock::now() >= end) return false;
-    std::this_thread::sleep_for(milliseconds(5));
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
   return true;
 }
