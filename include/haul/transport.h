@@ -1,8 +1,8 @@
 // What a backend owes the core. For authors of backends; applications need only construct one and hand it to the engine.
 //
 // A Transport is used by exactly one engine thread and no call blocks. It places bytes; the core cuts transfers into
-// operations, stripes them over connections, verifies checksums and tells the application. No method but steering() is
-// optional: what differs between backends is data, in Capabilities.
+// operations, stripes them over connections, verifies checksums and tells the application. Only steering() and
+// lane_memory() are optional: what differs between backends is data, in Capabilities.
 //
 // The contract (docs/architecture.md has the reasons):
 //  - From post() to the operation's `completed` event the local memory is the transport's; afterwards never again.
@@ -32,6 +32,7 @@
 
 namespace haul {
 
+class LaneMemory;
 class LaneSteering;
 
 /// Own identity and trust, made by the engine from Credentials; lib/security has its inside.
@@ -255,6 +256,10 @@ class HAUL_API Transport {
   /// Where Capabilities::acknowledged_by is `samples`: what some connections offer beyond sample() and set_limits()
   /// (haul/lane_steering.h); null: none do. The transport's own, and lives as long.
   virtual LaneSteering* steering() noexcept { return nullptr; }
+
+  /// Where Capabilities::acknowledged_by is `own`: what remembers paths from one connection to the next (haul/lane_memory.h);
+  /// null: nothing does. The transport's own, and lives as long.
+  virtual LaneMemory* lane_memory() noexcept { return nullptr; }
 
   /// Moves bytes, then fills `events` from the front and returns how many. A full span means: call again.
   /// Payload spans of earlier events end here.

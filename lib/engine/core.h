@@ -253,7 +253,9 @@ class EngineCore {
   const CongestionPolicy& congestion_policy(const PeerEntry& peer) const;
   static engine::PathState* find_path(const PeerEntry& peer, uint32_t transport);
   void enter_path(PeerEntry& peer, LaneState& lane);
-  static void leave_path(const PeerEntry& peer, const LaneState& lane);
+  void leave_path(const PeerEntry& peer, LaneState& lane);
+  void recall_path(const PeerEntry& peer, LaneState& lane);
+  std::string path_name(const PeerEntry& peer, uint32_t transport, std::string_view direction) const;
   std::unique_ptr<CongestionController> make_controller(const PeerEntry& peer, engine::PathState& path, size_t direction,
                                                         std::string_view name);
   void remember_path(engine::PathState& path);

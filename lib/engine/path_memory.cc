@@ -54,20 +54,20 @@ std::optional<PathMemory> PathMemories::start(const std::string& path) {
 }
 
 void PathMemories::ended(const std::string& path, bool was_given, const CongestionController* controller) {
+  ended(path, was_given, controller != nullptr ? PathLesson{controller->memory(), controller->memory_failed()} : PathLesson{});
+}
+
+void PathMemories::ended(const std::string& path, bool was_given, const PathLesson& lesson) {
   if (path.empty()) return;
-  if (controller != nullptr) {
-    if (const auto learned = controller->memory()) {
-      cache_.remember(path, *learned, now_s());
-      unsaved_ = true;
-      return;
-    }
-    if (controller->memory_failed()) {
-      cache_.forget(path);
-      unsaved_ = true;
-      return;
-    }
+  if (lesson.memory) {
+    cache_.remember(path, *lesson.memory, now_s());
+    unsaved_ = true;
+  } else if (lesson.failed) {
+    cache_.forget(path);
+    unsaved_ = true;
+  } else if (was_given) {
+    cache_.give_back(path);
   }
-  if (was_given) cache_.give_back(path);
 }
 
 bool PathMemories::save_soon() {

@@ -10,6 +10,7 @@
 #include "congestion/path_cache.h"
 #include "haul/congestion.h"
 #include "haul/credentials.h"
+#include "haul/lane_memory.h"
 #include "haul/status.h"
 
 namespace haul::engine {
@@ -35,6 +36,8 @@ class PathMemories {
   std::optional<PathMemory> start(const std::string& path);
   /// `controller` was the path's; null: it was never made. Whether it was given a memory is the caller's to know.
   void ended(const std::string& path, bool was_given, const CongestionController* controller);
+  /// The same for a controller that the backend has: `lesson` is what it learned.
+  void ended(const std::string& path, bool was_given, const PathLesson& lesson);
 
   size_t size() const noexcept { return cache_.size(); }
 

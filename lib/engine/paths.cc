@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "engine/core.h"
+#include "haul/lane_memory.h"
 #include "haul/lane_steering.h"
 
 namespace haul::detail {
@@ -115,7 +116,8 @@ PathState* EngineCore::find_path(const PeerEntry& peer, uint32_t transport) {
 void EngineCore::enter_path(PeerEntry& peer, LaneState& lane) {
   const CongestionPolicy& policy = congestion_policy(peer);
   const Acknowledgements source = lane.transport->capabilities().acknowledged_by;
-  if (is_off(policy) || source == Acknowledgements::own) return;
+  if (source == Acknowledgements::own) return recall_path(peer, lane);
+  if (is_off(policy)) return;
   PathState* path = find_path(peer, lane.transport_index);
   if (path == nullptr) {
     path = peer.paths.emplace_back(std::make_unique<PathState>()).get();
@@ -134,18 +136,35 @@ void EngineCore::enter_path(PeerEntry& peer, LaneState& lane) {
   if (path->decided) lane.transport->set_limits(lane.connection, Limits{.window_bytes = no_window, .rate_bytes_s = {}});
 }
 
-void EngineCore::leave_path(const PeerEntry& peer, const LaneState& lane) {
+// The backend's controller is one a lane: the first gets what is remembered, and the last one to end says what is from then on.
+void EngineCore::recall_path(const PeerEntry& peer, LaneState& lane) {
+  LaneMemory* memory = lane.transport->lane_memory();
+  if (memory == nullptr) return;
+  lane.memory_name = path_name(peer, lane.transport_index, directions[0]);
+  const auto remembered = path_memories_.start(lane.memory_name);
+  lane.given_memory = remembered.has_value();
+  if (remembered) memory->recall(lane.connection, *remembered);
+}
+
+void EngineCore::leave_path(const PeerEntry& peer, LaneState& lane) {
+  if (const std::string name = std::exchange(lane.memory_name, {}); !name.empty()) {
+    path_memories_.ended(name, lane.given_memory, lane.transport->lane_memory()->lesson(lane.connection));
+    save_memories();
+  }
   const PathState* path = find_path(peer, lane.transport_index);
   if (path != nullptr && path->sampled) path->sampled->remove_lane(lane.number);
+}
+
+std::string EngineCore::path_name(const PeerEntry& peer, uint32_t transport, std::string_view direction) const {
+  return engine::path_name(peer.identity, peer.initiator ? peer.address.to_string() : std::string(),
+                           transports_[transport]->capabilities().name, direction);
 }
 
 std::unique_ptr<CongestionController> EngineCore::make_controller(const PeerEntry& peer, PathState& path, size_t direction,
                                                                   std::string_view name) {
   const CongestionPolicy& policy = congestion_policy(peer);
   ControllerOptions options;
-  path.memory_names[direction] =
-      engine::path_name(peer.identity, peer.initiator ? peer.address.to_string() : std::string(),
-                        transports_[path.transport_index]->capabilities().name, directions[direction]);
+  path.memory_names[direction] = path_name(peer, path.transport_index, directions[direction]);
   options.memory = path_memories_.start(path.memory_names[direction]);
   path.given_memory[direction] = options.memory.has_value();
   if (path.operations[0]) options.packet_bytes = controlled_operation_bytes;

@@ -42,6 +42,8 @@ struct LaneState : schedule::Lane {
   uint64_t immediates_heard_by_peer = 0;          // of ours; known once closed_by_peer
   std::optional<TimePoint> confirm_deadline;      // phase closed: by then the peer must have said so
   std::unordered_map<uint64_t, uint64_t> grants;  // the transport's grant id -> ours
+  std::string memory_name;                        // of a backend with controllers of its own: what is remembered of the path
+  bool given_memory = false;
 
   bool over() const noexcept { return phase == LanePhase::closed && closed_by_peer; }
 };

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "haul/lane_memory.h"
 #include "haul/lane_steering.h"
 #include "haul/transport.h"
 
@@ -65,6 +66,7 @@ class CheckedTransport final : public Transport, private LaneSteering {
   std::string describe(ConnectionId connection) const override { return inner_->describe(connection); }
   void set_limits(ConnectionId connection, const Limits& limits) override;
   LaneSteering* steering() noexcept override { return record_->obeys ? this : inner_->steering(); }
+  LaneMemory* lane_memory() noexcept override { return inner_->lane_memory(); }
   size_t poll(TimePoint now, NextPoll next, std::span<Event> events) override;
   std::optional<TimePoint> next_deadline() const override;
   int wakeup_fd() const noexcept override { return inner_->wakeup_fd(); }

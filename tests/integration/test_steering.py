@@ -61,6 +61,8 @@ class Controllers(Steering):
                          ("pull of /file", "hub", "out"))
         refused = Haul.run("pull", "--controller", "hub", url + "file", self.folder / "back")
         self.fails(refused, 2, "give --controller to haul serve")
+        refused = Haul.run("pull", "--remember", self.folder / "paths", url + "file", self.folder / "back")
+        self.fails(refused, 2, "give --remember to haul serve")
 
     def test_explain(self):
         told = self.succeeds(Haul.run("explain", "--controller", "hub", "--rate", "500M")).out

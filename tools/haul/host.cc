@@ -128,6 +128,7 @@ Result<std::unique_ptr<Engine>> make_engine(const CommonOptions& options, Engine
   engine_options.accept_policy = options.policy();
   engine_options.congestion.controller = options.controller;
   engine_options.rate_limit_bytes_s = options.rate_limit_bytes_s;
+  engine_options.remembered_paths_file = options.remembered_paths;
   engine_options.security = options.insecure ? SecurityPolicy::insecure : SecurityPolicy::loopback_only;
   engine_options.peer_timeout = timeout;
   engine_options.keepalive = std::min<Duration>(std::chrono::seconds(3), timeout / 4);

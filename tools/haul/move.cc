@@ -160,6 +160,10 @@ int pull(const CommonOptions& common, const MoveOptions& options) {
     constexpr std::string_view why = "the server sends what is pulled, and controls it: give --controller to haul serve";
     return report_failure("pull", usage_failure(why), exit_usage, common.json);
   }
+  if (!common.remembered_paths.empty()) {
+    constexpr std::string_view why = "the server sends what is pulled, and remembers the path: give --remember to haul serve";
+    return report_failure("pull", usage_failure(why), exit_usage, common.json);
+  }
   Target target = open_target(options.folder);
   if (target.failure.failed()) return report_failure("pull", target.failure, exit_local_file, common.json);
   remove_stale_in_target(target, *url);

@@ -31,6 +31,7 @@ struct CommonOptions {
   std::string controller = CongestionPolicy().controller;
   tcp::KernelController kernel_controller = tcp::KernelController::off;
   std::optional<uint64_t> rate_limit_bytes_s;
+  std::string remembered_paths;  ///< file; empty: none
 
   TransportPolicy policy() const {
     if (transport == "rdma") return {{"rdma"}, {}, {}};

@@ -82,6 +82,11 @@ void add_steering(CLI::App& command, CommonOptions& common) {
                   "At most so much payload from this side, in bits per second (500M, 2G); a pull asks the server for it")
       ->transform(rate_reader())
       ->option_text("RATE");
+  command
+      .add_option("--remember", common.remembered_paths,
+                  "Begin with what this file tells of paths to peers met before, and keep what this side learns of them there; "
+                  "one process a file")
+      ->option_text("FILE");
 }
 
 void add_client_rates(CLI::App& command, std::vector<ClientRate>& rates) {

@@ -10,7 +10,7 @@
 
 namespace haul::tool {
 
-/// --controller, --kernel-controller and --rate.
+/// --controller, --kernel-controller, --rate and --remember.
 void add_steering(CLI::App& command, CommonOptions& common);
 
 /// --client-rate of a server.

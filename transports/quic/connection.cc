@@ -82,7 +82,7 @@ Status Connection::begin_session(size_t place) {
   auto session = Session::dial({.local = outlet_->local(),
                                 .remote = remote_,
                                 .idle_timeout = idle_times * context_.options->dead_after,
-                                .most_packet_bytes = most_packet_bytes(),
+                                .driven = true,
                                 .renew_keys_bytes = context_.options->renew_keys_bytes,
                                 .renew_keys_after = context_.options->renew_keys_after,
                                 .qlog = context_.qlog.get(),
@@ -109,7 +109,7 @@ Status Connection::accept(Outlet& outlet, const net::Endpoint& remote, const Ses
   auto session = Session::accept({.local = outlet.local(),
                                   .remote = remote,
                                   .idle_timeout = idle_times * context_.options->dead_after,
-                                  .most_packet_bytes = most_packet_bytes(),
+                                  .driven = true,
                                   .renew_keys_bytes = context_.options->renew_keys_bytes,
                                   .renew_keys_after = context_.options->renew_keys_after,
                                   .qlog = context_.qlog.get(),
@@ -386,6 +386,7 @@ void Connection::end(Status status, std::optional<CloseCode> say) {
     if (!status.ok()) context_.log(LogLevel::warning, fmt::format("{} was turned away: {}", target_, status.message()));
   } else {
     context_.emit(Event::Kind::closed, id_).status = std::move(status);
+    context_.last_lessons.emplace_back(id_, lesson());
   }
   state_ = State::over;
   deadline_.reset();

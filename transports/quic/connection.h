@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "haul/lane_memory.h"
 #include "haul/transport.h"
 #include "net/endpoint.h"
 #include "quic/context.h"
@@ -87,6 +88,9 @@ class Connection final : public SessionOwner {
   std::string describe() const;
   const PeerIdentity& identity() const noexcept { return identity_; }
   void set_limits(const Limits& limits);
+  // As those of LaneMemory.
+  void recall(const PathMemory& memory);
+  PathLesson lesson() const;
 
   Outlet* outlet() const noexcept { return outlet_; }
   const net::Endpoint& remote() const noexcept { return remote_; }
@@ -130,7 +134,7 @@ class Connection final : public SessionOwner {
   bool established() const noexcept { return state_ == State::ready; }
 
   // connection_path.cc
-  Status make_gate();
+  Status make_gate(std::optional<PathMemory> memory = std::nullopt);
   size_t most_packet_bytes() const;
   void path_changed(const net::Endpoint& before);
 

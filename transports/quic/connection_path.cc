@@ -18,8 +18,9 @@ bool same_host(net::Endpoint a, net::Endpoint b) noexcept {
 
 }  // namespace
 
-Status Connection::make_gate() {
-  const ControllerOptions path{.packet_bytes = static_cast<uint32_t>(std::min(most_packet_bytes(), ethernet_packet_bytes))};
+Status Connection::make_gate(std::optional<PathMemory> memory) {
+  ControllerOptions path{.packet_bytes = static_cast<uint32_t>(std::min(most_packet_bytes(), ethernet_packet_bytes))};
+  path.memory = memory;
   auto controller = context_.options->make_controller
                         ? Result<std::unique_ptr<CongestionController>>(context_.options->make_controller(path))
                         : congestion::make(context_.options->controller, path);
@@ -28,6 +29,17 @@ Status Connection::make_gate() {
   gate_.emplace(std::move(*controller));
   gate_->set_rate_limit(rate_limit_);
   return {};
+}
+
+void Connection::recall(const PathMemory& memory) {
+  const bool sent_payload = gate_ && gate_->path().in_flight_bytes() + gate_->path().delivered_bytes() > 0;
+  if (!established() || sent_payload) return;
+  if (Status status = make_gate(memory); !status.ok()) fail(std::move(status));
+}
+
+PathLesson Connection::lesson() const {
+  if (!gate_) return {};
+  return {.memory = gate_->controller().memory(), .failed = gate_->controller().memory_failed()};
 }
 
 size_t Connection::most_packet_bytes() const {

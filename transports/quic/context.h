@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "haul/lane_memory.h"
 #include "haul/quic.h"
 #include "haul/transport.h"
 #include "quic/qlog.h"
@@ -25,7 +26,8 @@ struct Context {
 
   std::vector<Event> events;  ///< waiting for poll() to hand them out, from next_event on
   size_t next_event = 0;
-  std::vector<std::vector<std::byte>> lent;  ///< messages that `events` view
+  std::vector<std::vector<std::byte>> lent;                       ///< messages that `events` view
+  std::vector<std::pair<ConnectionId, PathLesson>> last_lessons;  ///< of those whose `closed` is among `events`
 
   Event& emit(Event::Kind kind, ConnectionId connection, uint64_t id = 0) {
     Event& event = events.emplace_back();

@@ -141,12 +141,24 @@ void QuicTransport::set_limits(ConnectionId connection, const Limits& limits) {
   if (Connection* found = find(connection)) found->set_limits(limits);
 }
 
+void QuicTransport::recall(ConnectionId connection, const PathMemory& memory) {
+  if (Connection* found = find(connection)) found->recall(memory);
+}
+
+PathLesson QuicTransport::lesson(ConnectionId connection) const {
+  if (const Connection* found = find(connection)) return found->lesson();
+  const auto& last = context_.last_lessons;
+  const auto told = std::find_if(last.begin(), last.end(), [connection](const auto& each) { return each.first == connection; });
+  return told != last.end() ? told->second : PathLesson{};
+}
+
 size_t QuicTransport::poll(TimePoint now, NextPoll, std::span<Event> events) {
   context_.now = std::max(context_.now, now);
   // Events that did not fit the last time go first, and alone: what they view stays until the poll after them.
   if (!context_.has_events()) {
     context_.events.clear();
     context_.lent.clear();
+    context_.last_lessons.clear();
     context_.next_event = 0;
     run();
   }

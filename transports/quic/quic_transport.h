@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/unique_fd.h"
+#include "haul/lane_memory.h"
 #include "haul/quic.h"
 #include "haul/transport.h"
 #include "net/resolver.h"
@@ -18,7 +19,7 @@
 
 namespace haul::quic {
 
-class QuicTransport final : public Transport, private Host {
+class QuicTransport final : public Transport, public LaneMemory, private Host {
  public:
   QuicTransport(Options options, Surroundings surroundings, base::UniqueFd watch, std::shared_ptr<Resolutions> resolutions);
   ~QuicTransport() override;
@@ -43,6 +44,9 @@ class QuicTransport final : public Transport, private Host {
   PathSample sample(ConnectionId connection) const override;
   std::string describe(ConnectionId connection) const override;
   void set_limits(ConnectionId connection, const Limits& limits) override;
+  LaneMemory* lane_memory() noexcept override { return this; }
+  void recall(ConnectionId connection, const PathMemory& memory) override;
+  PathLesson lesson(ConnectionId connection) const override;
   size_t poll(TimePoint now, NextPoll next, std::span<Event> events) override;
   std::optional<TimePoint> next_deadline() const override;
   int wakeup_fd() const noexcept override { return watch_.get(); }

@@ -3,10 +3,7 @@
 
 #include <fmt/format.h>
 
-#include <cerrno>
-#include <cstdlib>
 #include <ctime>
-#include <filesystem>
 #include <fstream>
 #include <utility>
 
@@ -25,23 +22,14 @@ haul::Credentials credentials_in(const std::string& folder) {
           .crl_file = {}};
 }
 
-TemporaryCredentials::TemporaryCredentials(std::string folder) noexcept : folder_(std::move(folder)) {}
-
-TemporaryCredentials::TemporaryCredentials(TemporaryCredentials&& other) noexcept
-    : folder_(std::exchange(other.folder_, std::string())) {}
-
-TemporaryCredentials::~TemporaryCredentials() {
-  std::error_code ignored;
-  if (!folder_.empty()) std::filesystem::remove_all(folder_, ignored);
-}
+TemporaryCredentials::TemporaryCredentials(TemporaryFolder folder) noexcept : folder_(std::move(folder)) {}
 
 haul::Result<TemporaryCredentials> TemporaryCredentials::make() {
   constexpr int64_t valid_s = 7 * 86400;
-  std::string name = (std::filesystem::temp_directory_path() / "haul-bench-XXXXXX").string();
-  if (mkdtemp(name.data()) == nullptr)
-    return Status::from_errno(StatusCode::unavailable, errno, "cannot make a folder for keys");
-  TemporaryCredentials credentials(name);
-  const haul::Credentials files = credentials_in(name);
+  auto folder = TemporaryFolder::make();
+  if (!folder) return folder.status();
+  TemporaryCredentials credentials(std::move(*folder));
+  const haul::Credentials files = credentials_in(credentials.folder());
   auto identity = haul::security::make_identity("haul-bench", std::time(nullptr), valid_s);
   if (!identity) return identity.status();
   if (Status status = haul::security::write_identity(*identity, files.key_file, files.certificate_file); !status.ok()) {

@@ -5,6 +5,7 @@
 
 #include "haul/credentials.h"
 #include "haul/status.h"
+#include "haul_bench/temporary_folder.h"
 
 namespace bench {
 
@@ -15,15 +16,12 @@ haul::Credentials credentials_in(const std::string& folder);
 class TemporaryCredentials {
  public:
   static haul::Result<TemporaryCredentials> make();
-  ~TemporaryCredentials();
-  TemporaryCredentials(TemporaryCredentials&& other) noexcept;
-  TemporaryCredentials& operator=(TemporaryCredentials&&) = delete;
 
-  const std::string& folder() const noexcept { return folder_; }
+  const std::string& folder() const noexcept { return folder_.path(); }
 
  private:
-  explicit TemporaryCredentials(std::string folder) noexcept;
-  std::string folder_;
+  explicit TemporaryCredentials(TemporaryFolder folder) noexcept;
+  TemporaryFolder folder_;
 };
 
 }  // namespace bench

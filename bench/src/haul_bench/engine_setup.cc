@@ -122,6 +122,7 @@ haul::Result<std::unique_ptr<haul::Engine>> make_engine(const Settings& settings
   if (settings.insecure) options.security = haul::SecurityPolicy::insecure;
   options.congestion.controller = settings.controller;
   options.rate_limit_bytes_s = settings.rate_limit_bytes_s;
+  options.remembered_paths_file = settings.remembered_paths;
   if (settings.poll == "spin") options.spin = haul::Duration::max();
   options.log = log_to_stderr;
   options.log_level = haul::LogLevel::warning;

@@ -78,6 +78,8 @@ void add_shared_options(CLI::App& command, Settings& settings) {
       .add_option("--rate", settings.rate_limit_bytes_s,
                   "At most so much payload, in bits per second (500M, 2G), of what a side starts to move")
       ->transform(rate_reader());
+  command.add_option("--remember", settings.remembered_paths,
+                     "Begin with the paths remembered in this file, and keep what this side learns of them there");
   command.add_option("--poll", settings.poll, "spin: busy polling; event: poll briefly, then block")
       ->check(CLI::IsMember({"spin", "event"}))
       ->capture_default_str();

@@ -33,7 +33,8 @@ struct Settings {
   std::string kernel_tls = "auto";             ///< auto, off, require
   std::string credentials;                     ///< folder with haul.crt, haul.key, authorized_peers; empty: made for this run
   bool insecure = false;
-  std::vector<int> pin;  ///< processors of this side and of a receiver that we start
+  std::string remembered_paths;  ///< file; empty: none
+  std::vector<int> pin;          ///< processors of this side and of a receiver that we start
 
   // The measuring side.
   std::string peer;        ///< HOST:PORT; empty: start a receiver process on loopback

@@ -5,12 +5,15 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <optional>
 #include <sstream>
 #include <utility>
 
 #include "haul_bench/credentials.h"
+#include "haul_bench/temporary_folder.h"
+#include "measure/durations.h"
 #include "wan/child.h"
 
 namespace bench {
@@ -23,6 +26,7 @@ using haul::StatusCode;
 constexpr int exit_failed = 1;
 constexpr int exit_usage = 2;
 constexpr int calibrations = 3;
+constexpr auto learning_for = std::chrono::seconds(10);  // with --remembered, before what is measured
 
 int exit_code_of(const Status& status) {
   switch (status.code()) {
@@ -148,12 +152,38 @@ class Bench {
 
   Status run_all(const wan::Row& row, const std::vector<wan::Program>& programs, std::vector<WanRun>& runs) const {
     for (const wan::Program& program : programs) {
-      auto run = run_across({&row, program, matrix_.transport, settings_.io, settings_.zero_copy, settings_.kernel_controller,
-                             credentials_ ? credentials_->folder() : "", matrix_.duration, matrix_.seed});
+      const WanRequest request{&row,
+                               program,
+                               matrix_.transport,
+                               settings_.io,
+                               settings_.zero_copy,
+                               settings_.kernel_controller,
+                               credentials_ ? credentials_->folder() : "",
+                               "",
+                               matrix_.duration,
+                               matrix_.seed};
+      auto run = settings_.remembered && program.haul ? run_after_another(request) : run_across(request);
       if (!run) return run.status();
       runs.push_back(std::move(*run));
     }
     return {};
+  }
+
+  /// What fails in the run before is the outcome. Whether the emulator was late then does not matter.
+  haul::Result<WanRun> run_after_another(WanRequest request) const {
+    auto folder = TemporaryFolder::make();
+    if (!folder) return folder.status();
+    request.remembered_paths = folder->path() + "/paths";
+    WanRequest before = request;
+    before.duration = std::min<haul::Duration>(request.duration, learning_for);
+    auto first = run_across(before);
+    if (!first || !first->failed.empty()) return first;
+    if (!std::filesystem::exists(request.remembered_paths)) {
+      first->failed =
+          fmt::format("{}: nothing was learned of the path in {} s", request.program.name(), seconds(before.duration));
+      return first;
+    }
+    return run_across(request);
   }
 
   const WanSettings& settings_;

@@ -42,6 +42,7 @@ struct WanSettings {
   std::string zero_copy = "auto";         ///< of tcp
   std::string kernel_controller = "off";  ///< of tcp
   uint32_t lanes = 1;                     ///< 0: left to haul
+  bool remembered = false;                ///< haul has been on the path before
   std::optional<double> duration_s;
   std::optional<uint64_t> seed;
   bool calibrate_only = false;
@@ -81,7 +82,8 @@ struct WanRequest {
   std::string io;
   std::string zero_copy;
   std::string kernel_controller;
-  std::string credentials;  ///< folder; empty: none
+  std::string credentials;       ///< folder; empty: none
+  std::string remembered_paths;  ///< file of haul's client; empty: none
   haul::Duration duration = haul::Duration::zero();
   uint64_t seed = 1;
 };

@@ -195,6 +195,7 @@ std::string wan_json(const WanSettings& settings, const wan::Matrix& matrix, con
   json["zero_copy"] = settings.zero_copy;
   json["kernel_controller"] = settings.kernel_controller;
   json["lanes"] = settings.lanes;
+  json["remembered"] = settings.remembered;
   json["duration_s"] = seconds(matrix.duration);
   json["seed"] = matrix.seed;
   json["point_columns"] = point_columns();

@@ -90,6 +90,7 @@ std::vector<std::string> haul_client(const WanRequest& request) {
   add("--working-set", std::to_string(load.block * load.inflight));
   add("--drain", fmt::format("{}", drain_s));
   if (request.transport != "tcp") add("--series", fmt::format("{}", series_every_s));
+  if (!request.remembered_paths.empty()) add("--remember", request.remembered_paths);
   add_control(command, request);
   command.emplace_back("--json");
   return command;

@@ -86,6 +86,10 @@ haul::Result<wan::Row> row_of(const WanSettings& settings) {
   return row;
 }
 
+bool has_off(const wan::Matrix& matrix) {
+  return std::find(matrix.controllers.begin(), matrix.controllers.end(), "off") != matrix.controllers.end();
+}
+
 /// What only tcp has is not asked of another backend: a run that left it out would not be what was asked for.
 Status fits_transport(const WanSettings& settings, const wan::Matrix& matrix) {
   if (matrix.transport == "tcp") return {};
@@ -95,8 +99,7 @@ Status fits_transport(const WanSettings& settings, const wan::Matrix& matrix) {
   };
   if (settings.kernel_controller != "off") return of_tcp("kernel-controller");
   if (!settings.congestions.empty()) return of_tcp("congestion");
-  const bool off = std::find(matrix.controllers.begin(), matrix.controllers.end(), "off") != matrix.controllers.end();
-  if (matrix.transport == "quic" && off) {
+  if (matrix.transport == "quic" && has_off(matrix)) {
     return {StatusCode::invalid, "quic is never without one of haul's controllers: ask for another one than off"};
   }
   return {};
@@ -129,6 +132,10 @@ haul::Result<wan::Matrix> matrix_of(const WanSettings& settings) {
   if (const std::string why = wan::complaint(matrix.duration); !why.empty()) return Status(StatusCode::invalid, why);
   if (settings.seed) matrix.seed = *settings.seed;
   if (Status status = fits_transport(settings, matrix); !status.ok()) return status;
+  if (settings.remembered && matrix.transport != "quic" && (matrix.controllers.empty() || has_off(matrix))) {
+    return Status(StatusCode::invalid,
+                  "--remembered: nothing is remembered without a controller of haul's: add --controller hub");
+  }
   return matrix;
 }
 
@@ -176,6 +183,8 @@ CLI::App* add_wan(CLI::App& app, WanSettings& settings) {
   command->add_option("--lanes", settings.lanes, "haul's connections; 0: as many as it finds worth having")
       ->check(CLI::Range(0, 64))
       ->capture_default_str();
+  command->add_flag("--remembered", settings.remembered,
+                    "haul goes over each link once before, unmeasured, and begins with what it remembers of that");
   command->add_option("--duration", settings.duration_s, "Seconds of each run (default 20, or the matrix's)");
   command->add_option("--seed", settings.seed, "Of what chance decides on the link");
   command->add_flag("--calibrate-only", settings.calibrate_only, "Only measure how good the emulated links are");
