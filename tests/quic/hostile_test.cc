@@ -161,7 +161,7 @@ TEST_CASE("nobody opens streams towards the side that dialed", "[quic]") {
     return Session::Setup{.local = nowhere,
                           .remote = nowhere,
                           .idle_timeout = 10s,
-                          .most_packet_bytes = 0,
+                          .driven = false,
                           .secret = &secret,
                           .random = &random,
                           .owner = &owner,

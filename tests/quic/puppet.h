@@ -36,7 +36,7 @@ class Puppet final : public SessionOwner {
     auto made = Session::dial({.local = local_,
                                .remote = remote_,
                                .idle_timeout = std::chrono::seconds(10),
-                               .most_packet_bytes = 0,
+                               .driven = false,
                                .secret = &secret_,
                                .random = &random_,
                                .owner = this,

@@ -20,6 +20,10 @@ namespace haul::quic {
 namespace {
 
 constexpr uint64_t stream_window_bytes = 1U << 20;
+// What the library takes for the size of a packet, and its controller counts in, instead of what the path carries: its window
+// begins with two of them, and is never less than four, so that up to 64 MiB in flight only our own controllers decide. It is
+// the most that it accepts (NGTCP2_HARD_MAX_UDP_PAYLOAD_SIZE). Packets are as large as the room that they are written to.
+constexpr size_t most_counted_bytes = (size_t{1} << 24) - 1;
 constexpr uint64_t max_datagram_frame_bytes = 65535;
 // RFC 9001 section 6.6: AES-GCM protects 2^23 packets with one key, of any size. Beyond them the library ends the connection.
 constexpr uint64_t max_packets_with_key = 1U << 21;
@@ -168,8 +172,8 @@ struct Session::Callbacks {
     settings.cc_algo = NGTCP2_CC_ALGO_BBR2;
     settings.initial_ts = stamp(now);
     settings.rand_ctx.native_handle = const_cast<FillRandom*>(setup.random);  // NOLINT: const again where it is used
-    if (setup.most_packet_bytes > 0) {
-      settings.max_tx_udp_payload_size = setup.most_packet_bytes;
+    if (setup.driven) {
+      settings.max_tx_udp_payload_size = most_counted_bytes;
       settings.no_tx_udp_payload_size_shaping = 1;
     }
     return settings;

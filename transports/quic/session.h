@@ -60,7 +60,7 @@ class Session {
     net::Endpoint local;
     net::Endpoint remote = {};
     Duration idle_timeout{};
-    size_t most_packet_bytes = 0;  ///< UDP payload, as far as whoever writes packets has room; 0: the library finds it
+    bool driven = false;  ///< whoever writes packets decides on their size, and when they leave; else the library does
     uint64_t renew_keys_bytes = UINT64_MAX;
     Duration renew_keys_after = Duration::max();
     QlogFolder* qlog = nullptr;  ///< null: no file
