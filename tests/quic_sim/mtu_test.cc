@@ -47,6 +47,20 @@ TEST_CASE("a transfer goes on where larger datagrams begin to vanish", "[quic_si
   }
 }
 
+TEST_CASE("what was lost is not sent again in packets whose size is only being tried", "[quic_sim]") {
+  for (Duration begin = 20ms; begin < 120ms; begin += 5ms) {
+    CAPTURE(begin.count());
+    LinkOptions links = way();
+    links.most_payload_bytes = 1300;
+    Scene scene({.links = links});
+    Traffic messages(scene, false, Kind::messages, 250'000, 1);
+    Traffic reads(scene, true, Kind::reads, 1'000'000, 2);
+    scene.later(begin, [&] { scene.network().cut(scene.x_host(), scene.y_host()); });
+    scene.later(begin + 200ms, [&] { scene.network().heal(scene.x_host(), scene.y_host()); });
+    finish(scene, {&messages, &reads}, 2s);
+  }
+}
+
 TEST_CASE("a transfer goes on where larger datagrams vanish one way only", "[quic_sim]") {
   for (const bool from_x_to_y : {true, false}) {
     CAPTURE(from_x_to_y);

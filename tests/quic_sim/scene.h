@@ -74,6 +74,8 @@ class Traffic {
   /// `from_x`: x asks, else y. About so many bytes.
   Traffic(Scene& scene, bool from_x, Kind kind, uint64_t bytes, uint64_t seed);
 
+  /// One more operation, behind all others.
+  void add_operation(Op op, uint32_t length);
   /// Hands over what is taken now; between polls.
   void pump();
   bool done() const noexcept;
@@ -84,7 +86,6 @@ class Traffic {
   uint64_t ended() const noexcept { return ended_; }
 
  private:
-  void add_operation(Op op, uint32_t length);
   void add_message(size_t bytes);
 
   Scene& scene_;

@@ -85,6 +85,25 @@ TEST_CASE("an outage while a side is looked for at its new address is outlived",
   }
 }
 
+TEST_CASE("the last piece is not waited for where it went to the address before", "[quic_sim]") {
+  for (uint32_t bytes = 2000; bytes < 50'000; bytes += 500) {
+    CAPTURE(bytes);
+    const auto options = behind_translator(7);
+    Scene scene(options);
+    Traffic from_y(scene, false, Kind::writes, 0, 2);
+    from_y.add_operation(Op::write, bytes);
+    scene.later(15ms, [&] {
+      LinkOptions silent = options.links;
+      silent.loss = 1;
+      scene.network().set_link(scene.y_host(), scene.x_host(), silent);
+      scene.network().rebind(scene.x_host(), true);
+      scene.rig.x.transport->send(scene.link.at_x, std::vector<std::byte>(100), scene.now());
+    });
+    scene.later(2s, [&] { scene.network().set_link(scene.y_host(), scene.x_host(), options.links); });
+    finish(scene, {&from_y}, 12s);
+  }
+}
+
 TEST_CASE("a transfer goes on however often the translator changes its mind", "[quic_sim]") {
   for (uint64_t seed = 1; seed <= 10; ++seed) {
     CAPTURE(seed);

@@ -313,7 +313,7 @@ void Connection::run_timers() {
     if (gate_) gate_->take(now);
   }
   if (gate_ && gate_->deadline() && *gate_->deadline() <= now && gate_->on_timer(now)) {
-    if (session_) session_->unlock();
+    if (session_) session_->unlock(now);
     if (!has_pieces()) repeat_oldest();
   }
   if (next_attempt_ && *next_attempt_ <= now && !heard_) {

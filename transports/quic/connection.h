@@ -143,6 +143,7 @@ class Connection final : public SessionOwner {
   void answer_challenge(BurstWriter& burst);
   size_t packet_bytes() const;
   bool write_packet(BurstWriter& burst);
+  bool write_rest(BurstWriter& burst);
   bool write_stream_packet(BurstWriter& burst);
   bool write_piece(BurstWriter& burst);
   std::span<std::byte> packet_room(BurstWriter& burst, size_t bytes);

@@ -46,6 +46,10 @@ bool Connection::write_packet(BurstWriter& burst) {
   if (has_pieces() && !library_blocked_ && gate_->open(context_.now) && write_piece(burst)) return true;
   // Also so that the library believes, after every burst, that there is too little to send: else its own controller would be
   // the one that limits.
+  return write_rest(burst);
+}
+
+bool Connection::write_rest(BurstWriter& burst) {
   const Session::Packet packet = session_->write_rest(packet_room(burst, packet_bytes()), context_.now);
   count(packet, burst);
   return packet.bytes > 0;
@@ -69,6 +73,9 @@ bool Connection::write_stream_packet(BurstWriter& burst) {
 
 bool Connection::write_piece(BurstWriter& burst) {
   const auto probe = gate_->path().silent() ? std::nullopt : size_.probe(context_.now);
+  // The library fills a packet with what it repeats, as large as it may be, and that must arrive: before a size is tried on a
+  // piece, all else that is due leaves in packets of a size that is known.
+  if (probe && write_rest(burst)) return true;
   const size_t limit = probe.value_or(packet_bytes());
   const auto piece = next_piece(limit);
   if (!piece) return false;

@@ -41,7 +41,7 @@ class PieceLedger {
     bool over = true;
   };
   std::optional<Entry> acknowledged(uint64_t number) {
-    if (sent_.holds(number)) acknowledged_end_ = std::max(acknowledged_end_, number + 1);
+    if (sent_.holds(number)) overtaken_end_ = std::max(overtaken_end_, number + 1);
     return finish(number);
   }
   /// Acknowledged or lost: told once of each.
@@ -53,8 +53,8 @@ class PieceLedger {
     return entry;
   }
 
-  /// Nothing was heard of the oldest, although a later one was acknowledged.
-  bool overtaken() const noexcept { return acknowledged_end_ > sent_.first_number(); }
+  /// Nothing was heard of the oldest, although a later one was acknowledged or the path is another one.
+  bool overtaken() const noexcept { return overtaken_end_ > sent_.first_number(); }
   /// The oldest that was overtaken, if it was sent no later than this: the library may tell of it neither that it was lost nor
   /// that it arrived. Reordering that lasts longer than a few timeouts only costs a piece that comes twice.
   std::optional<Entry> give_up_overtaken(TimePoint sent_until) {
@@ -66,8 +66,10 @@ class PieceLedger {
     return finish(sent_.first_number());
   }
 
-  /// What is under way took another path than what follows: what becomes of it says nothing of that.
+  /// What is under way took another path than what follows: what becomes of it says nothing of that. Nor may anything be heard
+  /// of its last piece, so that all of it counts as overtaken.
   void forget_path() {
+    overtaken_end_ = sent_.end_number();
     for (uint64_t number = sent_.first_number(); number != sent_.end_number(); ++number) sent_[number].packet.bytes = 0;
   }
 
@@ -80,7 +82,7 @@ class PieceLedger {
 
  private:
   base::Window<Entry> sent_;
-  uint64_t acknowledged_end_ = 0;  // behind the newest that was acknowledged
+  uint64_t overtaken_end_ = 0;  // behind the newest that was acknowledged, or took another path
   std::deque<PieceId> lost_;
 };
 

@@ -214,7 +214,8 @@ Result<std::unique_ptr<Session>> Session::dial(Setup setup, TimePoint now) {
   const ngtcp2_cid dcid = random_cid(*own.random, NGTCP2_MIN_INITIAL_DCIDLEN + 8);
   const ngtcp2_cid scid = random_cid(*own.random, own_cid_bytes);
   const net::Endpoint shown = shown_as(own.remote, 0);
-  const ngtcp2_path path = path_of(own.local, shown);
+  const net::Endpoint shown_local = shown_as(own.local, 0);
+  const ngtcp2_path path = path_of(shown_local, shown);
   const ngtcp2_callbacks callbacks = Callbacks::all(true);
   ngtcp2_settings settings = Callbacks::settings(own, now);
   session->open_qlog(text_of(dcid), true);
@@ -237,7 +238,8 @@ Result<std::unique_ptr<Session>> Session::accept(Setup setup, const Initial& ini
   const ngtcp2_cid client = cid_of(initial.scid);
   const ngtcp2_cid scid = random_cid(*own.random, own_cid_bytes);
   const net::Endpoint shown = shown_as(own.remote, 0);
-  const ngtcp2_path path = path_of(own.local, shown);
+  const net::Endpoint shown_local = shown_as(own.local, 0);
+  const ngtcp2_path path = path_of(shown_local, shown);
   const ngtcp2_callbacks callbacks = Callbacks::all(false);
   ngtcp2_settings settings = Callbacks::settings(own, now);
   ngtcp2_transport_params parameters = Callbacks::parameters(own, false);
@@ -269,7 +271,8 @@ void Session::read(std::span<const std::byte> packet, uint8_t ecn, const net::En
                    TimePoint now) {
   if (ending_) return;
   const net::Endpoint shown = shown_as(remote, peer_name_);
-  const ngtcp2_path path = path_of(local, shown);
+  const net::Endpoint shown_local = shown_as(local, own_name_);
+  const ngtcp2_path path = path_of(shown_local, shown);
   const ngtcp2_pkt_info info{.ecn = ecn};
   Callbacks::reading = this;
   const int error = ngtcp2_conn_read_pkt(conn_, &path, &info, as_u8(packet), packet.size(), stamp(now));
@@ -278,13 +281,15 @@ void Session::read(std::span<const std::byte> packet, uint8_t ecn, const net::En
 }
 
 void Session::on_expiry(TimePoint now) {
+  handled_ = now;
   if (!ending_) failed(ngtcp2_conn_handle_expiry(conn_, stamp(now)));
 }
 
 std::optional<TimePoint> Session::expiry() const {
   const ngtcp2_tstamp at = ngtcp2_conn_get_expiry(conn_);
   if (ending_ || at == UINT64_MAX) return {};
-  return TimePoint(Duration(static_cast<int64_t>(at)));
+  // Ids that were given up it forgets after the time that it names for that, not at it.
+  return std::max(TimePoint(Duration(static_cast<int64_t>(at))), handled_ + Duration(1));
 }
 
 void Session::fail_by(Status status) { ending_ = Ending{.status = std::move(status), .silent = true}; }
@@ -439,11 +444,19 @@ void Session::watch_flight() {
   ngtcp2_conn_extend_max_offset(conn_, stream_window_bytes);
 }
 
-void Session::unlock() {
+void Session::unlock(TimePoint now) {
   ngtcp2_conn_stat stat{};
   ngtcp2_conn_get_conn_stat(conn_, &stat);
   const bool locked = stat.loss_detection_timer == UINT64_MAX && stat.bytes_in_flight >= stat.cwnd;
-  if (locked && ngtcp2_conn_is_server(conn_) != 0) rename_peer();
+  if (ending_ || !locked) return;
+  if (ngtcp2_conn_is_server(conn_) != 0) return rename_peer();
+  const auto name = static_cast<uint16_t>(own_name_ + 1);
+  const net::Endpoint shown = shown_as(setup_.local, name);
+  const net::Endpoint remote = endpoint_of(ngtcp2_conn_get_path(conn_)->remote);
+  const ngtcp2_path path = path_of(shown, remote);
+  // Where the peer's ids are used up, or the handshake is not confirmed, it is tried again with the next probe.
+  const int error = ngtcp2_conn_initiate_immediate_migration(conn_, &path, stamp(now));
+  if (error == 0) own_name_ = name;
 }
 
 void Session::rename_peer() {
