@@ -6,6 +6,7 @@
 #include <array>
 #include <catch2/catch.hpp>
 #include <cstring>
+#include <thread>
 #include <vector>
 
 namespace haul::quic {
@@ -37,6 +38,24 @@ TEST_CASE("a socket tells how late it has become", "[quic]") {
   const TimePoint now = system_clock().now();
   CHECK((*socket)->time(now - 1s) >= now);
   CHECK((*socket)->time(now + 1h) == now + 1h);  // never back
+}
+
+TEST_CASE("a datagram that waited for its reader tells when it came", "[quic]") {
+  const auto from = open_udp(loopback(AF_INET), false, 65536);
+  const auto to = open_udp(loopback(AF_INET), false, 65536);
+  REQUIRE(from.ok());
+  REQUIRE(to.ok());
+  const std::vector<std::byte> bytes(100);
+  CHECK((*to)->receive().bytes.empty());
+  const TimePoint before = system_clock().now();
+  REQUIRE((*from)->send({.bytes = bytes, .datagram_bytes = bytes.size(), .ecn = 0, .remote = (*to)->local()}));
+  const TimePoint sent = system_clock().now();
+  std::this_thread::sleep_for(50ms);
+  const Burst burst = (*to)->receive();
+  REQUIRE(burst.came);
+  // Two clocks are compared, one of which may be adjusted meanwhile.
+  CHECK(*burst.came >= before - 1ms);
+  CHECK(*burst.came <= sent + 20ms);
 }
 
 TEST_CASE("marks travel with datagrams, one by one and in bursts", "[quic]") {
