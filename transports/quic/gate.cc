@@ -41,7 +41,7 @@ void Gate::pause(TimePoint now) {
     const Duration missed = pacer_.missed();
     // The machine had no time for this sender: what arrives for it is not the path's rate.
     const bool tells = missed > std::max(path_.rtt().lowest() / telling_by_rtt, telling);
-    if (tells && path_.rtt().known() && !waited_for_window_) path_.on_app_limited();
+    if (tells && path_.rtt().known() && !waited_for_window_) path_.on_app_limited(true);
     waited_for_window_ = std::exchange(waits_for_window_, false);
   }
   burst_left_ = 0;

@@ -39,7 +39,7 @@ class Gate {
 
   /// It is open, and the library takes nothing: for a fraction of a second every few, its own controller looks for the lowest
   /// round trip. What arrives then says nothing of the path's rate.
-  void on_held_back() { path_.on_app_limited(); }
+  void on_held_back() { path_.on_app_limited(true); }
 
   // What came of packets; take() tells the controller of all of them at once.
   /// `came`: when that was told, perhaps some time ago.

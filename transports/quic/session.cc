@@ -277,7 +277,8 @@ Duration Session::take_ack_delay() noexcept {
   const ngtcp2_transport_params* peer = ngtcp2_conn_get_remote_transport_params(conn_);
   if (units == 0 || peer == nullptr) return Duration::zero();
   const auto most = static_cast<double>(peer->max_ack_delay);
-  const double delay = static_cast<double>(units) * std::exp2(static_cast<double>(peer->ack_delay_exponent)) * NGTCP2_MICROSECONDS;
+  const double delay =
+      static_cast<double>(units) * std::exp2(static_cast<double>(peer->ack_delay_exponent)) * NGTCP2_MICROSECONDS;
   return Duration(static_cast<int64_t>(std::min(delay, most)));
 }
 
@@ -425,8 +426,8 @@ Session::Packet Session::write_close(std::span<std::byte> out, CloseCode code, s
     ngtcp2_connection_close_error_set_application_error(&error, static_cast<uint64_t>(code), text, reason.size());
   }
   ngtcp2_path_storage_zero(&link_->written);
-  const ngtcp2_ssize written =
-      ngtcp2_conn_write_connection_close(conn_, &link_->written.path, &link_->info, as_u8(out), out.size(), &error, stamp_of(now));
+  const ngtcp2_ssize written = ngtcp2_conn_write_connection_close(conn_, &link_->written.path, &link_->info, as_u8(out),
+                                                                  out.size(), &error, stamp_of(now));
   return written > 0 ? packet_of(written) : Packet();
 }
 

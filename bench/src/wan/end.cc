@@ -140,8 +140,7 @@ Status End::open_device() {
   // also UDP, which costs the emulator a call for each packet then.
   constexpr unsigned long offloads = TUN_F_CSUM | TUN_F_TSO4;
   constexpr unsigned long udp_offloads = 0x20 | 0x40;  // TUN_F_USO4 and TUN_F_USO6, which go together only; not in old headers
-  if (::ioctl(tun_.get(), TUNSETOFFLOAD, offloads | udp_offloads) != 0 &&
-      ::ioctl(tun_.get(), TUNSETOFFLOAD, offloads) != 0) {
+  if (::ioctl(tun_.get(), TUNSETOFFLOAD, offloads | udp_offloads) != 0 && ::ioctl(tun_.get(), TUNSETOFFLOAD, offloads) != 0) {
     return Status::from_errno(StatusCode::unsupported, errno, "this kernel's TUN devices hand over no segments (TUN_F_TSO4)");
   }
   return {};
