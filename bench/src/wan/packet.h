@@ -13,8 +13,8 @@ namespace wan {
 constexpr size_t max_frame_bytes = 65536 + 16;
 
 /// One frame with its VirtioHeader. With TSO the kernel gives several segments of TCP in one frame, with USO several datagrams
-/// of UDP; on a real link each is a packet, and each is queued, lost and delayed by itself. So a frame knows its segments, and any run of neighbours can
-/// be cut out as a frame of its own, with the headers that a network card would have given them.
+/// of UDP; on a real link each is a packet, and each is queued, lost and delayed by itself. So a frame knows its segments, and
+/// any run of neighbours can be cut out as a frame of its own, with the headers that a network card would have given them.
 /// Immutable, so it may be shared by the segments that are under way.
 class Packet {
  public:
