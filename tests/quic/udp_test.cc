@@ -46,16 +46,21 @@ TEST_CASE("a datagram that waited for its reader tells when it came", "[quic]") 
   REQUIRE(from.ok());
   REQUIRE(to.ok());
   const std::vector<std::byte> bytes(100);
-  CHECK((*to)->receive().bytes.empty());
-  const TimePoint before = system_clock().now();
-  REQUIRE((*from)->send({.bytes = bytes, .datagram_bytes = bytes.size(), .ecn = 0, .remote = (*to)->local()}));
-  const TimePoint sent = system_clock().now();
-  std::this_thread::sleep_for(50ms);
-  const Burst burst = (*to)->receive();
-  REQUIRE(burst.came);
-  // Two clocks are compared, one of which may be adjusted meanwhile.
-  CHECK(*burst.came >= before - 1ms);
-  CHECK(*burst.came <= sent + 20ms);
+  // The kernel begins to note the time of coming a little after it was asked to; until then it notes that of reading.
+  bool noted = false;
+  for (int attempt = 0; attempt < 50 && !noted; ++attempt) {
+    CHECK((*to)->receive().bytes.empty());
+    const TimePoint before = system_clock().now();
+    REQUIRE((*from)->send({.bytes = bytes, .datagram_bytes = bytes.size(), .ecn = 0, .remote = (*to)->local()}));
+    std::this_thread::sleep_for(20ms);
+    const TimePoint reads = system_clock().now();
+    const Burst burst = (*to)->receive();
+    REQUIRE(burst.came);
+    // Two clocks are compared, one of which may be adjusted meanwhile.
+    CHECK(*burst.came >= before - 1ms);
+    noted = *burst.came <= reads - 10ms;
+  }
+  CHECK(noted);
 }
 
 TEST_CASE("marks travel with datagrams, one by one and in bursts", "[quic]") {

@@ -276,10 +276,8 @@ Duration Session::take_ack_delay() noexcept {
   const uint64_t units = std::exchange(ack_delay_, 0);
   const ngtcp2_transport_params* peer = ngtcp2_conn_get_remote_transport_params(conn_);
   if (units == 0 || peer == nullptr) return Duration::zero();
-  const auto most = static_cast<double>(peer->max_ack_delay);
-  const double delay =
-      static_cast<double>(units) * std::exp2(static_cast<double>(peer->ack_delay_exponent)) * NGTCP2_MICROSECONDS;
-  return Duration(static_cast<int64_t>(std::min(delay, most)));
+  const double us = static_cast<double>(units) * std::exp2(static_cast<double>(peer->ack_delay_exponent));
+  return Duration(static_cast<int64_t>(std::min(us * NGTCP2_MICROSECONDS, static_cast<double>(peer->max_ack_delay))));
 }
 
 void Session::read(std::span<const std::byte> packet, uint8_t ecn, const net::Endpoint& local, const net::Endpoint& remote,
