@@ -136,7 +136,8 @@ void Hub::on_ack(TimePoint now, const AckSample& sample) {
   if (!quarters_.started()) quarters_.restart(now);
   const bool round_ended = rounds_.on_ack(sample);
   quarters_.on_ack(static_cast<double>(sample.acked_bytes), static_cast<double>(sample.marked_bytes),
-                   plausible_rtt(sample.rtt).value_or(Duration::zero()), sample.app_limited || now < measure_from_);
+                   plausible_rtt(sample.rtt).value_or(Duration::zero()), sample.app_limited || now < measure_from_,
+                   (sample.app_limited && !sample.held_back) || now < measure_from_);
   const bool quarter_ended = quarters_.close(now, lowest_rtt() / 4, 4 * packet_);
   switch (phase_) {
     case Phase::startup: startup_ack(now, sample, {round_ended, quarter_ended}); break;
@@ -266,7 +267,8 @@ void Hub::steer(Duration queue, const QuarterRounds::Quarter& last) {
   const double error = to_seconds(target) - to_seconds(queue);
   correction_ = std::clamp(steering * error / to_seconds(lowest_rtt() + target), -most_slower, most_faster);
 
-  const bool empty = queue < target / 4 && !last.limited;
+  // A sender that had enough but comes late now and then sends less than its pace. It would never find the room there is.
+  const bool empty = queue < target / 4 && !last.starved;
   empty_quarters_ = empty ? empty_quarters_ + 1 : 0;
   if (empty_quarters_ > patience_quarters) {
     const uint32_t rounds = std::min<uint32_t>((empty_quarters_ - patience_quarters) / 4, 8);

@@ -21,6 +21,7 @@ class QuarterRounds {
     double marked = 0;
     Duration lowest_rtt = Duration::max();
     bool limited = false;  ///< the sender held back: says nothing about the path's rate
+    bool starved = false;  ///< … because it had too little to send
   };
   static constexpr size_t count = 4;
 
@@ -31,11 +32,12 @@ class QuarterRounds {
   }
   bool started() const noexcept { return started_; }
 
-  void on_ack(double acked, double marked, Duration rtt, bool limited) noexcept {
+  void on_ack(double acked, double marked, Duration rtt, bool limited, bool starved) noexcept {
     open_.delivered += acked;
     open_.marked += marked;
     if (rtt > Duration::zero()) open_.lowest_rtt = std::min(open_.lowest_rtt, rtt);
     open_.limited |= limited;
+    open_.starved |= starved;
   }
   void on_loss(double bytes) noexcept { open_.lost += bytes; }
 

@@ -72,17 +72,18 @@ void PathModel::acked(TimePoint now, SentPacket& packet, uint64_t bytes, uint64_
   }
 }
 
-AckSample PathModel::finish_ack(TimePoint now, Duration ack_delay) noexcept {
+AckSample PathModel::finish_ack(TimePoint now, Duration ack_delay, Duration waited) noexcept {
   AckSample sample;
   if (!has_newest_) {
     sample.in_flight_bytes = in_flight_;
     sample.delivered_bytes = sample.delivered_at_send = delivered_;
     return sample;
   }
-  // RFC 9002, section 5.3: the peer's delay counts only if it does not push the sample below the lowest one. Its bound
-  // (max_ack_delay) is the caller's.
-  Duration rtt = now - newest_.sent_at;
-  if (ack_delay > Duration::zero() && rtt - ack_delay >= rtt_.lowest() && rtt_.known()) rtt -= ack_delay;
+  // RFC 9002, section 5.3: the peer's delay does not push a sample below the lowest one. What would do so is not ignored, as
+  // there, but counts down to the lowest: with delays as long as queues, what is left else would be mistaken for a queue. Its
+  // bound (max_ack_delay) is the caller's.
+  Duration rtt = now - waited - newest_.sent_at;
+  if (ack_delay > Duration::zero() && rtt_.known()) rtt = std::max(rtt - ack_delay, std::min(rtt, rtt_.lowest()));
   rtt_.on_sample(now, rtt);
   // Section 4.1.2.3: beyond the bubble, not at its end; what follows a pause is marked, too.
   for (uint64_t* until : {&app_limited_until_, &too_little_until_}) {

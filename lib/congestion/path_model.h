@@ -52,8 +52,9 @@ class PathModel {
   /// `bytes` of a packet arrived, of which `marked_bytes` carried a congestion mark. More than what is in flight of the
   /// packet is ignored: a peer may not acknowledge what was never sent.
   void acked(TimePoint now, SentPacket& packet, uint64_t bytes, uint64_t marked_bytes) noexcept;
-  /// The sample of all acked() since the last call. `ack_delay`: how long the peer held the acknowledgement back.
-  AckSample finish_ack(TimePoint now, Duration ack_delay = Duration::zero()) noexcept;
+  /// The sample of all acked() since the last call. `ack_delay`: how long the peer held the acknowledgement back, as it says:
+  /// that takes no sample below the lowest one. `waited`: how long the acknowledgement lay here before it was looked at.
+  AckSample finish_ack(TimePoint now, Duration ack_delay = Duration::zero(), Duration waited = Duration::zero()) noexcept;
   /// `bytes` of a packet are taken for lost.
   LossSample lost(TimePoint now, SentPacket& packet, uint64_t bytes) noexcept;
   /// A packet is in flight no more, and that says nothing of the path.

@@ -42,6 +42,22 @@ TEST_CASE("a delivery rate is what arrived over the longer of sending and acknow
   CHECK(sample.in_flight_bytes == 0);
 }
 
+TEST_CASE("what the ends need for an acknowledgement is no part of the round trip") {
+  PathModel model;
+  const auto round_trip = [&](TimePoint sent, TimePoint now, Duration ack_delay, Duration waited) {
+    auto packet = model.on_sent(sent, 1000);
+    model.acked(now, packet, 1000, 0);
+    return model.finish_ack(now, ack_delay, waited).rtt;
+  };
+  // Of the first sample nothing shows whether the peer tells the truth.
+  CHECK(round_trip(start, start + 105ms, 3ms, 5ms) == 100ms);
+  CHECK(round_trip(start + 1s, start + 1120ms, 10ms, 5ms) == 105ms);
+  // A peer may not say that the path is shorter than it ever was; this side's own clock may.
+  CHECK(round_trip(start + 2s, start + 2103ms, 10ms, 0ms) == 100ms);
+  CHECK(round_trip(start + 3s, start + 3103ms, 0ms, 10ms) == 93ms);
+  CHECK(model.rtt().lowest() == 93ms);
+}
+
 TEST_CASE("what was never sent cannot be acknowledged or lost") {
   PathModel model;
   auto packet = model.on_sent(start, 1000);

@@ -41,7 +41,7 @@ TEST_CASE("a loop that is woken late loses nothing of its rate", "[quic]") {
   Gate gate(std::make_unique<AlwaysTheSame>(last));
   const auto first = gate.on_sent(start, packet);
   gate.pause(start);
-  gate.acknowledged(first);
+  gate.acknowledged(first, start + 100ms);
   gate.take(start + 100ms);
   TimePoint now = start + 100ms;
   send_all(gate, now);
@@ -65,7 +65,7 @@ TEST_CASE("what a late sender missed for good says nothing of the rate", "[quic]
     now += 2ms;
     send_all(gate, now);
   }
-  gate.acknowledged(first);
+  gate.acknowledged(first, now);
   gate.take(now);
   for (int turn = 0; turn < 10; ++turn) {
     now += 3ms;
@@ -84,28 +84,47 @@ TEST_CASE("what arrives while the library takes nothing says nothing of the rate
   const auto before = gate.on_sent(start, packet);
   gate.on_held_back();
   const auto after = gate.on_sent(start + 1ms, packet);
-  gate.acknowledged(before);
+  gate.acknowledged(before, start + 10ms);
   gate.take(start + 10ms);
   CHECK_FALSE(last.app_limited);
-  gate.acknowledged(after);
+  gate.acknowledged(after, start + 11ms);
   gate.take(start + 11ms);
   CHECK(last.app_limited);
+}
+
+TEST_CASE("an end that comes late does not make the path longer", "[quic]") {
+  AckSample last;
+  Gate gate(std::make_unique<AlwaysTheSame>(last));
+  const auto round_trip = [&](TimePoint sent, TimePoint came, Duration ack_delay, TimePoint now) {
+    gate.acknowledged(gate.on_sent(sent, packet), came);
+    gate.delayed(ack_delay);
+    gate.take(now);
+    return last.rtt;
+  };
+  CHECK(round_trip(start, start + 100ms, 0ms, start + 100ms) == 100ms);
+  // What was told lay here for 30 ms, and the peer had kept it for 20 ms.
+  CHECK(round_trip(start + 1s, start + 1125ms, 20ms, start + 1155ms) == 105ms);
+  // A peer that is always late is felt, and what it said once does not count again.
+  CHECK(round_trip(start + 2s, start + 2200ms, 90ms, start + 2200ms) == 175ms);
+  gate.acknowledged(gate.on_sent(start + 3s, packet), start + 3200ms);
+  gate.take(start + 3200ms);
+  CHECK(last.rtt == 200ms);
 }
 
 TEST_CASE("the controller hears of as many marks as packets of payload arrived, at most", "[quic]") {
   AckSample last;
   Gate gate(std::make_unique<AlwaysTheSame>(last));
-  for (int i = 0; i < 3; ++i) gate.acknowledged(gate.on_sent(start, packet));
+  for (int i = 0; i < 3; ++i) gate.acknowledged(gate.on_sent(start, packet), start + 10ms);
   gate.marked(2);
   gate.take(start + 10ms);
   CHECK(last.acked_bytes == 3 * packet);
   CHECK(last.marked_bytes == 2 * packet);
   gate.marked(5);
   gate.take(start + 11ms);  // nothing arrived: they wait
-  gate.acknowledged(gate.on_sent(start + 11ms, packet));
+  gate.acknowledged(gate.on_sent(start + 11ms, packet), start + 20ms);
   gate.take(start + 20ms);
   CHECK(last.marked_bytes == packet);
-  gate.acknowledged(gate.on_sent(start + 20ms, packet));
+  gate.acknowledged(gate.on_sent(start + 20ms, packet), start + 30ms);
   gate.take(start + 30ms);
   CHECK(last.marked_bytes == 0);
 }

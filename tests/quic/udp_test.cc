@@ -6,6 +6,7 @@
 #include <array>
 #include <catch2/catch.hpp>
 #include <cstring>
+#include <thread>
 #include <vector>
 
 namespace haul::quic {
@@ -37,6 +38,29 @@ TEST_CASE("a socket tells how late it has become", "[quic]") {
   const TimePoint now = system_clock().now();
   CHECK((*socket)->time(now - 1s) >= now);
   CHECK((*socket)->time(now + 1h) == now + 1h);  // never back
+}
+
+TEST_CASE("a datagram that waited for its reader tells when it came", "[quic]") {
+  const auto from = open_udp(loopback(AF_INET), false, 65536);
+  const auto to = open_udp(loopback(AF_INET), false, 65536);
+  REQUIRE(from.ok());
+  REQUIRE(to.ok());
+  const std::vector<std::byte> bytes(100);
+  // The kernel begins to note the time of coming a little after it was asked to; until then it notes that of reading.
+  bool noted = false;
+  for (int attempt = 0; attempt < 50 && !noted; ++attempt) {
+    CHECK((*to)->receive().bytes.empty());
+    const TimePoint before = system_clock().now();
+    REQUIRE((*from)->send({.bytes = bytes, .datagram_bytes = bytes.size(), .ecn = 0, .remote = (*to)->local()}));
+    std::this_thread::sleep_for(20ms);
+    const TimePoint reads = system_clock().now();
+    const Burst burst = (*to)->receive();
+    REQUIRE(burst.came);
+    // Two clocks are compared, one of which may be adjusted meanwhile.
+    CHECK(*burst.came >= before - 1ms);
+    noted = *burst.came <= reads - 10ms;
+  }
+  CHECK(noted);
 }
 
 TEST_CASE("marks travel with datagrams, one by one and in bursts", "[quic]") {

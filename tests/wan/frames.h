@@ -28,6 +28,21 @@ struct TcpFrame {
 
 constexpr size_t tcp_headers = sizeof(iphdr) + sizeof(tcphdr);
 
+/// What fills packets, so that it shows where a piece of it came from.
+inline std::byte payload_at(uint32_t i) { return static_cast<std::byte>(i * 7 + i / 251); }
+
+inline iphdr ip_header(uint8_t protocol, size_t total_bytes) {
+  iphdr ip{};
+  ip.version = 4;
+  ip.ihl = sizeof(iphdr) / 4;
+  ip.protocol = protocol;
+  ip.id = htons(77);
+  ip.tot_len = htons(static_cast<uint16_t>(total_bytes));
+  ip.saddr = htonl(0x0ac80001);
+  ip.daddr = htonl(0x0ac80002);
+  return ip;
+}
+
 inline std::vector<std::byte> frame_of(const TcpFrame& asked) {
   std::vector<std::byte> frame(sizeof(wan::VirtioHeader) + tcp_headers + asked.payload);
   wan::VirtioHeader header{};
@@ -40,14 +55,7 @@ inline std::vector<std::byte> frame_of(const TcpFrame& asked) {
     header.header_bytes = tcp_headers;
   }
   std::memcpy(frame.data(), &header, sizeof(header));
-  iphdr ip{};
-  ip.version = 4;
-  ip.ihl = sizeof(iphdr) / 4;
-  ip.protocol = IPPROTO_TCP;
-  ip.id = htons(77);
-  ip.tot_len = htons(static_cast<uint16_t>(tcp_headers + asked.payload));
-  ip.saddr = htonl(0x0ac80001);
-  ip.daddr = htonl(0x0ac80002);
+  const iphdr ip = ip_header(IPPROTO_TCP, tcp_headers + asked.payload);
   std::memcpy(frame.data() + sizeof(header), &ip, sizeof(ip));
   tcphdr tcp{};
   tcp.th_sport = htons(40000);
@@ -57,8 +65,38 @@ inline std::vector<std::byte> frame_of(const TcpFrame& asked) {
   tcp.th_flags = asked.flags;
   std::memcpy(frame.data() + sizeof(header) + sizeof(ip), &tcp, sizeof(tcp));
   for (uint32_t i = 0; i < asked.payload; ++i) {
-    frame[sizeof(header) + tcp_headers + i] = static_cast<std::byte>(i * 7 + i / 251);
+    frame[sizeof(header) + tcp_headers + i] = payload_at(i);
   }
+  return frame;
+}
+
+struct UdpFrame {
+  uint32_t payload = 0;
+  uint16_t segment = 0;  ///< 0: no segmentation
+};
+
+constexpr size_t udp_headers = sizeof(iphdr) + sizeof(udphdr);
+
+inline std::vector<std::byte> frame_of(const UdpFrame& asked) {
+  std::vector<std::byte> frame(sizeof(wan::VirtioHeader) + udp_headers + asked.payload);
+  wan::VirtioHeader header{};
+  header.flags = wan::virtio_needs_csum;
+  header.csum_start = sizeof(iphdr);
+  header.csum_offset = offsetof(udphdr, uh_sum);
+  if (asked.segment > 0) {
+    header.gso_type = wan::virtio_gso_udp;
+    header.gso_size = asked.segment;
+    header.header_bytes = udp_headers;
+  }
+  std::memcpy(frame.data(), &header, sizeof(header));
+  const iphdr ip = ip_header(IPPROTO_UDP, udp_headers + asked.payload);
+  std::memcpy(frame.data() + sizeof(header), &ip, sizeof(ip));
+  udphdr udp{};
+  udp.uh_sport = htons(40000);
+  udp.uh_dport = htons(7000);
+  udp.uh_ulen = htons(static_cast<uint16_t>(sizeof(udphdr) + asked.payload));
+  std::memcpy(frame.data() + sizeof(header) + sizeof(ip), &udp, sizeof(udp));
+  for (uint32_t i = 0; i < asked.payload; ++i) frame[sizeof(header) + udp_headers + i] = payload_at(i);
   return frame;
 }
 

@@ -207,7 +207,7 @@ Status Connection::on_datagram(std::span<const std::byte> datagram) {
 void Connection::on_datagram_acknowledged(uint64_t number) {
   const auto entry = ledger_.acknowledged(number);
   if (!entry || !gate_) return;
-  if (entry->packet.bytes > 0) gate_->acknowledged(entry->packet);
+  if (entry->packet.bytes > 0) gate_->acknowledged(entry->packet, came_);
   size_.acknowledged(entry->packet.bytes);
   if (entry->id.reply) inbound_->piece_arrived(entry->id);
 }
@@ -246,7 +246,8 @@ void Connection::repeat_oldest() {
   ++pieces_lost_;
 }
 
-void Connection::receive(std::span<const std::byte> packet, uint8_t ecn, const Outlet& from, const net::Endpoint& remote) {
+void Connection::receive(std::span<const std::byte> packet, uint8_t ecn, const Outlet& from, const net::Endpoint& remote,
+                         TimePoint came) {
   if (state_ == State::over) {
     const bool answer = !last_words_.empty() && power_of_two(++heard_after_end_);
     if (answer) outlet_->answer({.bytes = last_words_, .datagram_bytes = last_words_.size(), .ecn = 0, .remote = remote_});
@@ -255,7 +256,8 @@ void Connection::receive(std::span<const std::byte> packet, uint8_t ecn, const O
   if (!session_) return;
   heard_ = true;
   bytes_received_ += packet.size();
-  session_->read(packet, ecn, from.local(), remote, context_.now);
+  came_ = came;
+  session_->read(packet, ecn, from.local(), remote, came);
 }
 
 bool Connection::receive_reset(std::span<const std::byte> packet, const Outlet& from, const net::Endpoint& remote) {
@@ -268,6 +270,7 @@ void Connection::received() {
   library_blocked_ = false;
   if (gate_ && session_) give_up_overtaken();
   if (gate_ && session_) gate_->marked(session_->take_marks());
+  if (gate_ && session_) gate_->delayed(session_->take_ack_delay());
   if (gate_) gate_->take(context_.now);
   if (state_ != State::greeting || !session_ || session_->ending()) return;
   if (dialed_ && handshake_done_ && !introduced_) {

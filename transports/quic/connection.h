@@ -97,7 +97,8 @@ class Connection final : public SessionOwner {
   /// Ends the connection because of something that went wrong.
   void fail(Status status, CloseCode code = CloseCode::aborted);
 
-  void receive(std::span<const std::byte> packet, uint8_t ecn, const Outlet& from, const net::Endpoint& remote);
+  /// It came at `came`, perhaps before now.
+  void receive(std::span<const std::byte> packet, uint8_t ecn, const Outlet& from, const net::Endpoint& remote, TimePoint came);
   /// A packet of nobody's, which may be the peer's word that it knows nothing of the connection. True: it was.
   bool receive_reset(std::span<const std::byte> packet, const Outlet& from, const net::Endpoint& remote);
   /// Once after some receive().
@@ -193,6 +194,7 @@ class Connection final : public SessionOwner {
 
   uint64_t bytes_sent_ = 0;
   uint64_t bytes_received_ = 0;
+  TimePoint came_;  // the packet that is read
   uint64_t pieces_lost_ = 0;
   // On the paths before this one.
   uint64_t delivered_before_ = 0;

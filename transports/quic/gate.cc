@@ -16,6 +16,11 @@ constexpr Duration latest = std::chrono::milliseconds(10);
 constexpr int64_t telling_by_rtt = 100;
 constexpr Duration telling = std::chrono::milliseconds(1);
 
+// Of what the peer says of its own delay: where it takes longer in the mean, it is the bottleneck, which is to be felt.
+constexpr int64_t believed_by_rtt = 4;
+// More than this a reader never waits, but for its machine being asleep.
+constexpr Duration longest_wait = std::chrono::seconds(1);
+
 }  // namespace
 
 bool Gate::open(TimePoint now) noexcept {
@@ -36,7 +41,7 @@ void Gate::pause(TimePoint now) {
     const Duration missed = pacer_.missed();
     // The machine had no time for this sender: what arrives for it is not the path's rate.
     const bool tells = missed > std::max(path_.rtt().lowest() / telling_by_rtt, telling);
-    if (tells && path_.rtt().known() && !waited_for_window_) path_.on_app_limited();
+    if (tells && path_.rtt().known() && !waited_for_window_) path_.on_app_limited(true);
     waited_for_window_ = std::exchange(waits_for_window_, false);
   }
   burst_left_ = 0;
@@ -66,7 +71,10 @@ void Gate::take(TimePoint now) {
   if (!acknowledged_.empty()) {
     // Those left over were of packets without payload.
     marked_packets_ = 0;
-    const AckSample sample = path_.finish_ack(now);
+    // Neither end's want of a processor is a queue of the path.
+    const Duration believed = std::min(std::exchange(ack_delay_, Duration::zero()), path_.rtt().lowest() / believed_by_rtt);
+    const Duration waited = std::clamp(now - told_at_, Duration::zero(), longest_wait);
+    const AckSample sample = path_.finish_ack(now, believed, waited);
     if (sample.delivery_rate > 0) delivery_rate_ = sample.delivery_rate;
     controller_->on_ack(now, sample);
     pacer_.forgive_late(std::min(path_.rtt().lowest() / late_by_rtt, latest));

@@ -39,10 +39,16 @@ class Gate {
 
   /// It is open, and the library takes nothing: for a fraction of a second every few, its own controller looks for the lowest
   /// round trip. What arrives then says nothing of the path's rate.
-  void on_held_back() { path_.on_app_limited(); }
+  void on_held_back() { path_.on_app_limited(true); }
 
   // What came of packets; take() tells the controller of all of them at once.
-  void acknowledged(const congestion::SentPacket& packet) { acknowledged_.push_back(packet); }
+  /// `came`: when that was told, perhaps some time ago.
+  void acknowledged(const congestion::SentPacket& packet, TimePoint came) {
+    acknowledged_.push_back(packet);
+    told_at_ = came;
+  }
+  /// So long the peer had held back the acknowledgement of the newest packet.
+  void delayed(Duration by) noexcept { ack_delay_ = by; }
   void lost(const congestion::SentPacket& packet) { lost_.push_back(packet); }
   /// So many packets, with payload or not, arrived with a congestion mark.
   void marked(uint64_t packets) { marked_packets_ += packets; }
@@ -72,6 +78,8 @@ class Gate {
   std::optional<uint64_t> rate_limit_;
   std::vector<congestion::SentPacket> acknowledged_;
   std::vector<congestion::SentPacket> lost_;
+  TimePoint told_at_;
+  Duration ack_delay_ = Duration::zero();
   uint64_t marked_packets_ = 0;  // that the controller has not heard of
   uint64_t delivery_rate_ = 0;
   uint64_t burst_left_ = 0;  // of this burst

@@ -48,25 +48,28 @@ class Reader {
   bool good_ = true;
 };
 
-std::optional<MarkCounts> read_counts(Reader& frame) noexcept {
-  frame.number();  // largest acknowledged
-  frame.number();  // delay
+std::optional<AckFrame> read_frame(Reader& frame, bool has_counts) noexcept {
+  AckFrame ack;
+  ack.largest = frame.number();
+  ack.delay = frame.number();
   const uint64_t ranges = frame.number();
   frame.number();  // the first range
   for (uint64_t i = 0; i < ranges && frame.good(); ++i) {
     frame.number();
     frame.number();
   }
-  MarkCounts counts;
-  counts.ect0 = frame.number();
-  counts.ect1 = frame.number();
-  counts.ce = frame.number();
-  return frame.good() ? std::optional(counts) : std::nullopt;
+  if (has_counts) {
+    MarkCounts& counts = ack.counts.emplace();
+    counts.ect0 = frame.number();
+    counts.ect1 = frame.number();
+    counts.ce = frame.number();
+  }
+  return frame.good() ? std::optional(ack) : std::nullopt;
 }
 
 }  // namespace
 
-std::optional<MarkCounts> read_mark_counts(std::span<const std::byte> frames) noexcept {
+std::optional<AckFrame> read_ack(std::span<const std::byte> frames) noexcept {
   Reader reader(frames);
   while (!reader.empty()) {
     const uint8_t type = reader.first();
@@ -74,7 +77,8 @@ std::optional<MarkCounts> read_mark_counts(std::span<const std::byte> frames) no
     switch (type) {
       case padding:
       case ping: break;
-      case ack_with_counts: return read_counts(reader);
+      case ack:
+      case ack_with_counts: return read_frame(reader, type == ack_with_counts);
       case max_stream_data: reader.number(); [[fallthrough]];
       case max_data:
       case retire_connection_id: reader.number(); break;

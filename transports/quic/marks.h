@@ -1,4 +1,4 @@
-// Congestion marks (ECN, RFC 3168) as the peer reports them: in ACK frames, of which the library tells nothing.
+// What the peer says in ACK frames, of which the library tells nothing: congestion marks (ECN, RFC 3168), and its delay.
 #pragma once
 
 #include <cstddef>
@@ -16,9 +16,16 @@ struct MarkCounts {
   uint64_t ce = 0;
 };
 
-/// Of the first ACK frame in a decrypted packet, if it has counts. It is looked for behind the small frames that a peer may put
-/// before it: where payload comes first, nothing is.
-std::optional<MarkCounts> read_mark_counts(std::span<const std::byte> frames) noexcept;
+/// An ACK frame (RFC 9000 section 19.3), as far as it is of interest here.
+struct AckFrame {
+  uint64_t largest = 0;  ///< packet number
+  uint64_t delay = 0;    ///< between that packet's coming and the frame, in units that the peer chose when it began
+  std::optional<MarkCounts> counts;
+};
+
+/// The first one in a decrypted packet. It is looked for behind the small frames that a peer may put before it: where payload
+/// comes first, nothing is.
+std::optional<AckFrame> read_ack(std::span<const std::byte> frames) noexcept;
 
 /// How many packets arrived marked, since the last question. Reports are believed only as far as RFC 9000 section 13.4.2 has
 /// it: no more than left with ECT(0), none of them changed to ECT(1), and some unmarked, since a path that marks everything

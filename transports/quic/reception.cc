@@ -53,7 +53,7 @@ void QuicTransport::handle(const Burst& burst, Outlet& outlet) {
     if (touched_.empty() || touched_.back() != &connection) {
       if (std::find(touched_.begin(), touched_.end(), &connection) == touched_.end()) touched_.push_back(&connection);
     }
-    connection.receive(packet, burst.ecn, outlet, burst.remote);
+    connection.receive(packet, burst.ecn, outlet, burst.remote, burst.came.value_or(context_.now));
   }
 }
 
@@ -71,7 +71,7 @@ void QuicTransport::handle_stranger(std::span<const std::byte> packet, const Bur
     const auto made = routes_.find(Cid(envelope.dcid));
     if (made == routes_.end()) return;
     touched_.push_back(made->second);
-    made->second->receive(packet, burst.ecn, outlet, burst.remote);
+    made->second->receive(packet, burst.ecn, outlet, burst.remote, context_.now);
     return;
   }
   if (told_by_reset(packet, burst, outlet)) return;

@@ -8,6 +8,7 @@
 #include <ngtcp2/ngtcp2_crypto_gnutls.h>
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "base/printable.h"
@@ -130,7 +131,7 @@ struct Session::Callbacks {
     constexpr uint8_t long_header = 0x80;  // RFC 9000 section 17.2: of a handshake, whose marks are counted apart
     if (error != 0 || reading == nullptr || header_bytes == 0 || (header[0] & long_header) != 0) return error;
     const auto frames = std::as_bytes(std::span(out, bytes - std::min(bytes, aead->max_overhead)));
-    if (const auto counts = read_mark_counts(frames)) reading->marks_.on_report(*counts);
+    if (const auto ack = read_ack(frames)) reading->on_ack(*ack);
     return 0;
   }
   static ngtcp2_conn* connection(ngtcp2_crypto_conn_ref* reference) { return of(reference->user_data).conn_; }
@@ -267,6 +268,24 @@ Result<std::unique_ptr<Session>> Session::accept(Setup setup, const Initial& ini
   return session;
 }
 
+// Packets that waited for this thread came before the last ones left.
+uint64_t Session::stamp_of(TimePoint now) noexcept { return stamp(latest_ = std::max(latest_, now)); }
+
+void Session::on_ack(const AckFrame& ack) {
+  if (ack.counts) marks_.on_report(*ack.counts);
+  if (ack.largest < largest_acknowledged_) return;  // overtaken
+  largest_acknowledged_ = ack.largest;
+  ack_delay_ = ack.delay;
+}
+
+Duration Session::take_ack_delay() noexcept {
+  const uint64_t units = std::exchange(ack_delay_, 0);
+  const ngtcp2_transport_params* peer = ngtcp2_conn_get_remote_transport_params(conn_);
+  if (units == 0 || peer == nullptr) return Duration::zero();
+  const double us = static_cast<double>(units) * std::exp2(static_cast<double>(peer->ack_delay_exponent));
+  return Duration(static_cast<int64_t>(std::min(us * NGTCP2_MICROSECONDS, static_cast<double>(peer->max_ack_delay))));
+}
+
 void Session::read(std::span<const std::byte> packet, uint8_t ecn, const net::Endpoint& local, const net::Endpoint& remote,
                    TimePoint now) {
   if (ending_) return;
@@ -275,14 +294,14 @@ void Session::read(std::span<const std::byte> packet, uint8_t ecn, const net::En
   const ngtcp2_path path = path_of(shown_local, shown);
   const ngtcp2_pkt_info info{.ecn = ecn};
   Callbacks::reading = this;
-  const int error = ngtcp2_conn_read_pkt(conn_, &path, &info, as_u8(packet), packet.size(), stamp(now));
+  const int error = ngtcp2_conn_read_pkt(conn_, &path, &info, as_u8(packet), packet.size(), stamp_of(now));
   Callbacks::reading = nullptr;
   failed(error);
 }
 
 void Session::on_expiry(TimePoint now) {
   handled_ = now;
-  if (!ending_) failed(ngtcp2_conn_handle_expiry(conn_, stamp(now)));
+  if (!ending_) failed(ngtcp2_conn_handle_expiry(conn_, stamp_of(now)));
 }
 
 std::optional<TimePoint> Session::expiry() const {
@@ -371,7 +390,7 @@ Session::Packet Session::write_stream(std::span<std::byte> out, std::span<const 
   ngtcp2_path_storage_zero(&link_->written);
   const ngtcp2_ssize written =
       ngtcp2_conn_writev_stream(conn_, &link_->written.path, &link_->info, as_u8(out), out.size(), &accepted,
-                                NGTCP2_WRITE_STREAM_FLAG_NONE, stream_, &range, 1, stamp(now));
+                                NGTCP2_WRITE_STREAM_FLAG_NONE, stream_, &range, 1, stamp_of(now));
   if (written == NGTCP2_ERR_STREAM_DATA_BLOCKED) return write_rest(out, now);
   if (accepted > 0) taken = static_cast<size_t>(accepted);
   return packet_of(written);
@@ -390,7 +409,7 @@ Session::Packet Session::write_datagram(std::span<std::byte> out, uint64_t numbe
   ngtcp2_path_storage_zero(&link_->written);
   const ngtcp2_ssize written =
       ngtcp2_conn_writev_datagram(conn_, &link_->written.path, &link_->info, as_u8(out), out.size(), &accepted,
-                                  NGTCP2_WRITE_DATAGRAM_FLAG_NONE, number, parts.data(), parts.size(), stamp(now));
+                                  NGTCP2_WRITE_DATAGRAM_FLAG_NONE, number, parts.data(), parts.size(), stamp_of(now));
   taken = accepted != 0;
   return packet_of(written);
 }
@@ -398,7 +417,7 @@ Session::Packet Session::write_datagram(std::span<std::byte> out, uint64_t numbe
 Session::Packet Session::write_rest(std::span<std::byte> out, TimePoint now) {
   if (ending_) return {};
   ngtcp2_path_storage_zero(&link_->written);
-  return packet_of(ngtcp2_conn_write_pkt(conn_, &link_->written.path, &link_->info, as_u8(out), out.size(), stamp(now)));
+  return packet_of(ngtcp2_conn_write_pkt(conn_, &link_->written.path, &link_->info, as_u8(out), out.size(), stamp_of(now)));
 }
 
 Session::Packet Session::write_close(std::span<std::byte> out, CloseCode code, std::string_view reason, TimePoint now) {
@@ -414,8 +433,8 @@ Session::Packet Session::write_close(std::span<std::byte> out, CloseCode code, s
     ngtcp2_connection_close_error_set_application_error(&error, static_cast<uint64_t>(code), text, reason.size());
   }
   ngtcp2_path_storage_zero(&link_->written);
-  const ngtcp2_ssize written =
-      ngtcp2_conn_write_connection_close(conn_, &link_->written.path, &link_->info, as_u8(out), out.size(), &error, stamp(now));
+  const ngtcp2_ssize written = ngtcp2_conn_write_connection_close(conn_, &link_->written.path, &link_->info, as_u8(out),
+                                                                  out.size(), &error, stamp_of(now));
   return written > 0 ? packet_of(written) : Packet();
 }
 
@@ -475,7 +494,7 @@ void Session::renew_keys_if_due(TimePoint now) {
   const bool due = bytes_with_key_ >= setup_.renew_keys_bytes || packets_with_key_ >= max_packets_with_key ||
                    now - *key_since_ >= setup_.renew_keys_after;
   // Not before the peer has followed the last renewal (RFC 9001 section 6.1): then it is tried again.
-  if (!due || ngtcp2_conn_initiate_key_update(conn_, stamp(now)) != 0) return;
+  if (!due || ngtcp2_conn_initiate_key_update(conn_, stamp_of(now)) != 0) return;
   key_since_ = now;
   bytes_with_key_ = packets_with_key_ = 0;
 }

@@ -95,7 +95,8 @@ class Session {
   };
   const std::optional<Ending>& ending() const noexcept { return ending_; }
 
-  /// A packet came. May call the owner.
+  /// A packet came, at `now` or a little before: what the peer is told of how long it waited for its acknowledgement counts
+  /// from then. May call the owner.
   void read(std::span<const std::byte> packet, uint8_t ecn, const net::Endpoint& local, const net::Endpoint& remote,
             TimePoint now);
   /// Something is due.
@@ -141,6 +142,9 @@ class Session {
   uint64_t key_renewals() const noexcept { return key_generations_ > 0 ? key_generations_ - 1 : 0; }
   /// Packets that the peer got with a congestion mark, since the last call.
   uint64_t take_marks() noexcept { return marks_.take(); }
+  /// How long the peer had the newest packet that it acknowledged before it said so, by its own account and as far as RFC 9002
+  /// section 5.3 believes it; zero if it acknowledged none since the last call.
+  Duration take_ack_delay() noexcept;
 
   struct Stats {
     Duration rtt_smoothed{};
@@ -161,6 +165,8 @@ class Session {
   struct Link;
   explicit Session(Setup setup);
   void failed(int error);
+  void on_ack(const AckFrame& ack);
+  uint64_t stamp_of(TimePoint now) noexcept;
   void peer_closed();
   void rename_peer();
   Packet packet_of(int64_t written);
@@ -173,6 +179,9 @@ class Session {
   ngtcp2_conn* conn_ = nullptr;
   int64_t stream_ = -1;
   Marks marks_;
+  TimePoint latest_;  // that the library was told: for it time does not go back
+  uint64_t largest_acknowledged_ = 0;
+  uint64_t ack_delay_ = 0;  // in the peer's units
   // Since this side renewed the keys.
   uint64_t bytes_with_key_ = 0;
   uint64_t packets_with_key_ = 0;

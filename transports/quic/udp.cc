@@ -10,6 +10,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <ctime>
 #include <vector>
 
 namespace haul::quic {
@@ -55,10 +56,14 @@ class UdpSocket final : public DatagramSocket {
       message.msg_controllen = control.size();
       received = recvmsg(fd_.get(), &message, MSG_DONTWAIT);
     }
-    if (received <= 0) return {};
+    if (received <= 0) {
+      seen_empty_ = system_clock().now();
+      return {};
+    }
     burst.remote.bytes = message.msg_namelen;
     burst.bytes = std::span<const std::byte>(buffer_).first(static_cast<size_t>(received));
     burst.datagram_bytes = static_cast<size_t>(received);
+    burst.came = came(message);
     for (cmsghdr* at = CMSG_FIRSTHDR(&message); at != nullptr; at = CMSG_NXTHDR(&message, at)) {
       int value = 0;
       std::memcpy(&value, CMSG_DATA(at), at->cmsg_len == CMSG_LEN(1) ? 1 : sizeof(value));
@@ -92,6 +97,23 @@ class UdpSocket final : public DatagramSocket {
 
  private:
   enum class Outcome : uint8_t { over, full, impossible };
+
+  /// The kernel notes it by a clock that may be set at any time: such a jump counts for no more than what passed since nothing
+  /// was there.
+  std::optional<TimePoint> came(msghdr& message) const noexcept {
+    for (cmsghdr* at = CMSG_FIRSTHDR(&message); at != nullptr; at = CMSG_NXTHDR(&message, at)) {
+      if (at->cmsg_level != SOL_SOCKET || at->cmsg_type != SCM_TIMESTAMPNS) continue;
+      timespec stamp{};
+      std::memcpy(&stamp, CMSG_DATA(at), sizeof(stamp));
+      timespec real{};
+      clock_gettime(CLOCK_REALTIME, &real);
+      // In this order, so that an interruption in between does not take it for earlier than it was.
+      const TimePoint now = system_clock().now();
+      const Duration waited = std::chrono::seconds(real.tv_sec - stamp.tv_sec) + Duration(real.tv_nsec - stamp.tv_nsec);
+      return std::clamp(now - waited, std::min(seen_empty_, now), now);
+    }
+    return {};
+  }
 
   Outcome put(const Burst& burst, std::span<const std::byte> content) {
     alignas(cmsghdr) std::array<std::byte, control_bytes> control{};
@@ -130,6 +152,7 @@ class UdpSocket final : public DatagramSocket {
   base::UniqueFd fd_;
   net::Endpoint local_;
   std::vector<std::byte> buffer_;
+  TimePoint seen_empty_ = system_clock().now();
   bool segments_ = true;  // by the kernel
   size_t done_ = 0;       // of a burst whose datagrams go one by one, and that did not fit
 };
@@ -158,6 +181,7 @@ Result<std::unique_ptr<DatagramSocket>> open_udp(const net::Endpoint& local, boo
     set_option(fd.get(), IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE);
   }
   set_option(fd.get(), IPPROTO_UDP, UDP_GRO, 1);
+  set_option(fd.get(), SOL_SOCKET, SO_TIMESTAMPNS, 1);
   size_buffer(fd.get(), SO_RCVBUF, SO_RCVBUFFORCE, buffer_bytes);
   size_buffer(fd.get(), SO_SNDBUF, SO_SNDBUFFORCE, buffer_bytes);
   if (bind(fd.get(), reinterpret_cast<const sockaddr*>(&local.storage), local.bytes) != 0) return failed(errno);

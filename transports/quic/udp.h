@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 
 #include "base/unique_fd.h"
@@ -19,6 +20,8 @@ struct Burst {
   size_t datagram_bytes = 0;
   uint8_t ecn = 0;  ///< of the IP header (RFC 3168)
   net::Endpoint remote;
+  /// When it came, of what was received, if that is known: it may have waited for its reader.
+  std::optional<TimePoint> came = {};
 };
 
 /// Used by one thread; no call blocks.

@@ -136,9 +136,11 @@ Status End::open_device() {
   ifreq request = request_for(device);
   request.ifr_flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR;
   if (::ioctl(tun_.get(), TUNSETIFF, &request) != 0) return failure("cannot make a TUN device", errno);
-  // What is not named here (UDP, IPv6, segments with a congestion mark) the kernel cuts into packets by itself.
+  // What is not named here (IPv6, segments with a congestion mark) the kernel cuts into packets by itself; before Linux 6.2
+  // also UDP, which costs the emulator a call for each packet then.
   constexpr unsigned long offloads = TUN_F_CSUM | TUN_F_TSO4;
-  if (::ioctl(tun_.get(), TUNSETOFFLOAD, offloads) != 0) {
+  constexpr unsigned long udp_offloads = 0x20 | 0x40;  // TUN_F_USO4 and TUN_F_USO6, which go together only; not in old headers
+  if (::ioctl(tun_.get(), TUNSETOFFLOAD, offloads | udp_offloads) != 0 && ::ioctl(tun_.get(), TUNSETOFFLOAD, offloads) != 0) {
     return Status::from_errno(StatusCode::unsupported, errno, "this kernel's TUN devices hand over no segments (TUN_F_TSO4)");
   }
   return {};

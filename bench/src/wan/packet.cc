@@ -1,4 +1,4 @@
-// The headers of IPv4 (RFC 791) and TCP (RFC 9293) in a frame, and what segmentation changes in them.
+// The headers of IPv4 (RFC 791), TCP (RFC 9293) and UDP (RFC 768) in a frame, and what segmentation changes in them.
 #include "wan/packet.h"
 
 #include <algorithm>
@@ -31,6 +31,9 @@ constexpr size_t tcp_checksum_at = 16;
 constexpr size_t tcp_end = 20;
 constexpr std::byte tcp_fin_and_push{0x09};
 constexpr std::byte tcp_cwr{0x80};
+// Offsets into the UDP header.
+constexpr size_t udp_length_at = 4;
+constexpr size_t udp_checksum_at = 6;
 
 uint16_t load16(const std::byte* at) {
   return static_cast<uint16_t>(std::to_integer<unsigned>(at[0]) << 8 | std::to_integer<unsigned>(at[1]));
@@ -88,7 +91,8 @@ bool Packet::inspect() {
   VirtioHeader header{};
   std::memcpy(&header, frame_.data(), virtio_bytes);
   const auto payload = static_cast<uint32_t>(size - header_bytes_);
-  const bool cuts = (header.gso_type & ~virtio_gso_ecn) == virtio_gso_tcp4 && protocol_ == protocol_tcp;
+  const bool tcp = (header.gso_type & ~virtio_gso_ecn) == virtio_gso_tcp4 && protocol_ == protocol_tcp;
+  const bool cuts = tcp || (header.gso_type == virtio_gso_udp && protocol_ == protocol_udp);
   segment_bytes_ = cuts && header.gso_size > 0 ? header.gso_size : payload;
   segments_ = segment_bytes_ > 0 ? std::max((payload + segment_bytes_ - 1) / segment_bytes_, 1U) : 1;
   return true;
@@ -99,6 +103,13 @@ uint32_t Packet::payload_bytes(uint32_t segment) const noexcept {
   return static_cast<uint32_t>(frame_.size() - virtio_bytes) - header_bytes_ - segment * segment_bytes_;
 }
 
+void Packet::number_tcp(std::byte* tcp, uint32_t first, uint32_t count) const {
+  store32(tcp + tcp_sequence_at, load32(tcp + tcp_sequence_at) + first * segment_bytes_);
+  // What belongs to the end of the data goes with the last segment, the answer to a congestion mark with the first.
+  if (first + count < segments_) tcp[tcp_flags_at] &= ~tcp_fin_and_push;
+  if (first > 0) tcp[tcp_flags_at] &= ~tcp_cwr;
+}
+
 size_t Packet::cut(uint32_t first, uint32_t count, std::span<std::byte> out) const {
   haul::base::check(count > 0 && first + count <= segments_ && out.size() >= frame_.size(), "a run within the packet");
   if (count == segments_) {
@@ -107,7 +118,7 @@ size_t Packet::cut(uint32_t first, uint32_t count, std::span<std::byte> out) con
   }
   const uint32_t payload = (count - 1) * segment_bytes_ + payload_bytes(first + count - 1);
   std::byte* ip = out.data() + virtio_bytes;
-  std::byte* tcp = ip + ip_header_bytes_;
+  std::byte* transport = ip + ip_header_bytes_;
   const std::byte* source = frame_.data() + virtio_bytes;
   std::memcpy(ip, source, header_bytes_);
   std::memcpy(ip + header_bytes_, source + header_bytes_ + size_t{first} * segment_bytes_, payload);
@@ -116,25 +127,28 @@ size_t Packet::cut(uint32_t first, uint32_t count, std::span<std::byte> out) con
   store16(ip + ip_id_at, load16(source + ip_id_at) + first);
   store16(ip + ip_checksum_at, 0);
   store16(ip + ip_checksum_at, ~folded_sum(ip, ip_header_bytes_, 0));
-  store32(tcp + tcp_sequence_at, load32(tcp + tcp_sequence_at) + first * segment_bytes_);
-  // What belongs to the end of the data goes with the last segment, the answer to a congestion mark with the first.
-  if (first + count < segments_) tcp[tcp_flags_at] &= ~tcp_fin_and_push;
-  if (first > 0) tcp[tcp_flags_at] &= ~tcp_cwr;
+  const bool is_tcp = protocol_ == protocol_tcp;
+  const uint32_t transport_bytes = header_bytes_ - ip_header_bytes_ + payload;
+  if (is_tcp) {
+    number_tcp(transport, first, count);
+  } else {
+    store16(transport + udp_length_at, transport_bytes);
+  }
   // The checksum over payload is left to the kernel, as it was in the frame; it wants the pseudo header's sum there.
-  const uint32_t tcp_bytes = header_bytes_ - ip_header_bytes_ + payload;
-  store16(tcp + tcp_checksum_at, folded_sum(ip + ip_source_at, 8, protocol_tcp + tcp_bytes));
+  const size_t checksum_at = is_tcp ? tcp_checksum_at : udp_checksum_at;
+  store16(transport + checksum_at, folded_sum(ip + ip_source_at, 8, protocol_ + transport_bytes));
 
   VirtioHeader header{};
   std::memcpy(&header, frame_.data(), virtio_bytes);
   header.flags = virtio_needs_csum;
   header.header_bytes = static_cast<uint16_t>(header_bytes_);
   header.csum_start = static_cast<uint16_t>(ip_header_bytes_);
-  header.csum_offset = tcp_checksum_at;
+  header.csum_offset = static_cast<uint16_t>(checksum_at);
   if (count == 1) {
     header.gso_type = virtio_gso_none;
     header.gso_size = 0;
   } else if (first > 0) {
-    header.gso_type = virtio_gso_tcp4;
+    header.gso_type &= static_cast<uint8_t>(~virtio_gso_ecn);
   }
   std::memcpy(out.data(), &header, virtio_bytes);
   return virtio_bytes + header_bytes_ + payload;

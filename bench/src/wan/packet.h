@@ -12,9 +12,9 @@ namespace wan {
 /// The largest frame that a TUN device gives or takes: an IP packet of 64 KiB behind a VirtioHeader.
 constexpr size_t max_frame_bytes = 65536 + 16;
 
-/// One frame with its VirtioHeader. With TSO the kernel gives several segments of TCP in one frame; on a real link each is a
-/// packet, and each is queued, lost and delayed by itself. So a frame knows its segments, and any run of neighbours can
-/// be cut out as a frame of its own, with the headers that a network card would have given them.
+/// One frame with its VirtioHeader. With TSO the kernel gives several segments of TCP in one frame, with USO several datagrams
+/// of UDP; on a real link each is a packet, and each is queued, lost and delayed by itself. So a frame knows its segments, and
+/// any run of neighbours can be cut out as a frame of its own, with the headers that a network card would have given them.
 /// Immutable, so it may be shared by the segments that are under way.
 class Packet {
  public:
@@ -35,6 +35,7 @@ class Packet {
  private:
   Packet() = default;
   bool inspect();
+  void number_tcp(std::byte* tcp, uint32_t first, uint32_t count) const;
 
   std::vector<std::byte> frame_;
   uint32_t segments_ = 1;

@@ -18,6 +18,7 @@ static_assert(sizeof(VirtioHeader) == 10);
 constexpr uint8_t virtio_needs_csum = 1;
 constexpr uint8_t virtio_gso_none = 0;
 constexpr uint8_t virtio_gso_tcp4 = 1;
+constexpr uint8_t virtio_gso_udp = 5;     ///< VIRTIO_NET_HDR_GSO_UDP_L4: datagrams of one size, the last one perhaps shorter
 constexpr uint8_t virtio_gso_ecn = 0x80;  ///< beside a type: the first segment carries CWR
 
 }  // namespace wan
