@@ -15,8 +15,10 @@ namespace {
 using Grants = asio::experimental::channel<void(asio::error_code, haul::RemoteBuffer)>;
 
 std::unique_ptr<haul::Engine> make_engine(haul::EngineOptions options) {
+  haul::tcp::Options tcp;
+  tcp.io = haul::tcp::Io::prefer_uring;  // else epoll, where io_uring is forbidden, as in many containers
   std::vector<std::unique_ptr<haul::Transport>> transports;
-  transports.push_back(haul::tcp::make_transport().value());
+  transports.push_back(haul::tcp::make_transport(tcp).value());
   return haul::Engine::create(std::move(options), std::move(transports)).value();
 }
 

@@ -18,6 +18,7 @@ haul::RuntimeOptions with_engines(size_t engines) {
   options.engines = engines;
   options.make_engine = [acceptor = haul::tcp::make_acceptor()](size_t) -> haul::Result<haul::EngineParts> {
     haul::tcp::Options tcp;
+    tcp.io = haul::tcp::Io::prefer_uring;  // else epoll, where io_uring is forbidden, as in many containers
     tcp.acceptor = acceptor;
     auto transport = haul::tcp::make_transport(std::move(tcp));
     if (!transport) return transport.status();

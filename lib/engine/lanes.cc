@@ -400,6 +400,9 @@ void EngineCore::on_closed(PeerEntry& peer, LaneState& lane, const Status& statu
   if (status.code() == StatusCode::refused && !was_opening) return lose(peer, status);
   if (!status.ok()) log(LogLevel::warning, fmt::format("peer {}: lane {} is lost: {}", peer.id, lane.number, status.message()));
   notify_again(peer, lane);
+  // Who opened it would only hear that it is gone, and not what to do about it.
+  const bool tells_why = was_opening && !peer.initiator && !status.ok();
+  if (tells_why) send_control(peer, engine::LaneRefuse{lane.number, fmt::format("its end failed: {}", status.message())});
   send_control(peer, engine::LaneClosed{lane.number, lane.immediates_heard});
   lane.confirm_deadline = now_ + options_.peer_timeout;
   set_timer(*lane.confirm_deadline, Timer{TimerKind::lane, peer.id, lane.number});

@@ -11,7 +11,7 @@
 #include "base/random.h"
 #include "contract/links/network.h"
 #include "fuzz/identities.h"
-#include "fuzz/script.h"
+#include "fuzz/scripted_core.h"
 #include "fuzz/targets.h"
 
 namespace haul::fuzz {
@@ -215,14 +215,6 @@ void quic_datagrams_run(std::span<const std::byte> input) {
   Attacked(script).run();
 }
 
-void quic_datagrams_seeds(const SeedSink& sink) {
-  constexpr size_t seeds = 24;
-  for (uint64_t seed = 0; seed < seeds; ++seed) {
-    Bytes bytes(60 + 20 * seed);
-    base::Random(seed + 1).fill(bytes);
-    bytes[0] = std::byte{static_cast<uint8_t>(seed)};
-    sink(std::to_string(seed), bytes);
-  }
-}
+void quic_datagrams_seeds(const SeedSink& sink) { draw_scripts(sink, 60, 20); }
 
 }  // namespace haul::fuzz

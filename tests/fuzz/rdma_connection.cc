@@ -5,14 +5,12 @@
 #include <deque>
 #include <memory>
 #include <optional>
-#include <set>
 #include <utility>
 #include <vector>
 
 #include "base/bytes.h"
-#include "base/random.h"
 #include "contract/verbs/raw_peer.h"
-#include "fuzz/script.h"
+#include "fuzz/scripted_core.h"
 #include "fuzz/targets.h"
 #include "rdma/rdma_transport.h"
 
@@ -22,11 +20,6 @@ namespace {
 
 using namespace rdma;
 
-constexpr size_t grant_bytes = 4096;
-constexpr size_t max_grants = 8;
-constexpr size_t source_begin = grant_bytes * max_grants;
-constexpr size_t target_begin = source_begin + (16U << 10);
-constexpr size_t memory_bytes = target_begin + (16U << 10);
 constexpr size_t most_events = 200'000;  // of all bundles for which there are receives
 
 class ScriptedClock final : public Clock {
@@ -45,15 +38,6 @@ class FuzzedRdma {
   void run();
 
  private:
-  struct Grant {
-    LocalGrant local;
-    Rights rights = Rights::none;
-    std::span<const std::byte> memory;
-    bool revoking = false;
-    bool over = false;
-    Bytes at_the_end;  // nothing changes any more
-  };
-
   static verbs::FabricOptions devices(Script& script);
   void act();
   void act_as_peer(size_t what);
@@ -73,33 +57,21 @@ class FuzzedRdma {
 
   // What the core does.
   void grant();
-  void revoke();
   void post();
   void poll();
   void take(const Event& event);
-  void take_landed(const Event& event);
-  void check_quiet() const;
 
   Script& script_;
-  Bytes memory_;
-  Bytes before_;
+  ScriptedCore core_;
   ScriptedClock clock_;
   verbs::Fabric fabric_;
   verbs::RawPeer peer_;
   std::unique_ptr<Transport> transport_;
-  std::unique_ptr<MemoryRegion> region_;
-  ConnectionId connection_ = 0;
   bool ready_ = false;
-  bool closed_ = false;
-  bool answers_ = true;
   wire::RemoteKey lent_;
   size_t heard_until_ = 0;
   std::deque<wire::Record> replies_;
   uint32_t last_claim_ = 0;
-  std::vector<Grant> grants_;
-  std::set<uint64_t> outstanding_;
-  std::vector<uint64_t> landed_;
-  uint64_t next_id_ = 1;
 };
 
 verbs::FabricOptions FuzzedRdma::devices(Script& script) {
@@ -113,18 +85,17 @@ verbs::FabricOptions FuzzedRdma::devices(Script& script) {
 }
 
 FuzzedRdma::FuzzedRdma(Script& script)
-    : script_(script), memory_(memory_bytes), fabric_(clock_, 1, devices(script)), peer_(fabric_, "peer", 2 * grant_bytes) {
-  base::Random(1).fill(memory_);
-  before_ = memory_;
+    : script_(script), core_(script), fabric_(clock_, 1, devices(script)), peer_(fabric_, "peer", 2 * grant_bytes) {
   transport_ = RdmaTransport::make(fabric_.make_verbs("us"), {}).value();
-  region_ = transport_->register_memory(memory_, MemoryKind::host).value();
+  core_.begin(*transport_);
+  core_.most_landed = wire::max_operations;
   ConnectOptions options;
   const bool active = script_.flag();
   if (active) options.address = Address{"peer", 1};
   const auto opened = transport_->open(options, clock_.time).value();
-  connection_ = opened.connection;
+  core_.connection = opened.connection;
   peer_.join(opened.bytes);
-  require(transport_->join(connection_, peer_.endpoint(), clock_.time).ok(), "an end is not joined");
+  require(transport_->join(core_.connection, peer_.endpoint(), clock_.time).ok(), "an end is not joined");
   if (script_.below(16) != 0) peer_.say({peer_.hello()});
   lent_ = peer_.lend();
   peer_.say({wire::GrantsBound{lent_.number}});
@@ -132,7 +103,7 @@ FuzzedRdma::FuzzedRdma(Script& script)
 }
 
 void FuzzedRdma::run() {
-  while (!script_.done() && !closed_) act();
+  while (!script_.done() && !core_.closed) act();
   finish();
 }
 
@@ -169,30 +140,16 @@ void FuzzedRdma::act_as_core(size_t what) {
   switch (what) {
     case 0:
     case 1: return grant();
-    case 2: return revoke();
+    case 2: return core_.revoke(clock_.time);
     case 3:
     case 4:
     case 5: return post();
-    case 6: {
-      const auto message = script_.bytes(1U + script_.byte());
-      if (!message.empty()) transport_->send(connection_, message, clock_.time);
-      return;
-    }
-    case 7: return transport_->cancel(connection_, script_.number(), clock_.time);
-    case 8: answers_ = script_.flag(); return;
-    case 9: {
-      if (landed_.empty()) return;
-      const size_t chosen = script_.below(landed_.size());
-      const Status status = script_.flag() ? Status() : Status(StatusCode::corrupt, "so the script wants");
-      transport_->answer(connection_, landed_[chosen], status, clock_.time);
-      landed_.erase(landed_.begin() + static_cast<ptrdiff_t>(chosen));
-      return;
-    }
-    case 10:
-      if (script_.below(4) == 0)
-        transport_->close(connection_, script_.flag() ? CloseMode::drain : CloseMode::abort, clock_.time);
-      return;
-    case 11: return transport_->set_limits(connection_, {script_.number(), {}});
+    case 6: return core_.send(clock_.time);
+    case 7: return transport_->cancel(core_.connection, script_.number(), clock_.time);
+    case 8: return core_.answers(script_.flag());
+    case 9: return core_.answer_one(clock_.time);
+    case 10: return core_.close_perhaps(clock_.time);
+    case 11: return transport_->set_limits(core_.connection, {script_.number(), {}});
     default: return poll();
   }
 }
@@ -227,7 +184,7 @@ void FuzzedRdma::lie() {
   const uint32_t number = std::get<wire::Released>(replies_.front()).grant;
   peer_.say({replies_.front()});
   replies_.pop_front();
-  for (const Grant& grant : grants_) {
+  for (const ScriptedCore::Grant& grant : core_.grants) {
     const auto key = wire::decode_key(grant.local.remote).value();
     if (key.number == number && allows(grant.rights, Rights::write)) peer_.access(true, key.address, key.keys[0], grant_bytes);
   }
@@ -248,8 +205,8 @@ void FuzzedRdma::hear() {
 
 /// Mostly one that stands.
 uint32_t FuzzedRdma::grant_number() {
-  if (grants_.empty() || script_.below(64) == 0) return static_cast<uint32_t>(script_.number());
-  return wire::decode_key(grants_[script_.below(grants_.size())].local.remote)->number;
+  if (core_.grants.empty() || script_.below(64) == 0) return static_cast<uint32_t>(script_.number());
+  return wire::decode_key(core_.grants[script_.below(core_.grants.size())].local.remote)->number;
 }
 
 /// Mostly what an honest peer would say now: dishonest ones don't live long.
@@ -261,7 +218,7 @@ wire::Record FuzzedRdma::record() {
     replies_.pop_front();
     return reply;
   }
-  if (what < 10 && !grants_.empty()) return claim();
+  if (what < 10 && !core_.grants.empty()) return claim();
   if (what < 15) return wire::Message{script_.bytes(1U + script_.byte())};
   return odd_record();
 }
@@ -296,8 +253,8 @@ void FuzzedRdma::access() {
   uint64_t address = script_.number();
   auto key = static_cast<uint32_t>(script_.number());
   uint32_t length = 1U + script_.number16() % grant_bytes;
-  if (!grants_.empty() && script_.below(32) != 0) {
-    const Grant& chosen = grants_[script_.below(grants_.size())];
+  if (!core_.grants.empty() && script_.below(32) != 0) {
+    const ScriptedCore::Grant& chosen = core_.grants[script_.below(core_.grants.size())];
     const auto granted = wire::decode_key(chosen.local.remote).value();
     uint64_t offset = script_.below(grant_bytes / 16) * 16;
     if (script_.below(32) == 0) {
@@ -315,29 +272,16 @@ void FuzzedRdma::access() {
 // --- The core ---------------------------------------------------------------------------------------------------------------
 
 void FuzzedRdma::grant() {
-  if (grants_.size() == max_grants) return;
-  const auto rights = static_cast<Rights>(1 + script_.below(3));
-  const Range range{grants_.size() * grant_bytes, grant_bytes};
-  auto made = transport_->grant(connection_, *region_, range, rights, clock_.time);
-  require(made.ok() || !ready_ || closed_ || made.status().code() == StatusCode::peer_lost, "a grant is not made");
-  if (!made.ok()) return;
-  grants_.push_back({*made, rights, std::span(memory_).subspan(range.offset, range.length), false, false, {}});
-}
-
-void FuzzedRdma::revoke() {
-  if (grants_.empty()) return;
-  Grant& grant = grants_[script_.below(grants_.size())];
-  if (grant.revoking) return;
-  grant.revoking = true;
-  transport_->revoke(connection_, grant.local.id, clock_.time);
+  const Status made = core_.grant(clock_.time);
+  require(made.ok() || !ready_ || core_.closed || made.code() == StatusCode::peer_lost, "a grant is not made");
 }
 
 void FuzzedRdma::post() {
   Operation operation;
   operation.op = script_.flag() ? Op::read : Op::write;
-  operation.id = next_id_++;
+  operation.id = core_.next_id();
   operation.tag = script_.byte();
-  operation.local = region_.get();
+  operation.local = &core_.region();
   operation.length = 1U + script_.number16() % 4096;
   operation.local_offset = (operation.op == Op::read ? target_begin : source_begin) + script_.below(256);
   wire::RemoteKey key = lent_;
@@ -354,7 +298,7 @@ void FuzzedRdma::post() {
   operation.remote = &remote;
   operation.remote_offset = script_.byte();
   if (script_.flag()) operation.crc32c = 0;
-  if (transport_->post(connection_, std::span(&operation, 1), clock_.time) == 1) outstanding_.insert(operation.id);
+  core_.post(operation, clock_.time);
 }
 
 void FuzzedRdma::poll() {
@@ -370,81 +314,22 @@ void FuzzedRdma::poll() {
   peer_.listen();
   require(!peer_.malformed(), "the connection sends what nobody can read");
   for (int i = 0; i < 4; ++i) fabric_.step();
-  check_quiet();
+  core_.check_quiet();
 }
 
 void FuzzedRdma::take(const Event& event) {
-  require(!closed_, "an event after `closed`");
-  switch (event.kind) {
-    case Event::Kind::connected:
-      require(!ready_, "a connection is ready twice");
-      ready_ = true;
-      return;
-    case Event::Kind::landed: return take_landed(event);
-    case Event::Kind::completed:
-      require(outstanding_.erase(event.id) == 1, "an operation completed twice, or was never posted");
-      return;
-    case Event::Kind::revoked:
-      for (Grant& grant : grants_) {
-        if (grant.local.id != event.id) continue;
-        require(grant.revoking && !grant.over, "a grant is gone that nobody took back, or gone twice");
-        grant.over = true;
-        grant.at_the_end.assign(grant.memory.begin(), grant.memory.end());
-      }
-      return;
-    case Event::Kind::message:
-      require(!event.payload.empty() && event.payload.size() <= transport_->capabilities().max_message_bytes,
-              "a message is longer than allowed");
-      return;
-    case Event::Kind::closed:
-      closed_ = true;
-      for (Grant& grant : grants_) {
-        if (!std::exchange(grant.over, true)) grant.at_the_end.assign(grant.memory.begin(), grant.memory.end());
-      }
-      return;
-    default: return;
-  }
-}
-
-void FuzzedRdma::take_landed(const Event& event) {
-  const auto within = [&event](const Grant& grant) {
-    const std::byte* begin = event.payload.data();
-    return begin >= grant.memory.data() && begin + event.payload.size() <= grant.memory.data() + grant.memory.size();
-  };
-  const auto grant = std::find_if(grants_.begin(), grants_.end(), within);
-  require(grant != grants_.end() && !event.payload.empty(), "a write landed outside of every grant");
-  require(allows(grant->rights, Rights::write) && !grant->over, "a write landed that its grant does not allow");
-  landed_.push_back(event.id);
-  require(landed_.size() <= wire::max_operations, "more landings wait for an answer than a peer may have");
-  if (!answers_) return;
-  landed_.pop_back();
-  transport_->answer(event.connection, event.id, {}, clock_.time);
-}
-
-/// After `revoked`, and after `closed`, nothing lands.
-void FuzzedRdma::check_quiet() const {
-  for (const Grant& grant : grants_) {
-    require(!grant.over || same(grant.memory, grant.at_the_end), "memory changed whose grant was revoked");
-  }
+  if (event.kind == Event::Kind::connected) require(!std::exchange(ready_, true), "a connection is ready twice");
+  core_.take(event, clock_.time);
 }
 
 void FuzzedRdma::finish() {
   poll();
-  transport_->close(connection_, CloseMode::abort, clock_.time);
-  for (int turn = 0; turn < 4 && !closed_; ++turn) poll();
-  require(closed_, "a connection that was aborted does not close");
-  require(outstanding_.empty(), "an operation never completed");
+  transport_->close(core_.connection, CloseMode::abort, clock_.time);
+  for (int turn = 0; turn < 4 && !core_.closed; ++turn) poll();
   for (int turn = 0; turn < 20; ++turn) fabric_.step();
-  check_quiet();
-  const auto intact = [this](size_t begin, size_t bytes) {
-    return same(std::span(memory_).subspan(begin, bytes), std::span(before_).subspan(begin, bytes));
-  };
-  require(intact(source_begin, target_begin - source_begin), "memory changed that was never granted");
-  for (size_t i = 0; i < max_grants; ++i) {
-    const bool writable = i < grants_.size() && allows(grants_[i].rights, Rights::write);
-    require(writable || intact(i * grant_bytes, grant_bytes), "memory changed that was granted for reading at most");
-  }
-  region_.reset();
+  core_.check_quiet();
+  core_.check_end();
+  core_.stop();
   transport_.reset();
   require(fabric_.defects().empty(), fabric_.defects().empty() ? std::string_view() : fabric_.defects().front());
   require(fabric_.queue_pairs() == 1, "a queue pair is left");
@@ -458,14 +343,7 @@ void rdma_connection_run(std::span<const std::byte> input) {
 }
 
 void rdma_connection_seeds(const SeedSink& sink) {
-  constexpr size_t seeds = 24;
-  for (uint64_t seed = 0; seed < seeds; ++seed) {
-    Bytes bytes(200 + 40 * seed);
-    base::Random(seed + 1).fill(bytes);
-    bytes[0] = std::byte{static_cast<uint8_t>(seed)};
-    bytes[2] = std::byte{1};  // a hello
-    sink(std::to_string(seed), bytes);
-  }
+  draw_scripts(sink, 200, 40, [](Bytes& script) { script[2] = std::byte{1}; });  // a hello
 }
 
 }  // namespace haul::fuzz

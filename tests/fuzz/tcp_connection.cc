@@ -2,13 +2,12 @@
 // any content, cut into pieces of any size, plain or in TLS records.
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
-#include <map>
-#include <set>
 
 #include "base/crc32c.h"
 #include "base/random.h"
-#include "fuzz/script.h"
+#include "fuzz/scripted_core.h"
 #include "fuzz/scripted_io.h"
 #include "fuzz/targets.h"
 #include "tcp/protected_stream.h"
@@ -19,12 +18,6 @@ namespace haul::fuzz {
 namespace {
 
 using namespace tcp;
-
-constexpr size_t grant_bytes = 4096;
-constexpr size_t max_grants = 8;
-constexpr size_t source_begin = grant_bytes * max_grants;
-constexpr size_t target_begin = source_begin + (16U << 10);
-constexpr size_t memory_bytes = target_begin + (16U << 10);
 
 /// Reads what the connection sends, which must be well-formed whatever it was sent.
 class Listener final : public FrameHandler {
@@ -59,14 +52,6 @@ class Fuzzed {
   void run();
 
  private:
-  struct Grant {
-    LocalGrant local;
-    Rights rights = Rights::none;
-    std::span<const std::byte> memory;
-    bool revoking = false;
-    bool over = false;
-  };
-
   void begin(Protection protection);
   void act();
   void act_as_core(size_t what);
@@ -84,28 +69,16 @@ class Fuzzed {
   uint64_t own_sequence();
 
   // What the core does.
-  void grant();
-  void revoke();
   void post();
   void poll();
   void take(const Event& event);
-  void take_landed(const Event& event);
   void listen();
 
   Script& script_;
-  Bytes memory_;
-  Bytes before_;
+  ScriptedCore core_;
   ScriptedIo* io_ = nullptr;  // the transport's
   std::unique_ptr<TcpTransport> transport_;
-  std::unique_ptr<MemoryRegion> region_;
   TimePoint now_{std::chrono::seconds(1000)};
-  ConnectionId connection_ = 0;
-  bool closed_ = false;
-  bool answers_ = true;
-  std::vector<Grant> grants_;
-  std::set<uint64_t> outstanding_;
-  std::vector<uint64_t> landed_;
-  uint64_t next_id_ = 1;
   uint64_t next_sequence_ = 0;
   std::optional<security::RecordCipher> seals_;
   Listener listener_;
@@ -114,9 +87,7 @@ class Fuzzed {
   uint64_t heard_polls_ = 0;
 };
 
-Fuzzed::Fuzzed(Script& script) : script_(script), memory_(memory_bytes) {
-  base::Random(1).fill(memory_);
-  before_ = memory_;
+Fuzzed::Fuzzed(Script& script) : script_(script), core_(script) {
   Options options;
   options.direct_threshold_bytes = 1024;
   options.kernel_tls = KernelTls::off;
@@ -124,7 +95,7 @@ Fuzzed::Fuzzed(Script& script) : script_(script), memory_(memory_bytes) {
   io_ = io.get();
   auto inbox = Inbox::create().value();
   transport_ = std::make_unique<TcpTransport>(options, std::move(io), inbox, TcpTransport::Steering{});
-  region_ = transport_->register_memory(memory_, MemoryKind::host).value();
+  core_.begin(*transport_);
 
   constexpr Protection protections[] = {Protection::plain, Protection::encrypted, Protection::integrity_only};
   const size_t chosen = script_.below(3);
@@ -149,11 +120,11 @@ Fuzzed::Fuzzed(Script& script) : script_(script), memory_(memory_bytes) {
   }
   inbox->put(std::move(arrival));
   poll();
-  require(connection_ != 0 || closed_, "an arrival became no connection");
+  require(core_.connection != 0 || core_.closed, "an arrival became no connection");
 }
 
 void Fuzzed::run() {
-  while (!script_.done() && !closed_) act();
+  while (!script_.done() && !core_.closed) act();
   finish();
 }
 
@@ -196,31 +167,18 @@ void Fuzzed::act_as_peer(size_t what) {
 void Fuzzed::act_as_core(size_t what) {
   switch (what) {
     case 0:
-    case 1: return grant();
-    case 2: return revoke();
+    case 1: core_.grant(now_); return;
+    case 2: return core_.revoke(now_);
     case 3:
     case 4:
     case 5: return post();
-    case 6: {
-      const auto message = script_.bytes(1U + script_.byte());
-      if (!message.empty()) transport_->send(connection_, message, now_);
-      return;
-    }
-    case 7: return transport_->cancel(connection_, script_.number(), now_);
-    case 8: answers_ = script_.flag(); return;
-    case 9: {
-      if (landed_.empty()) return;
-      const size_t chosen = script_.below(landed_.size());
-      const Status status = script_.flag() ? Status() : Status(StatusCode::corrupt, "so the script wants");
-      transport_->answer(connection_, landed_[chosen], status, now_);
-      landed_.erase(landed_.begin() + static_cast<ptrdiff_t>(chosen));
-      return;
-    }
-    case 10:
-      if (script_.below(4) == 0) transport_->close(connection_, script_.flag() ? CloseMode::drain : CloseMode::abort, now_);
-      return;
-    case 11: return transport_->set_limits(connection_, {script_.number(), {}});
-    case 12: return transport_->answer(connection_, script_.number(), {}, now_);
+    case 6: return core_.send(now_);
+    case 7: return transport_->cancel(core_.connection, script_.number(), now_);
+    case 8: return core_.answers(script_.flag());
+    case 9: return core_.answer_one(now_);
+    case 10: return core_.close_perhaps(now_);
+    case 11: return transport_->set_limits(core_.connection, {script_.number(), {}});
+    case 12: return transport_->answer(core_.connection, script_.number(), {}, now_);
     default: return poll();
   }
 }
@@ -253,8 +211,8 @@ void Fuzzed::say_header(const wire::FrameHeader& header, bool sealed) {
 wire::Key Fuzzed::key() {
   wire::Key key{};
   const size_t chosen = script_.below(max_grants + 1);
-  if (chosen < grants_.size()) {
-    const auto bytes = grants_[chosen].local.remote.bytes();
+  if (chosen < core_.grants.size()) {
+    const auto bytes = core_.grants[chosen].local.remote.bytes();
     std::copy(bytes.begin(), bytes.end(), key.begin());
   } else {
     const auto bytes = script_.bytes(key.size());
@@ -327,35 +285,18 @@ void Fuzzed::read_data_frame() {
 
 // --- The core ---------------------------------------------------------------------------------------------------------------
 
-void Fuzzed::grant() {
-  if (grants_.size() == max_grants) return;
-  const auto rights = static_cast<Rights>(1 + script_.below(3));
-  const Range range{grants_.size() * grant_bytes, grant_bytes};
-  auto made = transport_->grant(connection_, *region_, range, rights, now_);
-  if (!made.ok()) return;
-  grants_.push_back({*made, rights, std::span(memory_).subspan(range.offset, range.length), false, false});
-}
-
-void Fuzzed::revoke() {
-  if (grants_.empty()) return;
-  Grant& grant = grants_[script_.below(grants_.size())];
-  if (grant.revoking) return;
-  grant.revoking = true;
-  transport_->revoke(connection_, grant.local.id, now_);
-}
-
 void Fuzzed::post() {
   Operation operation;
   operation.op = script_.flag() ? Op::read : Op::write;
-  operation.id = next_id_++;
-  operation.local = region_.get();
+  operation.id = core_.next_id();
+  operation.local = &core_.region();
   operation.length = 1U + script_.number16() % 4096;
   operation.local_offset = (operation.op == Op::read ? target_begin : source_begin) + script_.below(256);
   RemoteRegion remote;
   remote.size = sizeof(wire::Key);
   operation.remote = &remote;
   if (script_.flag()) operation.crc32c = 0;
-  if (transport_->post(connection_, std::span(&operation, 1), now_) == 1) outstanding_.insert(operation.id);
+  core_.post(operation, now_);
 }
 
 void Fuzzed::poll() {
@@ -369,41 +310,8 @@ void Fuzzed::poll() {
 }
 
 void Fuzzed::take(const Event& event) {
-  require(!closed_, "an event after `closed`");
-  switch (event.kind) {
-    case Event::Kind::accepted: connection_ = event.connection; return;
-    case Event::Kind::landed: return take_landed(event);
-    case Event::Kind::completed:
-      require(outstanding_.erase(event.id) == 1, "an operation completed twice, or was never posted");
-      return;
-    case Event::Kind::revoked:
-      for (Grant& grant : grants_) {
-        if (grant.local.id != event.id) continue;
-        require(grant.revoking && !grant.over, "a grant is gone that nobody took back, or gone twice");
-        grant.over = true;
-      }
-      return;
-    case Event::Kind::message:
-      require(!event.payload.empty() && event.payload.size() <= transport_->capabilities().max_message_bytes,
-              "a message is longer than allowed");
-      return;
-    case Event::Kind::closed: closed_ = true; return;
-    default: return;
-  }
-}
-
-void Fuzzed::take_landed(const Event& event) {
-  const auto within = [&event](const Grant& grant) {
-    const std::byte* begin = event.payload.data();
-    return begin >= grant.memory.data() && begin + event.payload.size() <= grant.memory.data() + grant.memory.size();
-  };
-  const auto grant = std::find_if(grants_.begin(), grants_.end(), within);
-  require(grant != grants_.end() && !event.payload.empty(), "a write landed outside of every grant");
-  require(allows(grant->rights, Rights::write) && !grant->over, "a write landed that its grant does not allow");
-  landed_.push_back(event.id);
-  if (!answers_) return;
-  landed_.pop_back();
-  transport_->answer(event.connection, event.id, {}, now_);
+  if (event.kind == Event::Kind::accepted) core_.connection = event.connection;
+  core_.take(event, now_);
 }
 
 void Fuzzed::listen() {
@@ -435,18 +343,10 @@ void Fuzzed::listen() {
 
 void Fuzzed::finish() {
   poll();
-  transport_->close(connection_, CloseMode::abort, now_);
-  for (int turn = 0; turn < 4 && !closed_; ++turn) poll();
-  require(closed_, "a connection that was aborted does not close");
-  require(outstanding_.empty(), "an operation never completed");
-  const auto intact = [this](size_t begin, size_t bytes) {
-    return same(std::span(memory_).subspan(begin, bytes), std::span(before_).subspan(begin, bytes));
-  };
-  require(intact(source_begin, target_begin - source_begin), "memory changed that was never granted");
-  for (size_t i = 0; i < max_grants; ++i) {
-    const bool writable = i < grants_.size() && allows(grants_[i].rights, Rights::write);
-    require(writable || intact(i * grant_bytes, grant_bytes), "memory changed that was granted for reading at most");
-  }
+  transport_->close(core_.connection, CloseMode::abort, now_);
+  for (int turn = 0; turn < 4 && !core_.closed; ++turn) poll();
+  core_.check_end();
+  core_.stop();
 }
 
 }  // namespace
@@ -457,14 +357,7 @@ void tcp_connection_run(std::span<const std::byte> input) {
 }
 
 void tcp_connection_seeds(const SeedSink& sink) {
-  constexpr size_t seeds = 24;
-  for (uint64_t seed = 0; seed < seeds; ++seed) {
-    Bytes bytes(200 + 40 * seed);
-    base::Random(seed + 1).fill(bytes);
-    bytes[0] = std::byte{static_cast<uint8_t>(seed)};
-    bytes[2] = std::byte{16};  // a grant first
-    sink(std::to_string(seed), bytes);
-  }
+  draw_scripts(sink, 200, 40, [](Bytes& script) { script[2] = std::byte{16}; });  // a grant first
 }
 
 }  // namespace haul::fuzz

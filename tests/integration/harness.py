@@ -52,6 +52,7 @@ class Outcome:
 class Haul:
     program = "haul"
     bench = None  # haul-bench, where it is built
+    carriers = None  # haul-bench-quic-carriers, where it is built
 
     @classmethod
     def run(cls, *arguments, prefix=(), limit_s=LIMIT_S):

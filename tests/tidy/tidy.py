@@ -39,8 +39,8 @@ ONLY_IN = {
     "asio": ("include/haul/asio.h", "examples", "tests"),
     "infiniband": ("transports/rdma", "bench/plain_verbs.cc"),
     "rdma": ("transports/rdma",),
-    "ngtcp2": ("transports/quic", "tests/quic"),
-    "gnutls": ("lib/security", "transports/quic"),
+    "ngtcp2": ("transports/quic", "tests/quic", "bench/src/quic_carriers"),
+    "gnutls": ("lib/security", "transports/quic", "bench/src/quic_carriers"),
     "toml++": ("bench/src/flowsim",),
 }
 

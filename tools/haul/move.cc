@@ -29,8 +29,6 @@ using object::Failure;
 
 namespace {
 
-constexpr unsigned stale_depth = 64;
-
 /// The last component of a path that a user wrote; "." and "dir/.." are looked up. Empty: it has none.
 std::string own_name(std::string path) {
   while (path.size() > 1 && path.back() == '/') path.pop_back();
@@ -125,7 +123,7 @@ void remove_stale_in_target(const Target& target, const object::Url& url) {
   const auto name = object::split(url.path).second;
   if (name.empty() || !object::name_fault(name).empty()) return;
   const auto below = object::open_beneath(target.fd.get(), std::string(name), O_RDONLY | O_DIRECTORY, object::Follow::nothing);
-  if (below) object::remove_stale(below.get(), stale_depth);
+  if (below) object::remove_stale(below.get(), object::stale_depth);
 }
 
 }  // namespace

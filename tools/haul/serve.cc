@@ -24,7 +24,6 @@ using object::FileService;
 
 namespace {
 
-constexpr unsigned stale_depth = 64;
 constexpr Duration wait_with_sessions = std::chrono::milliseconds(200);
 constexpr Duration wait_without = std::chrono::seconds(10);
 constexpr Duration time_to_stop = std::chrono::seconds(3);
@@ -124,7 +123,7 @@ int serve(const CommonOptions& common, const ServeOptions& options) {
   }
   base::UniqueFd folder(open(options.root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!folder) return failed(object::file_failure(errno, fmt::format("cannot serve \"{}\"", options.root)), exit_local_file);
-  if (const auto removed = object::remove_stale(folder.get(), stale_depth); removed > 0) {
+  if (const auto removed = object::remove_stale(folder.get(), object::stale_depth); removed > 0) {
     print(stderr, "haul: removed {} unfinished files that an earlier run left behind\n", removed);
   }
   if (common.insecure)
