@@ -41,12 +41,19 @@ def options_of(entry):
     return tuple(kept)
 
 
+def files_of(entry):
+    """The file that is compiled, or with HAUL_UNITY those that are compiled together."""
+    if "/Unity/unity_" not in entry["file"]:
+        return [entry["file"]]
+    return re.findall(r'^#include "([^"]+)"', Path(entry["file"]).read_text(), re.M)
+
+
 def groups_of(entries, pattern, together=TOGETHER):
     """[(options, files)], each file once, the same for the same entries."""
     matching = re.compile(pattern)
     found = {}
-    for entry in sorted(entries, key=lambda entry: entry["file"]):
-        file = os.path.realpath(entry["file"])
+    for file, entry in sorted(((os.path.realpath(file), entry) for entry in entries for file in files_of(entry)),
+                              key=lambda pair: pair[0]):
         if matching.fullmatch(file) and file not in found:
             found[file] = options_of(entry)
     by_kind = {}
