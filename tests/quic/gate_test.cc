@@ -55,6 +55,21 @@ TEST_CASE("a loop that is woken late loses nothing of its rate", "[quic]") {
   CHECK(send_all(gate, now + 1s) < 1'100'000);  // and a pause is no reason for a flood
 }
 
+TEST_CASE("packets that are not held back don't keep payload away for long", "[quic]") {
+  AckSample last;
+  Gate gate(std::make_unique<AlwaysTheSame>(last));
+  gate.set_rate_limit(10'000);
+  const auto first = gate.on_sent(start, packet);
+  gate.pause(start);
+  gate.acknowledged(first, start + 20ms);
+  gate.take(start + 20ms);
+  TimePoint now = start + 20ms;
+  for (int i = 0; i < 200; ++i) gate.on_other_sent(now += 100us, packet);  // 20 s at this rate
+  REQUIRE(gate.opens());
+  CHECK(*gate.opens() - now > 50ms);
+  CHECK(*gate.opens() - now < 250ms);
+}
+
 TEST_CASE("what a late sender missed for good says nothing of the rate", "[quic]") {
   AckSample last;
   Gate gate(std::make_unique<AlwaysTheSame>(last));

@@ -21,6 +21,10 @@ constexpr int64_t believed_by_rtt = 4;
 // More than this a reader never waits, but for its machine being asleep.
 constexpr Duration longest_wait = std::chrono::seconds(1);
 
+// What leaves without being held back delays what is by no more than this: after an outage the rate may be far too low, and
+// only what comes back of payload can tell.
+constexpr Duration most_ahead = std::chrono::milliseconds(100);
+
 }  // namespace
 
 bool Gate::open(TimePoint now) noexcept {
@@ -56,6 +60,10 @@ congestion::SentPacket Gate::on_sent(TimePoint now, uint64_t bytes) {
   burst_sent_ += bytes;
   apply_rate();
   return packet;
+}
+
+void Gate::on_other_sent(TimePoint now, uint64_t bytes) {
+  if (pacer_.next() - now < most_ahead) pacer_.on_sent(now, bytes);
 }
 
 void Gate::take(TimePoint now) {

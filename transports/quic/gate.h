@@ -31,7 +31,7 @@ class Gate {
   /// A packet with payload leaves; what is returned belongs with it.
   congestion::SentPacket on_sent(TimePoint now, uint64_t bytes);
   /// Another packet leaves, whose fate nobody tells: it takes its share of the rate.
-  void on_other_sent(TimePoint now, uint64_t bytes) { pacer_.on_sent(now, bytes); }
+  void on_other_sent(TimePoint now, uint64_t bytes);
   /// There is nothing to send, although the gate is open.
   void on_idle(TimePoint now) {
     if (window_open() && pacer_.may_send(now)) path_.on_app_limited();
