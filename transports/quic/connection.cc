@@ -315,10 +315,8 @@ void Connection::run_timers() {
     library_blocked_ = false;
     if (gate_) gate_->take(now);
   }
-  if (gate_ && gate_->deadline() && *gate_->deadline() <= now && gate_->on_timer(now)) {
-    if (session_) session_->unlock(now);
-    if (!has_pieces()) repeat_oldest();
-  }
+  const bool silent = gate_ && gate_->deadline() && *gate_->deadline() <= now && gate_->on_timer(now);
+  if (silent && !has_pieces()) repeat_oldest();
   if (next_attempt_ && *next_attempt_ <= now && !heard_) {
     if (Status status = begin_session(place_ + 1); !status.ok()) return fail(std::move(status));
   }

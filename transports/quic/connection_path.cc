@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "quic/connection.h"
+#include "quic/limits.h"
 
 namespace haul::quic {
 
@@ -21,6 +22,7 @@ bool same_host(net::Endpoint a, net::Endpoint b) noexcept {
 Status Connection::make_gate(std::optional<PathMemory> memory) {
   ControllerOptions path{.packet_bytes = static_cast<uint32_t>(std::min(most_packet_bytes(), ethernet_packet_bytes))};
   path.memory = memory;
+  path.max_window_bytes = max_window_bytes;
   auto controller = context_.options->make_controller
                         ? Result<std::unique_ptr<CongestionController>>(context_.options->make_controller(path))
                         : congestion::make(context_.options->controller, path);

@@ -22,8 +22,7 @@ namespace {
 
 constexpr uint64_t stream_window_bytes = 1U << 20;
 // What the library takes for the size of a packet, and its controller counts in, instead of what the path carries: its window
-// begins with two of them, and is never less than four, so that up to 64 MiB in flight only our own controllers decide. It is
-// the most that it accepts (NGTCP2_HARD_MAX_UDP_PAYLOAD_SIZE). Packets are as large as the room that they are written to.
+// begins with two of them, and is never less than four: more than max_window_bytes. It is the most that it accepts (NGTCP2_HARD_MAX_UDP_PAYLOAD_SIZE). Packets are as large as the room that they are written to.
 constexpr size_t most_counted_bytes = (size_t{1} << 24) - 1;
 constexpr uint64_t max_datagram_frame_bytes = 65535;
 // RFC 9001 section 6.6: AES-GCM protects 2^23 packets with one key, of any size. Beyond them the library ends the connection.
@@ -215,8 +214,7 @@ Result<std::unique_ptr<Session>> Session::dial(Setup setup, TimePoint now) {
   const ngtcp2_cid dcid = random_cid(*own.random, NGTCP2_MIN_INITIAL_DCIDLEN + 8);
   const ngtcp2_cid scid = random_cid(*own.random, own_cid_bytes);
   const net::Endpoint shown = shown_as(own.remote, 0);
-  const net::Endpoint shown_local = shown_as(own.local, 0);
-  const ngtcp2_path path = path_of(shown_local, shown);
+  const ngtcp2_path path = path_of(own.local, shown);
   const ngtcp2_callbacks callbacks = Callbacks::all(true);
   ngtcp2_settings settings = Callbacks::settings(own, now);
   session->open_qlog(text_of(dcid), true);
@@ -239,8 +237,7 @@ Result<std::unique_ptr<Session>> Session::accept(Setup setup, const Initial& ini
   const ngtcp2_cid client = cid_of(initial.scid);
   const ngtcp2_cid scid = random_cid(*own.random, own_cid_bytes);
   const net::Endpoint shown = shown_as(own.remote, 0);
-  const net::Endpoint shown_local = shown_as(own.local, 0);
-  const ngtcp2_path path = path_of(shown_local, shown);
+  const ngtcp2_path path = path_of(own.local, shown);
   const ngtcp2_callbacks callbacks = Callbacks::all(false);
   ngtcp2_settings settings = Callbacks::settings(own, now);
   ngtcp2_transport_params parameters = Callbacks::parameters(own, false);
@@ -290,8 +287,7 @@ void Session::read(std::span<const std::byte> packet, uint8_t ecn, const net::En
                    TimePoint now) {
   if (ending_) return;
   const net::Endpoint shown = shown_as(remote, peer_name_);
-  const net::Endpoint shown_local = shown_as(local, own_name_);
-  const ngtcp2_path path = path_of(shown_local, shown);
+  const ngtcp2_path path = path_of(local, shown);
   const ngtcp2_pkt_info info{.ecn = ecn};
   Callbacks::reading = this;
   const int error = ngtcp2_conn_read_pkt(conn_, &path, &info, as_u8(packet), packet.size(), stamp_of(now));
@@ -450,32 +446,10 @@ bool Session::handshake_done() const noexcept { return ngtcp2_conn_get_handshake
 net::Endpoint Session::remote() const { return real_of(endpoint_of(ngtcp2_conn_get_path(conn_)->remote)); }
 
 void Session::watch_flight() {
-  // The last ones before the window is full, too: what was watched may have arrived when all behind it is lost.
-  constexpr uint32_t most_unwatched = 4;
   ngtcp2_conn_stat stat{};
   ngtcp2_conn_get_conn_stat(conn_, &stat);
-  const bool nearly_full = stat.bytes_in_flight >= stat.cwnd / 4 * 3;
-  const bool watched = stat.loss_detection_timer != UINT64_MAX && !(nearly_full && unwatched_ >= most_unwatched);
-  ++unwatched_;
-  if (watched) return;
-  unwatched_ = 0;
   // The stream's own window bounds what is kept, so that the connection's may be any.
-  ngtcp2_conn_extend_max_offset(conn_, stream_window_bytes);
-}
-
-void Session::unlock(TimePoint now) {
-  ngtcp2_conn_stat stat{};
-  ngtcp2_conn_get_conn_stat(conn_, &stat);
-  const bool locked = stat.loss_detection_timer == UINT64_MAX && stat.bytes_in_flight >= stat.cwnd;
-  if (ending_ || !locked) return;
-  if (ngtcp2_conn_is_server(conn_) != 0) return rename_peer();
-  const auto name = static_cast<uint16_t>(own_name_ + 1);
-  const net::Endpoint shown = shown_as(setup_.local, name);
-  const net::Endpoint remote = endpoint_of(ngtcp2_conn_get_path(conn_)->remote);
-  const ngtcp2_path path = path_of(shown, remote);
-  // Where the peer's ids are used up, or the handshake is not confirmed, it is tried again with the next probe.
-  const int error = ngtcp2_conn_initiate_immediate_migration(conn_, &path, stamp(now));
-  if (error == 0) own_name_ = name;
+  if (stat.loss_detection_timer == UINT64_MAX) ngtcp2_conn_extend_max_offset(conn_, stream_window_bytes);
 }
 
 void Session::rename_peer() {

@@ -118,10 +118,6 @@ class Session {
   /// Before datagrams are written: the library sets no timer for what it would not repeat. Without one, and with nothing but
   /// lost datagrams in its window, it would be silent for ever. If none is set, the next packet has something to be repeated.
   void watch_flight();
-  /// The path is silent. Where the library's window has become smaller, it may be full of what it does not watch all the same:
-  /// then it begins anew: on the side that accepted as for a peer that moved, with the next packet that comes; on the side that
-  /// dialed, whose library knows no peers that move, as if it had moved itself, which takes one of the ids that the peer gave.
-  void unlock(TimePoint now);
   Packet write_rest(std::span<std::byte> out, TimePoint now);
   /// The last one. Nothing may be called but this again afterwards.
   Packet write_close(std::span<std::byte> out, CloseCode code, std::string_view reason, TimePoint now);
@@ -188,9 +184,7 @@ class Session {
   std::optional<TimePoint> key_since_;
   uint64_t key_generations_ = 0;  // beside the first: the next one is made when the last renewal is over
   uint16_t peer_name_ = 0;        // under which the library is shown the peer's address
-  uint16_t own_name_ = 0;         // and this side's
   TimePoint handled_{};           // when the library did last what was due
-  uint32_t unwatched_ = 0;        // datagrams since watch_flight() saw to one
   std::optional<Ending> ending_;
   Status callback_failure_;
   bool reset_ = false;
