@@ -1,5 +1,5 @@
-// What a backend may offer besides Transport: lanes whose own congestion controllers begin with what earlier ones learned of the
-// path, and tell what they learned. For authors of backends.
+// What a backend may offer besides Transport: lanes whose own congestion controllers begin with what earlier ones learned of
+// the path, and tell what they learned. For authors of backends.
 #pragma once
 
 #include <optional>

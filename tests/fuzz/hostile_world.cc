@@ -19,7 +19,7 @@ using std::chrono::seconds;
 constexpr Duration round_pause = milliseconds(50);  // of the innocent peer; what costs processor time here is its packets
 constexpr uint32_t max_peers = 6;
 constexpr uint32_t max_lanes = 4;
-constexpr uint32_t max_grants = 16;
+constexpr uint32_t most_grants = 16;
 constexpr uint32_t max_transfers = 32;
 constexpr uint32_t max_message_bytes = 1024;
 constexpr uint32_t max_queued_messages = 64;
@@ -37,7 +37,7 @@ EngineOptions options_of(const char* name, const Clock& clock, uint64_t seed) {
   options.max_peers = max_peers;
   options.max_unidentified = 4;
   options.max_lanes_per_peer = max_lanes;
-  options.max_grants_per_peer = max_grants;
+  options.max_grants_per_peer = most_grants;
   options.max_transfers = max_transfers;
   options.max_message_bytes = max_message_bytes;
   options.max_queued_messages = max_queued_messages;
@@ -281,7 +281,7 @@ void HostileWorld::check_limits() {
   require(stats.peers.size() <= max_peers, "more peers than allowed");
   for (const PeerStats& peer : stats.peers) {
     require(peer.lanes.size() <= max_lanes, "more lanes than allowed");
-    require(peer.grants_held <= max_grants, "more grants held than allowed");
+    require(peer.grants_held <= most_grants, "more grants held than allowed");
     require(peer.transfers_active <= max_transfers, "more transfers than allowed");
   }
 }

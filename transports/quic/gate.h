@@ -37,8 +37,8 @@ class Gate {
     if (window_open() && pacer_.may_send(now)) path_.on_app_limited();
   }
 
-  /// It is open, and the library takes nothing: for a fraction of a second every few, its own controller looks for the lowest
-  /// round trip. What arrives then says nothing of the path's rate.
+  /// It is open, and the library takes nothing, as while it looks for the peer at a new address. What arrives then says nothing
+  /// of the path's rate.
   void on_held_back() { path_.on_app_limited(true); }
 
   // What came of packets; take() tells the controller of all of them at once.

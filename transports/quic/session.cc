@@ -22,7 +22,8 @@ namespace {
 
 constexpr uint64_t stream_window_bytes = 1U << 20;
 // What the library takes for the size of a packet, and its controller counts in, instead of what the path carries: its window
-// begins with two of them, and is never less than four: more than max_window_bytes. It is the most that it accepts (NGTCP2_HARD_MAX_UDP_PAYLOAD_SIZE). Packets are as large as the room that they are written to.
+// begins with two of them, and is never less than four: more than max_window_bytes. It is the most that it accepts
+// (NGTCP2_HARD_MAX_UDP_PAYLOAD_SIZE). Packets are as large as the room that they are written to.
 constexpr size_t most_counted_bytes = (size_t{1} << 24) - 1;
 constexpr uint64_t max_datagram_frame_bytes = 65535;
 // RFC 9001 section 6.6: AES-GCM protects 2^23 packets with one key, of any size. Beyond them the library ends the connection.

@@ -12,7 +12,6 @@
 namespace bench {
 
 using haul::Status;
-using haul::StatusCode;
 
 haul::Credentials credentials_in(const std::string& folder) {
   return {.certificate_file = folder + "/haul.crt",
