@@ -121,13 +121,16 @@ class Bench {
   }
 
  private:
-  /// A calibration is so short that one hiccup of the machine makes it late; then another one is taken.
+  /// A calibration is so short that one hiccup of the machine makes it late, or another link than it is; then another one is
+  /// taken.
   haul::Result<wan::Calibration> calibrate(const flowsim::Link& link) const {
     for (int attempt = 1;; ++attempt) {
       auto calibration = wan::calibrate(link, matrix_.seed);
-      if (!calibration || calibration->late.empty() || attempt == calibrations) return calibration;
-      fmt::print(stderr, "haul-bench: calibration {} of at most {} does not count: {}\n", attempt, calibrations,
-                 calibration->late);
+      if (!calibration || attempt == calibrations) return calibration;
+      const std::string why =
+          calibration->late.empty() ? fmt::format("{}", fmt::join(wan::faults(*calibration), "; ")) : calibration->late;
+      if (why.empty()) return calibration;
+      fmt::print(stderr, "haul-bench: calibration {} of at most {} does not count: {}\n", attempt, calibrations, why);
     }
   }
 
