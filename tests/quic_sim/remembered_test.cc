@@ -47,7 +47,6 @@ TEST_CASE("remembered paths over quic: the next connection does not start from t
   CAPTURE(cold / 1ms, warm / 1ms);
   CHECK(warm < cold * 3 / 4);
 
-  put_once(harness, a, b, many_bytes);
   way.delay = 100ms;
   harness.network().set_links(way);
   const Duration elsewhere = put_once(harness, a, b, few_bytes);
