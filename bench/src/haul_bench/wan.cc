@@ -80,6 +80,12 @@ std::vector<wan::Program> programs_of(const WanSettings& settings, const wan::Ma
   return programs;
 }
 
+/// Why a calibration does not count. Of a late one, what it measured says no more.
+std::vector<std::string> complaints(const wan::Calibration& calibration) {
+  if (!calibration.late.empty()) return {calibration.late};
+  return wan::faults(calibration);
+}
+
 class Bench {
  public:
   Bench(const WanSettings& settings, const wan::Matrix& matrix) : settings_(settings), matrix_(matrix) {}
@@ -127,10 +133,10 @@ class Bench {
     for (int attempt = 1;; ++attempt) {
       auto calibration = wan::calibrate(link, matrix_.seed);
       if (!calibration || attempt == calibrations) return calibration;
-      const std::string why =
-          calibration->late.empty() ? fmt::format("{}", fmt::join(wan::faults(*calibration), "; ")) : calibration->late;
+      const auto why = complaints(*calibration);
       if (why.empty()) return calibration;
-      fmt::print(stderr, "haul-bench: calibration {} of at most {} does not count: {}\n", attempt, calibrations, why);
+      fmt::print(stderr, "haul-bench: calibration {} of at most {} does not count: {}\n", attempt, calibrations,
+                 fmt::join(why, "; "));
     }
   }
 
@@ -140,11 +146,7 @@ class Bench {
     WanLinkResult link;
     link.row = row;
     link.calibration = *calibration;
-    if (!calibration->late.empty()) {
-      link.faults.push_back(calibration->late);
-    } else {
-      link.faults = wan::faults(*calibration);
-    }
+    link.faults = complaints(*calibration);
     Status status;
     if (link.faults.empty()) status = run_all(row, programs, link.runs);
     fmt::print(settings_.json ? stderr : stdout, "{}", wan_text(link));
