@@ -20,10 +20,6 @@ namespace {
 
 constexpr double bytes_per_gb = 1e9;
 
-haul::Duration to_duration(double seconds) {
-  return std::chrono::duration_cast<haul::Duration>(std::chrono::duration<double>(seconds));
-}
-
 double cpu_s(const Usage& before, const Usage& after) {
   return static_cast<double>(after.cpu_time_ns - before.cpu_time_ns) / 1e9;
 }
@@ -58,14 +54,14 @@ using Run = std::function<haul::Result<DriveResult>(const DriveLimits&)>;
 /// One warm-up and one measurement of the same kind.
 haul::Result<DriveResult> measure_run(Session& session, const Settings& settings, uint64_t transfers, const Run& run,
                                       Report& report) {
-  PathWatch watch(session.peer(), settings.transport, to_duration(settings.series_every_s));
+  PathWatch watch(session.peer(), settings.transport, from_seconds(settings.series_every_s));
   if (settings.warmup_s > 0) {
-    const auto warmed = run({to_duration(settings.warmup_s), UINT64_MAX, settings.inflight, to_duration(settings.drain_s)});
+    const auto warmed = run({from_seconds(settings.warmup_s), UINT64_MAX, settings.inflight, from_seconds(settings.drain_s)});
     if (!warmed) return warmed.status();
   }
   const auto before = session.usages();
   if (!before) return before.status();
-  auto driven = run({to_duration(settings.measured_s()), transfers, settings.inflight, to_duration(settings.drain_s),
+  auto driven = run({from_seconds(settings.measured_s()), transfers, settings.inflight, from_seconds(settings.drain_s),
                      settings.series_every_s > 0 ? &watch : nullptr});
   if (!driven) return driven.status();
   const auto after = session.usages();
@@ -119,7 +115,7 @@ haul::Result<Report> measure_idle(Session& session, const Settings& settings) {
   const auto before = session.usages();
   if (!before) return before.status();
   const haul::TimePoint begin = clock.now();
-  if (const haul::Status rested = rest(to_duration(settings.measured_s())); !rested.ok()) return rested;
+  if (const haul::Status rested = rest(from_seconds(settings.measured_s())); !rested.ok()) return rested;
   const auto after = session.usages();
   if (!after) return after.status();
   Report report;

@@ -16,6 +16,7 @@
 #include "haul/engine.h"
 #include "haul_bench/engine_setup.h"
 #include "haul_bench/protocol.h"
+#include "measure/durations.h"
 #include "measure/usage.h"
 
 namespace bench {
@@ -58,7 +59,7 @@ class Server {
 
   void serve() {
     const haul::Clock& clock = haul::system_clock();
-    const auto lifetime = std::chrono::duration_cast<haul::Duration>(std::chrono::duration<double>(settings_.lifetime_s));
+    const auto lifetime = from_seconds(settings_.lifetime_s);
     const haul::TimePoint end = clock.now() + lifetime;
     while (!stop_asked.load() && !(settings_.once && client_left_)) {
       if (settings_.lifetime_s > 0 && clock.now() >= end) break;

@@ -34,8 +34,6 @@ constexpr double series_every_s = 0.05;
 constexpr uint64_t quic_prelude_bytes = 12U << 10;
 constexpr double drain_s = 600;  // a collapsed congestion control takes long for what is outstanding
 
-Duration from_seconds(double value) { return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(value)); }
-
 /// What haul keeps outstanding, so that the link never waits for the application. A packet that is lost twice holds back all
 /// that comes after it for two round trips, in each of which path and queue are filled again.
 struct Load {

@@ -8,6 +8,7 @@
 
 #include "flowsim/quantities.h"
 #include "haul_bench/wan.h"
+#include "measure/durations.h"
 #include "wan/one_way.h"
 
 namespace bench {
@@ -127,7 +128,7 @@ haul::Result<wan::Matrix> matrix_of(const WanSettings& settings) {
     matrix.beside.push_back(*program);
   }
   if (settings.duration_s) {
-    matrix.duration = std::chrono::duration_cast<haul::Duration>(std::chrono::duration<double>(*settings.duration_s));
+    matrix.duration = from_seconds(*settings.duration_s);
   }
   if (const std::string why = wan::complaint(matrix.duration); !why.empty()) return Status(StatusCode::invalid, why);
   if (settings.seed) matrix.seed = *settings.seed;

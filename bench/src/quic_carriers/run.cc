@@ -2,12 +2,15 @@
 #include "quic_carriers/run.h"
 
 #include <algorithm>
-#include <ctime>
 #include <stdexcept>
 #include <utility>
 
+#include "measure/durations.h"
+#include "measure/usage.h"
+
 namespace carriers {
 
+using bench::seconds;
 using haul::Duration;
 using haul::TimePoint;
 using namespace std::chrono_literals;
@@ -21,12 +24,6 @@ constexpr TimePoint start{1000s};
 constexpr Duration patience = 10min;
 // Of a packet with payload: at most so much are headers, ours included.
 constexpr size_t most_header_bytes = 64;
-
-double cpu_seconds() {
-  timespec time{};
-  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
-  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) / 1e9;
-}
 
 class Transfer {
  public:
@@ -43,10 +40,10 @@ class Transfer {
     while (!began_ && move_on()) {
     }
     const TimePoint began = now_;
-    const double cpu_s = cpu_seconds();
+    const uint64_t cpu_ns = bench::cpu_time_ns();
     while (!carrier_->done() && move_on()) {
     }
-    figures_.cpu_s = cpu_seconds() - cpu_s;
+    figures_.cpu_s = static_cast<double>(bench::cpu_time_ns() - cpu_ns) / 1e9;
     figures_.virtual_s = seconds(now_ - began);
     figures_.cipher = sender_->cipher();
     if (!carrier_->done()) {
@@ -58,7 +55,6 @@ class Transfer {
   }
 
  private:
-  static double seconds(Duration time) { return std::chrono::duration<double>(time).count(); }
   static std::unique_ptr<Carrier> carrier_of(const Run& run) {
     if (run.streams > 0) return std::make_unique<Streams>(run.streams, run.source, run.target);
     return std::make_unique<Datagrams>(run.source, run.target);

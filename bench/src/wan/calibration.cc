@@ -19,6 +19,7 @@
 #include <utility>
 
 #include "base/unique_fd.h"
+#include "measure/durations.h"
 #include "wan/child.h"
 #include "wan/emulator.h"
 #include "wan/end.h"
@@ -27,6 +28,8 @@ namespace wan {
 
 namespace {
 
+using bench::from_seconds;
+using bench::seconds;
 using haul::Status;
 using haul::StatusCode;
 using haul::base::UniqueFd;
@@ -39,9 +42,6 @@ constexpr uint32_t small_packet = 100;
 constexpr int delay_probes = 40;
 constexpr double offered = 1.1;  // of the rate, so that the link is busy all the time
 constexpr auto delay_spacing = milliseconds(3);
-
-double seconds(Duration duration) { return static_cast<double>(duration.count()) * 1e-9; }
-Duration to_duration(double s) { return Duration(static_cast<int64_t>(s * 1e9)); }
 
 enum class Round : uint32_t { delay, rate, loss };
 
@@ -161,7 +161,7 @@ uint64_t send_evenly(int socket, Round round, double rate_bytes_s, uint64_t coun
       send_probes(socket, round, full_packet, together);
       sent += together;
     }
-    const Duration next = to_duration(static_cast<double>(sent) * full_packet / rate_bytes_s) - (clock.now() - start);
+    const Duration next = from_seconds(static_cast<double>(sent) * full_packet / rate_bytes_s) - (clock.now() - start);
     std::this_thread::sleep_for(std::clamp(next, Duration::zero(), longest_pause));
   }
   return sent;
@@ -176,7 +176,7 @@ std::optional<Duration> median_delay(const std::vector<Arrival>& arrivals, doubl
   if (delays.empty()) return std::nullopt;
   const auto middle = delays.begin() + static_cast<std::ptrdiff_t>(delays.size() / 2);
   std::nth_element(delays.begin(), middle, delays.end());
-  return *middle - to_duration(small_packet / rate_bytes_s);
+  return *middle - from_seconds(small_packet / rate_bytes_s);
 }
 
 /// From the first to the last arrival of the second round.
@@ -226,9 +226,9 @@ flowsim::Link what_is_calibrated(const flowsim::Link& link) {
 /// Sends all rounds; the loss of the link is switched on before the last one.
 uint64_t send_rounds(const Bed& bed, const flowsim::Link& link, Emulator& emulator) {
   const double rate = static_cast<double>(link.rate_bytes_s);
-  const Duration queue = to_duration(static_cast<double>(link.buffer_bytes) / rate);
+  const Duration queue = from_seconds(static_cast<double>(link.buffer_bytes) / rate);
   const Duration pause = std::clamp<Duration>(queue / 4, Emulator::turn, milliseconds(1));
-  const Duration spacing = std::max<Duration>(delay_spacing, to_duration(2 * small_packet / rate));
+  const Duration spacing = std::max<Duration>(delay_spacing, from_seconds(2 * small_packet / rate));
   for (int i = 0; i < delay_probes && Interruption::signal() == 0; ++i) {
     send_probes(bed.near_socket.get(), Round::delay, small_packet, 1);
     send_probes(bed.far_socket.get(), Round::delay, small_packet, 1);
