@@ -63,8 +63,8 @@ class UdpSocket final : public DatagramSocket {
     burst.remote.bytes = message.msg_namelen;
     burst.bytes = std::span<const std::byte>(buffer_).first(static_cast<size_t>(received));
     burst.datagram_bytes = static_cast<size_t>(received);
-    burst.came = came(message);
     for (cmsghdr* at = CMSG_FIRSTHDR(&message); at != nullptr; at = CMSG_NXTHDR(&message, at)) {
+      if (at->cmsg_level == SOL_SOCKET && at->cmsg_type == SCM_TIMESTAMPNS) burst.came = came(*at);
       int value = 0;
       std::memcpy(&value, CMSG_DATA(at), at->cmsg_len == CMSG_LEN(1) ? 1 : sizeof(value));
       if (at->cmsg_level == IPPROTO_UDP && at->cmsg_type == UDP_GRO && value > 0)
@@ -100,19 +100,15 @@ class UdpSocket final : public DatagramSocket {
 
   /// The kernel notes it by a clock that may be set at any time: such a jump counts for no more than what passed since nothing
   /// was there.
-  std::optional<TimePoint> came(msghdr& message) const noexcept {
-    for (cmsghdr* at = CMSG_FIRSTHDR(&message); at != nullptr; at = CMSG_NXTHDR(&message, at)) {
-      if (at->cmsg_level != SOL_SOCKET || at->cmsg_type != SCM_TIMESTAMPNS) continue;
-      timespec stamp{};
-      std::memcpy(&stamp, CMSG_DATA(at), sizeof(stamp));
-      timespec real{};
-      clock_gettime(CLOCK_REALTIME, &real);
-      // In this order, so that an interruption in between does not take it for earlier than it was.
-      const TimePoint now = system_clock().now();
-      const Duration waited = std::chrono::seconds(real.tv_sec - stamp.tv_sec) + Duration(real.tv_nsec - stamp.tv_nsec);
-      return std::clamp(now - waited, std::min(seen_empty_, now), now);
-    }
-    return {};
+  TimePoint came(const cmsghdr& control) const noexcept {
+    timespec stamp{};
+    std::memcpy(&stamp, CMSG_DATA(&control), sizeof(stamp));
+    timespec real{};
+    clock_gettime(CLOCK_REALTIME, &real);
+    // In this order, so that an interruption in between does not take it for earlier than it was.
+    const TimePoint now = system_clock().now();
+    const Duration waited = std::chrono::seconds(real.tv_sec - stamp.tv_sec) + Duration(real.tv_nsec - stamp.tv_nsec);
+    return std::clamp(now - waited, std::min(seen_empty_, now), now);
   }
 
   Outcome put(const Burst& burst, std::span<const std::byte> content) {
