@@ -2,6 +2,7 @@
 #pragma once
 
 #include <ngtcp2/ngtcp2.h>
+#include <ngtcp2/ngtcp2_crypto.h>
 
 #include <algorithm>
 #include <array>
@@ -49,6 +50,23 @@ inline net::Endpoint endpoint_of(const ngtcp2_addr& address) noexcept {
 
 inline ngtcp2_path path_of(const net::Endpoint& local, const net::Endpoint& remote) noexcept {
   return {.local = address_of(local), .remote = address_of(remote), .user_data = nullptr};
+}
+
+/// What a connection leaves to the library's own cryptography. The rest is the caller's to add, or to put in its place.
+inline ngtcp2_callbacks crypto_callbacks(bool dials) noexcept {
+  ngtcp2_callbacks callbacks{};
+  callbacks.client_initial = dials ? ngtcp2_crypto_client_initial_cb : nullptr;
+  callbacks.recv_client_initial = dials ? nullptr : ngtcp2_crypto_recv_client_initial_cb;
+  callbacks.recv_retry = dials ? ngtcp2_crypto_recv_retry_cb : nullptr;
+  callbacks.recv_crypto_data = ngtcp2_crypto_recv_crypto_data_cb;
+  callbacks.encrypt = ngtcp2_crypto_encrypt_cb;
+  callbacks.decrypt = ngtcp2_crypto_decrypt_cb;
+  callbacks.hp_mask = ngtcp2_crypto_hp_mask_cb;
+  callbacks.update_key = ngtcp2_crypto_update_key_cb;
+  callbacks.delete_crypto_aead_ctx = ngtcp2_crypto_delete_crypto_aead_ctx_cb;
+  callbacks.delete_crypto_cipher_ctx = ngtcp2_crypto_delete_crypto_cipher_ctx_cb;
+  callbacks.version_negotiation = ngtcp2_crypto_version_negotiation_cb;
+  return callbacks;
 }
 
 }  // namespace haul::quic

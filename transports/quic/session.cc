@@ -137,15 +137,9 @@ struct Session::Callbacks {
   static ngtcp2_conn* connection(ngtcp2_crypto_conn_ref* reference) { return of(reference->user_data).conn_; }
 
   static ngtcp2_callbacks all(bool dials) {
-    ngtcp2_callbacks callbacks{};
-    callbacks.client_initial = dials ? ngtcp2_crypto_client_initial_cb : nullptr;
-    callbacks.recv_client_initial = dials ? nullptr : ngtcp2_crypto_recv_client_initial_cb;
-    callbacks.recv_retry = dials ? ngtcp2_crypto_recv_retry_cb : nullptr;
-    callbacks.recv_crypto_data = ngtcp2_crypto_recv_crypto_data_cb;
+    ngtcp2_callbacks callbacks = crypto_callbacks(dials);
     callbacks.handshake_completed = &Callbacks::handshake_done;
-    callbacks.encrypt = ngtcp2_crypto_encrypt_cb;
     callbacks.decrypt = &Callbacks::decrypt;
-    callbacks.hp_mask = ngtcp2_crypto_hp_mask_cb;
     callbacks.recv_stream_data = &Callbacks::stream_data;
     callbacks.stream_close = &Callbacks::stream_ended;
     callbacks.stream_reset = &Callbacks::stream_reset;
@@ -155,13 +149,10 @@ struct Session::Callbacks {
     callbacks.get_new_connection_id = &Callbacks::new_cid;
     callbacks.remove_connection_id = &Callbacks::cid_gone;
     callbacks.update_key = &Callbacks::update_key;
-    callbacks.delete_crypto_aead_ctx = ngtcp2_crypto_delete_crypto_aead_ctx_cb;
-    callbacks.delete_crypto_cipher_ctx = ngtcp2_crypto_delete_crypto_cipher_ctx_cb;
     callbacks.recv_datagram = &Callbacks::datagram;
     callbacks.ack_datagram = &Callbacks::datagram_acknowledged;
     callbacks.lost_datagram = &Callbacks::datagram_lost;
     callbacks.get_path_challenge_data = &Callbacks::path_challenge;
-    callbacks.version_negotiation = ngtcp2_crypto_version_negotiation_cb;
     return callbacks;
   }
 
