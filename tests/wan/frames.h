@@ -43,31 +43,37 @@ inline iphdr ip_header(uint8_t protocol, size_t total_bytes) {
   return ip;
 }
 
-inline std::vector<std::byte> frame_of(const TcpFrame& asked) {
-  std::vector<std::byte> frame(sizeof(wan::VirtioHeader) + tcp_headers + asked.payload);
+/// `transport` behind the headers that the kernel puts before it, and payload. The segments are `asked`'s.
+template <typename Frame, typename Header>
+std::vector<std::byte> frame_with(const Frame& asked, const Header& transport, uint8_t protocol, size_t checksum_at,
+                                  uint8_t gso_type) {
+  constexpr size_t headers = sizeof(iphdr) + sizeof(Header);
+  std::vector<std::byte> frame(sizeof(wan::VirtioHeader) + headers + asked.payload);
   wan::VirtioHeader header{};
   header.flags = wan::virtio_needs_csum;
   header.csum_start = sizeof(iphdr);
-  header.csum_offset = offsetof(tcphdr, th_sum);
+  header.csum_offset = static_cast<uint16_t>(checksum_at);
   if (asked.segment > 0) {
-    header.gso_type = asked.gso_type;
+    header.gso_type = gso_type;
     header.gso_size = asked.segment;
-    header.header_bytes = tcp_headers;
+    header.header_bytes = headers;
   }
   std::memcpy(frame.data(), &header, sizeof(header));
-  const iphdr ip = ip_header(IPPROTO_TCP, tcp_headers + asked.payload);
+  const iphdr ip = ip_header(protocol, headers + asked.payload);
   std::memcpy(frame.data() + sizeof(header), &ip, sizeof(ip));
+  std::memcpy(frame.data() + sizeof(header) + sizeof(ip), &transport, sizeof(transport));
+  for (uint32_t i = 0; i < asked.payload; ++i) frame[sizeof(header) + headers + i] = payload_at(i);
+  return frame;
+}
+
+inline std::vector<std::byte> frame_of(const TcpFrame& asked) {
   tcphdr tcp{};
   tcp.th_sport = htons(40000);
   tcp.th_dport = htons(7000);
   tcp.th_seq = htonl(asked.sequence);
   tcp.th_off = sizeof(tcphdr) / 4;
   tcp.th_flags = asked.flags;
-  std::memcpy(frame.data() + sizeof(header) + sizeof(ip), &tcp, sizeof(tcp));
-  for (uint32_t i = 0; i < asked.payload; ++i) {
-    frame[sizeof(header) + tcp_headers + i] = payload_at(i);
-  }
-  return frame;
+  return frame_with(asked, tcp, IPPROTO_TCP, offsetof(tcphdr, th_sum), asked.gso_type);
 }
 
 struct UdpFrame {
@@ -78,26 +84,11 @@ struct UdpFrame {
 constexpr size_t udp_headers = sizeof(iphdr) + sizeof(udphdr);
 
 inline std::vector<std::byte> frame_of(const UdpFrame& asked) {
-  std::vector<std::byte> frame(sizeof(wan::VirtioHeader) + udp_headers + asked.payload);
-  wan::VirtioHeader header{};
-  header.flags = wan::virtio_needs_csum;
-  header.csum_start = sizeof(iphdr);
-  header.csum_offset = offsetof(udphdr, uh_sum);
-  if (asked.segment > 0) {
-    header.gso_type = wan::virtio_gso_udp;
-    header.gso_size = asked.segment;
-    header.header_bytes = udp_headers;
-  }
-  std::memcpy(frame.data(), &header, sizeof(header));
-  const iphdr ip = ip_header(IPPROTO_UDP, udp_headers + asked.payload);
-  std::memcpy(frame.data() + sizeof(header), &ip, sizeof(ip));
   udphdr udp{};
   udp.uh_sport = htons(40000);
   udp.uh_dport = htons(7000);
   udp.uh_ulen = htons(static_cast<uint16_t>(sizeof(udphdr) + asked.payload));
-  std::memcpy(frame.data() + sizeof(header) + sizeof(ip), &udp, sizeof(udp));
-  for (uint32_t i = 0; i < asked.payload; ++i) frame[sizeof(header) + udp_headers + i] = payload_at(i);
-  return frame;
+  return frame_with(asked, udp, IPPROTO_UDP, offsetof(udphdr, uh_sum), wan::virtio_gso_udp);
 }
 
 inline std::shared_ptr<const wan::Packet> packet_of(const TcpFrame& asked) { return wan::Packet::parse(frame_of(asked)); }
